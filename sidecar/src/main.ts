@@ -1,0 +1,2 @@
+// The sidecar starts here.
+export {};
