@@ -1,0 +1,201 @@
+"""One tree of errors. The class docstring is the sentence that users see unless a better one is given.
+
+`code` is for programs, the sentence for people, `retryable` says whether the same request may succeed later,
+`http_status` is what the API answers.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class HoldfastError(Exception):
+    """Something went wrong."""
+
+    code: ClassVar[str] = "error"
+    retryable: ClassVar[bool] = False
+    http_status: ClassVar[int] = 500
+
+    def __init__(self, sentence: str | None = None, **facts: Any) -> None:
+        self.sentence = sentence or (type(self).__doc__ or "").strip().splitlines()[0]
+        self.facts = facts
+        super().__init__(self.sentence)
+
+
+# --- asked wrongly ------------------------------------------------------------------------------------------------
+
+
+class BadRequest(HoldfastError):
+    """The request is not valid."""
+
+    code = "bad_request"
+    http_status = 400
+
+
+class InvalidName(BadRequest):
+    """A session name may hold letters, digits, '-', '_' and '.', and is 1 to 54 characters long."""
+
+    code = "invalid_name"
+    http_status = 422
+
+
+class InvalidPhone(BadRequest):
+    """That is no phone number in international format: digits with the country code, for example +40712345678."""
+
+    code = "invalid_phone"
+    http_status = 422
+
+
+class InvalidChatId(BadRequest):
+    """That is no chat id: use a phone number with '@c.us', a group with '@g.us', or '@lid'."""
+
+    code = "invalid_chat_id"
+    http_status = 422
+
+
+class InvalidMessage(BadRequest):
+    """The message is not valid."""
+
+    code = "invalid_message"
+    http_status = 422
+
+
+class Unauthorized(HoldfastError):
+    """The API key is missing or wrong. Send it in the header X-Api-Key."""
+
+    code = "unauthorized"
+    http_status = 401
+
+
+class SessionNotFound(HoldfastError):
+    """There is no such session."""
+
+    code = "session_not_found"
+    http_status = 404
+
+
+class MessageNotFound(HoldfastError):
+    """There is no such message."""
+
+    code = "message_not_found"
+    http_status = 404
+
+
+class SessionExists(HoldfastError):
+    """A session of that name exists already. Use PUT to update it."""
+
+    code = "session_exists"
+    http_status = 422
+
+
+class IdempotencyConflict(HoldfastError):
+    """That Idempotency-Key was used for another request. Use a new key for a new message."""
+
+    code = "idempotency_conflict"
+    http_status = 409
+
+
+class DuplicateMessageId(HoldfastError):
+    """A message with that id was accepted before."""
+
+    code = "duplicate_message_id"
+    http_status = 409
+
+
+class WrongStatus(HoldfastError):
+    """Session status is not as expected. Try again later or restart the session."""
+
+    code = "wrong_status"
+    retryable = True
+    http_status = 422
+
+
+# --- not now --------------------------------------------------------------------------------------------------
+
+
+class NotConnected(HoldfastError):
+    """The session has no connection to WhatsApp now; nothing was sent."""
+
+    code = "not_connected"
+    retryable = True
+    http_status = 503
+
+
+class SendInDoubt(HoldfastError):
+    """The connection ended before WhatsApp acknowledged the message; it is tried again under the same id."""
+
+    code = "send_in_doubt"
+    retryable = True
+    http_status = 503
+
+
+class PairingRefused(HoldfastError):
+    """WhatsApp refused the pairing code request."""
+
+    code = "pairing_refused"
+    http_status = 422
+
+
+class CallFailed(HoldfastError):
+    """WhatsApp did not do what was asked."""
+
+    code = "call_failed"
+    http_status = 502
+
+
+class HeldElsewhere(HoldfastError):
+    """PASSIVE mode: another instance holds lock; retry shortly"""
+
+    code = "passive"
+    retryable = True
+    http_status = 503
+
+
+# --- our own house --------------------------------------------------------------------------------------------
+
+
+class EngineUnavailable(HoldfastError):
+    """The engine could not be started."""
+
+    code = "engine_unavailable"
+    retryable = True
+    http_status = 503
+
+
+class StaleEpoch(HoldfastError):
+    """Another holder has taken this session over; nothing was written."""
+
+    code = "stale_epoch"
+    http_status = 503
+
+
+class StoreUnavailable(HoldfastError):
+    """The database cannot be reached; whether the last write happened is unknown."""
+
+    code = "store_unavailable"
+    retryable = True
+    http_status = 503
+
+
+class StoreDamaged(HoldfastError):
+    """The database file is damaged. Restore it from a backup, or move it away to start afresh."""
+
+    code = "store_damaged"
+
+
+class StoreNewer(HoldfastError):
+    """The database was written by a newer Holdfast. Start that version, or restore an older backup."""
+
+    code = "store_newer"
+
+
+class DataDirNotWritable(HoldfastError):
+    """The data folder cannot be written. Set HOLDFAST_DATA_DIR to a folder of this user."""
+
+    code = "data_dir_not_writable"
+
+
+class InvalidSettings(HoldfastError):
+    """A setting is not valid."""
+
+    code = "invalid_settings"

@@ -1,0 +1,232 @@
+"""What talks to WhatsApp for a session: one port for every engine, one documented type per event.
+
+An engine never decides: it opens what it is told to open, reports what happened, and closes. Reconnecting, waiting
+and giving up belong to `domain.session.decide`. It also never keeps credentials: it reads and writes them through
+the store under the epoch that it was opened with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+# --- events: engine -> runtime ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class EngineEvent:
+    """Something that happened on one connection of a session.
+
+    `connection` is the number that `Engine.open` was given: events of an older connection are stale, and ignored.
+    """
+
+    session: str
+    connection: int
+
+
+@dataclass(frozen=True, slots=True)
+class QrShown(EngineEvent):
+    """WhatsApp gave a pairing ref. `qr` is what the phone's camera reads; it stays valid for `lifetime` seconds."""
+
+    qr: str
+    lifetime: float
+
+
+@dataclass(frozen=True, slots=True)
+class CodeShown(EngineEvent):
+    """A pairing code (8 characters, Crockford base32, without the dash) that the user types on the phone."""
+
+    code: str
+    phone: str
+
+
+@dataclass(frozen=True, slots=True)
+class Paired(EngineEvent):
+    """The phone linked us; the server now wants a restart (515). `phone` is digits only, `lid` may be empty."""
+
+    phone: str
+    lid: str
+    push_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Opened(EngineEvent):
+    """Logged in: the server said success and the login exchange is complete (Baileys' `connection: open`)."""
+
+    phone: str
+    lid: str
+    push_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Proved(EngineEvent):
+    """Traffic from WhatsApp arrived on this connection; `age` is how many seconds ago the last frame came."""
+
+    age: float
+
+
+@dataclass(frozen=True, slots=True)
+class Closed(EngineEvent):
+    """The connection is over, and its raw socket closed.
+
+    `code` is WhatsApp's or Baileys' number (401, 440, 515, 408 ...; 0 when there is none); `tag` names the
+    element that said why (`device_removed`, `replaced`, `failure`, `stream:error`, `socket`, `upgrade`, `dns`,
+    `tls`, `engine`, `liveness`, `grant`); `attrs` holds its attributes (402's `expire`, ...); `detail` is one
+    human phrase without secrets, which never decides anything.
+    """
+
+    code: int
+    tag: str = ""
+    attrs: Mapping[str, str] = field(default_factory=dict)
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class InboxStored(EngineEvent):
+    """Rows were committed to this session's inbox; whoever turns them into messages may look now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Synced(EngineEvent):
+    """Chats, contacts, names or LID mappings that WhatsApp told (history sync, push names, app state).
+
+    `kind` is `contacts`, `chats`, `lid_mapping`, `history` or `presence`; `items` are plain maps with ids as
+    WhatsApp writes them (`@s.whatsapp.net`, `@lid`, `@g.us`). Advisory, may come again: storing is idempotent.
+    """
+
+    kind: Literal["contacts", "chats", "lid_mapping", "history", "presence"]
+    items: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialsBroken(EngineEvent):
+    """Our own state proved broken: credentials unreadable, own keys fail. `detail` is a sentence without keys."""
+
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class EngineDied:
+    """The process that hosted these sessions' connections is gone (`connection` numbers by session name)."""
+
+    sessions: Mapping[str, int]
+    detail: str
+
+
+EventSink = Callable[[EngineEvent | EngineDied], None]
+
+# --- commands: runtime -> engine -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """The right to run one session: its fencing number, and for how many seconds from now on the boot clock."""
+
+    epoch: int
+    valid_for: float
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRequest:
+    """How to open a session's connection.
+
+    With credentials in the store it is a login. Without, it is a pairing: by QR, or by code if `pair_phone`
+    (digits only) is given. An engine that finds credentials when asked to pair from nothing must refuse.
+    """
+
+    session: str
+    connection: int
+    grant: Grant
+    pair: bool
+    pair_phone: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingMessage:
+    """A message to send under an id chosen and stored before the first attempt.
+
+    `content` has WAHA-independent shape: `{"type": "text", "text": ..., "quoted_id"?: ..., "mentions"?: [...],
+    "link_preview"?: bool}`, `{"type": "image"|"file"|"voice"|"video", "path" or "url" ...}`, and so on.
+    """
+
+    id: str
+    chat: str
+    content: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ServerAck:
+    """WhatsApp's server acknowledged the message. `error` is 0, or its code (463 ...). `at` is Unix seconds."""
+
+    error: int
+    at: float
+    detail: str = ""
+
+
+class Engine(Protocol):
+    """One engine of an instance, for many sessions.
+
+    Every method may be called again with the same arguments; none raises for a session it does not know, except
+    `send` and `call` (`domain.errors.NotConnected`).
+    """
+
+    async def start(self, sink: EventSink) -> None:
+        """Make ready. Raises `domain.errors.EngineUnavailable` with the way out (Node missing, ...)."""
+        ...
+
+    async def stop(self) -> None:
+        """Close every connection properly (no 440 for the next holder) and end every process of ours."""
+        ...
+
+    async def open(self, request: OpenRequest) -> None:
+        """Begin to open; returns once the engine took the request. What comes of it arrives as events.
+
+        An older connection of the same session is terminated first: never two at once.
+        """
+        ...
+
+    async def close(self, session: str, connection: int, *, logout: bool = False) -> None:
+        """Close the connection and return when its raw socket is closed; `logout` unlinks the device first.
+
+        Returns within 10 s even if WhatsApp does not answer: the raw socket is terminated then.
+        """
+        ...
+
+    async def grant(self, grants: Mapping[str, Grant]) -> None:
+        """Renew the right to run, by session. What is not renewed before it lapses is closed by the engine."""
+        ...
+
+    async def request_code(self, session: str, connection: int, phone: str) -> str:
+        """Ask for a pairing code on a connection that is pairing.
+
+        Raises `domain.errors.NotConnected` when the connection is gone, `PairingRefused` when WhatsApp refuses.
+        """
+        ...
+
+    async def send(self, session: str, connection: int, message: OutgoingMessage) -> ServerAck:
+        """Send, and return when WhatsApp's server has acknowledged the id (with or without an error).
+
+        Raises `domain.errors.NotConnected` (nothing was written to the socket) or `SendInDoubt` (it may have
+        been: only the same id may be tried again).
+        """
+        ...
+
+    async def probe(self, session: str, connection: int, *, listed: bool, timeout: float) -> bool:
+        """Ask WhatsApp for a sign of life: a ping, or whether our device is still listed. True when it answered."""
+        ...
+
+    async def call(self, session: str, connection: int, method: str, args: Mapping[str, Any]) -> Any:
+        """A live call by name (`check_number`, `presence`, `profile_picture`, `mark_read`, `typing`, ...).
+
+        Raises `NotConnected`, `CallFailed` (WhatsApp's answer in words), `BadRequest` for an unknown method.
+        """
+        ...
+
+    def facts(self) -> Mapping[str, Any]:
+        """Figures for operators: processes with pid, memory in bytes, number of sessions, restarts."""
+        ...
+
+
+StopHook = Callable[[], Awaitable[None]]

@@ -1,0 +1,159 @@
+"""What the faces (REST, dashboard, command line) may ask of an instance.
+
+The faces hold no rule: they translate a request into one of these calls, and what comes back, or the
+`HoldfastError` that is raised, into their shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from holdfast.ports.store import ChatRow, ContactRow, EventRow, Json, MessageRow, OutboxRow, TimelineRow
+
+
+@dataclass(frozen=True, slots=True)
+class SessionView:
+    """A session as users see it; the status is computed when it is read (G5).
+
+    Times are Unix seconds. `status` is WAHA's word, `reason` the machine code and `message` the human sentence.
+    """
+
+    name: str
+    engine: str
+    status: str
+    reason: str
+    message: str
+    since: float
+    verified_at: float | None
+    next_attempt_at: float | None
+    attempt: int
+    needs_qr: bool
+    owner: str | None
+    epoch: int
+    config: Json
+    me: Json
+    """`{"phone", "lid", "push_name"}` or `{}`."""
+    desired: str
+    created_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class PairingView:
+    """What a phone can scan or type now. `qr` is None until WhatsApp gave the first ref."""
+
+    qr: str | None
+    qr_expires_at: float | None
+    code: str | None
+    pairing_until: float
+
+
+class Gateway(Protocol):
+    """One instance of Holdfast, whatever runs beneath. Unknown sessions raise `SessionNotFound` everywhere."""
+
+    instance: str
+    started_at: float
+
+    # --- sessions
+    async def create(self, name: str | None, config: Json, *, engine: str, start: bool) -> SessionView:
+        """Raises `InvalidName`, `SessionExists`. Without a name one is made."""
+        ...
+
+    async def update(self, name: str, config: Json) -> SessionView:
+        """Replace the configuration. The connection stays up."""
+        ...
+
+    async def delete(self, name: str) -> None:
+        """Unlink the device if it is connected, then delete all of the session. Unknown: nothing, no error."""
+        ...
+
+    async def start(self, name: str) -> SessionView:
+        """Idempotent: a running session is left alone; a terminal one begins to pair (a person asked)."""
+        ...
+
+    async def stop(self, name: str) -> SessionView:
+        """Close the connection; credentials stay."""
+        ...
+
+    async def restart(self, name: str) -> SessionView:
+        """Close and open anew, at once, whatever timer was running."""
+        ...
+
+    async def logout(self, name: str) -> SessionView:
+        """Unlink the device and clear the credentials; history stays."""
+        ...
+
+    async def sessions(self) -> list[SessionView]:
+        """All, by name."""
+        ...
+
+    async def session(self, name: str) -> SessionView:
+        """One. A look at a session that should run and does not starts its restore."""
+        ...
+
+    async def wait_status(self, name: str, *, until: frozenset[str], timeout: float) -> SessionView:
+        """Return once the status is one of `until`, or at the timeout with whatever it is."""
+        ...
+
+    # --- pairing
+    async def pairing(self, name: str, *, wait: float = 0.0) -> PairingView:
+        """Raises `WrongStatus` unless the session is pairing; waits up to `wait` seconds for the first QR."""
+        ...
+
+    async def request_code(self, name: str, phone: str) -> str:
+        """Raises `InvalidPhone`, `WrongStatus`, `PairingRefused`."""
+        ...
+
+    # --- messages
+    async def send(
+        self,
+        name: str,
+        chat: str,
+        content: Mapping[str, Any],
+        *,
+        id: str | None = None,
+        idempotency_key: str | None = None,
+        wait: float = 30.0,
+    ) -> OutboxRow:
+        """Accept durably, then wait up to `wait` seconds for a final or acknowledged state.
+
+        Raises `InvalidChatId`, `InvalidMessage`, `WrongStatus` (needs a QR, or stopped), `IdempotencyConflict`,
+        `DuplicateMessageId`.
+        """
+        ...
+
+    async def outgoing(self, name: str, id: str) -> OutboxRow:
+        """Raises `MessageNotFound`."""
+        ...
+
+    async def call(self, name: str, method: str, args: Mapping[str, Any]) -> Any:
+        """A live call to WhatsApp (`check_number`, `mark_read`, `typing`, `presence`, ...)."""
+        ...
+
+    async def chats(self, name: str, limit: int, offset: int) -> list[ChatRow]:
+        """Newest first."""
+        ...
+
+    async def messages(
+        self, name: str, chat: str | None, limit: int, offset: int, filters: Json | None = None
+    ) -> list[MessageRow]:
+        """Newest first; `chat` in any of its spellings."""
+        ...
+
+    async def contacts(self, name: str, limit: int, offset: int) -> list[ContactRow]:
+        """By name."""
+        ...
+
+    async def timeline(self, name: str, limit: int, before: int | None = None) -> list[TimelineRow]:
+        """Newest first."""
+        ...
+
+    # --- events and health
+    def subscribe(self, session: str | None = None, after: int | None = None) -> AsyncIterator[EventRow]:
+        """Every event of one session, or of all, from `after` (exclusive) on, or from now on; without a gap."""
+        ...
+
+    async def health(self) -> Json:
+        """`{"ok": bool, "store": {...}, "engine": {...}, "sessions": {status: count}}`; quick, asks the store."""
+        ...

@@ -1,0 +1,422 @@
+"""Everything durable, behind one port: what is atomic, and what an answer means.
+
+Two rules hold everywhere. Times are Unix seconds in *database* time, taken inside the transaction. A method that
+takes an `epoch` checks it in the same transaction as its write and raises `domain.errors.StaleEpoch` without
+writing anything if another epoch is current, or if there is no row (G2). A method that returned has committed,
+durably. Any method may raise `domain.errors.StoreUnavailable`: then it is *unknown* whether a write happened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRow:
+    """A session as stored: what the user configured, what the domain last decided, who wrote it."""
+
+    name: str
+    engine: str
+    config: Json
+    desired: Literal["running", "stopped"]
+    command: Json
+    """The last order by a user, carried out once by the holder: `{"seq": 3, "kind": "restart", ...}` or `{}`."""
+    state: Json
+    """`domain.session.State` as `to_json` wrote it; `{}` before the first decision."""
+    epoch: int
+    """The epoch current for this session (0 before the first claim)."""
+    me: Json
+    """`{"phone", "lid", "push_name"}` of the linked account; `{}` if never linked. Survives logout."""
+    has_credentials: bool
+    created_at: float
+    updated_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A claim that was won."""
+
+    session: str
+    epoch: int
+    expires_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who holds a session, as stored; `valid` is judged by database time in the same statement."""
+
+    session: str
+    instance: str
+    epoch: int
+    locked_at: float
+    expires_at: float
+    valid: bool
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class InboxRow:
+    """A received stanza with its plaintext. `key` is `from|participant|id`, unique in its session.
+
+    `kind` is `message` or `receipt`; `attrs` are the stanza's attributes; `plaintext` is the padded-off protobuf of
+    a message (empty for receipts); `body` the same decoded to a map (bytes as base64 text in `{"$b": ...}`).
+    """
+
+    key: str
+    kind: Literal["message", "receipt"]
+    attrs: dict[str, str]
+    plaintext: bytes
+    body: Json
+    seq: int = 0
+    received_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class EngineWrite:
+    """What one engine transaction changes, all or nothing: ratchet, credentials and inbox together.
+
+    `keys` maps `(type, id)` to the new value, None deletes; Baileys' credentials themselves are `("creds", "")`.
+    """
+
+    keys: Mapping[tuple[str, str], bytes | None] = field(default_factory=dict)
+    inbox: Sequence[InboxRow] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class MessageRow:
+    """A message as users see it: one per (session, chat, from_me, id). `chat` and `sender` are canonical JIDs."""
+
+    id: str
+    chat: str
+    from_me: bool
+    sender: str
+    timestamp: float
+    kind: str
+    text: str
+    ack: int
+    body: Json
+    """What the API needs beyond the columns (quoted, media, mentions, participant, push name ...)."""
+    raw: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRow:
+    """A chat with its newest message."""
+
+    id: str
+    name: str
+    timestamp: float
+    unread: int
+    last: MessageRow | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ContactRow:
+    """One person, however addressed. `phone` is digits or empty; `lid` is `...@lid` or empty."""
+
+    id: str
+    phone: str
+    lid: str
+    name: str
+    push_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxRow:
+    """A message accepted for sending. `id` is WhatsApp's message id, chosen before the first attempt."""
+
+    id: str
+    session: str
+    chat: str
+    content: Json
+    state: Literal["queued", "sending", "sent", "delivered", "read", "failed", "expired"]
+    attempts: int
+    created_at: float
+    updated_at: float
+    expires_at: float
+    send_at: float
+    error: int
+    message: str
+    idempotency_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EventRow:
+    """An entry of the event log. `chat` orders deliveries within a chat; empty for events of the session."""
+
+    seq: int
+    id: str
+    session: str
+    kind: str
+    chat: str
+    at: float
+    payload: Json
+
+
+@dataclass(frozen=True, slots=True)
+class NewEvent:
+    """An event to append; `id` and `seq` are given by the store."""
+
+    kind: str
+    payload: Json
+    chat: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TimelineRow:
+    """One status change, explained: code, sentence, time, attempt, instance."""
+
+    seq: int
+    session: str
+    at: float
+    status: str
+    code: str
+    message: str
+    attempt: int
+    instance: str
+    epoch: int
+    detail: Json = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Processed:
+    """What came of inbox rows, committed in one transaction by `Store.apply_inbox`."""
+
+    done: Sequence[int] = ()
+    """`seq` of the inbox rows that are dealt with."""
+    messages: Sequence[MessageRow] = ()
+    acks: Sequence[tuple[str, str, int]] = ()
+    """(chat, message id, ack level); forward only: a lower level than the stored one changes nothing."""
+    edits: Sequence[MessageRow] = ()
+    chats: Sequence[ChatRow] = ()
+    contacts: Sequence[ContactRow] = ()
+    mappings: Sequence[tuple[str, str]] = ()
+    """(lid, phone number JID) pairs learnt."""
+    events: Sequence[NewEvent] = ()
+
+
+class Store(Protocol):
+    """The one store; SQLite and PostgreSQL give the same answers (tests/contract)."""
+
+    async def open(self) -> None:
+        """Connect and migrate. Raises `StoreUnavailable`, `StoreDamaged`, `StoreNewer` or `DataDirNotWritable`."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what was asked, then let go. Nothing may be called afterwards."""
+        ...
+
+    # --- instances and leases -------------------------------------------------------------------------------
+    async def now(self) -> float:
+        """Database time. On SQLite it is the boot clock put on the wall once per boot (a changed wall clock moves
+        no lease); on PostgreSQL `clock_timestamp()`.
+        """
+        ...
+
+    async def register_instance(self, instance: str, url: str, version: str) -> None:
+        """Insert or refresh this instance's row and its heartbeat."""
+        ...
+
+    async def instances(self) -> list[Json]:
+        """Every instance with its last heartbeat and the sessions that it holds."""
+        ...
+
+    async def claim(self, session: str, instance: str, ttl: float) -> Lease | Holder | None:
+        """One conditional update that raises the epoch. A `Lease` if won; the `Holder` that is in the way if not;
+        None if the session does not exist. An expired row, or this instance's own, can be claimed at once; a row
+        absent for less than one ttl since it was seen missing cannot (someone deleted it by hand and the old
+        holder may not know yet); a session never claimed before can.
+        """
+        ...
+
+    async def renew(self, instance: str, epochs: Mapping[str, int], ttl: float) -> dict[str, bool]:
+        """Renew all leases of this instance in one statement: True held, False lost, by session."""
+        ...
+
+    async def release(self, session: str, instance: str, epoch: int) -> None:
+        """Give the lease back, if it is still ours. The next claim wins at once. The epoch stays."""
+        ...
+
+    async def holders(self, sessions: Iterable[str] | None = None) -> dict[str, Holder]:
+        """Rows of `session_lock` joined with the holders' addresses."""
+        ...
+
+    # --- sessions -------------------------------------------------------------------------------------------
+    async def create_session(self, name: str, engine: str, config: Json, desired: str) -> SessionRow:
+        """Raises `SessionExists`. Also makes the epoch's row."""
+        ...
+
+    async def session(self, name: str) -> SessionRow | None:
+        """By name or by alias."""
+        ...
+
+    async def sessions(self) -> list[SessionRow]:
+        """All, by name."""
+        ...
+
+    async def update_config(self, name: str, config: Json) -> SessionRow:
+        """Raises `SessionNotFound`."""
+        ...
+
+    async def order(self, name: str, desired: str | None, command: Json | None) -> SessionRow:
+        """Store what a user wants: the desired state, and a one-time command (its `seq` is given here, and raised).
+
+        Raises `SessionNotFound`.
+        """
+        ...
+
+    async def delete_session(self, name: str) -> bool:
+        """Delete the session and all of its rows except the epoch's (epochs never repeat). False if unknown."""
+        ...
+
+    async def save_state(
+        self,
+        name: str,
+        epoch: int,
+        state: Json,
+        *,
+        me: Json | None,
+        timeline: TimelineRow | None,
+        events: Sequence[NewEvent] = (),
+        clear_credentials: bool = False,
+    ) -> None:
+        """The holder's decision, in one transaction with its timeline entry, its events, and, after a logout, the
+        end of the credentials.
+        """
+        ...
+
+    async def timeline(self, name: str, limit: int, before: int | None = None) -> list[TimelineRow]:
+        """Newest first."""
+        ...
+
+    # --- credentials and keys -------------------------------------------------------------------------------
+    async def read_keys(self, name: str, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
+        """The values that exist."""
+        ...
+
+    async def write_engine(self, name: str, epoch: int, write: EngineWrite) -> None:
+        """Keys and inbox in one transaction. An inbox row whose key exists already is kept as it was. Writes of
+        many sessions that wait at the same time share one commit (group commit); each fails on its own.
+        """
+        ...
+
+    async def clear_credentials(self, name: str) -> int:
+        """For `clear-auth` with the server stopped: raises the epoch first, so that no holder writes them back."""
+        ...
+
+    # --- inbox ----------------------------------------------------------------------------------------------
+    async def inbox_find(self, name: str, key: str) -> InboxRow | None:
+        """A row by its dedupe key, processed or not (for 14 days: as long as WhatsApp keeps what it redelivers)."""
+        ...
+
+    async def inbox_pending(self, name: str, limit: int) -> list[InboxRow]:
+        """Unprocessed rows, oldest first."""
+        ...
+
+    async def apply_inbox(self, name: str, epoch: int, processed: Processed) -> list[EventRow]:
+        """Messages (insert or ignore), acks (forward only, outbox rows moved too), contacts, mappings, events and
+        the rows' `done` mark, in one transaction. Events of messages that were ignored as known are dropped.
+        """
+        ...
+
+    # --- outbox ---------------------------------------------------------------------------------------------
+    async def enqueue(self, row: OutboxRow, fingerprint: str) -> tuple[OutboxRow, bool]:
+        """Accept a message. With a known idempotency key and the same fingerprint: the first row, and False.
+
+        Raises `IdempotencyConflict` (same key, other body), `DuplicateMessageId`, `SessionNotFound`.
+        """
+        ...
+
+    async def claim_outbox(self, name: str, epoch: int, limit: int) -> list[OutboxRow]:
+        """Take due rows for sending under this epoch: `queued` ones, and `sending` ones claimed under an older
+        epoch (a crash left them in doubt). At most one per chat, the oldest; a chat with a row in flight waits.
+        They become `sending`, `attempts` is raised.
+        """
+        ...
+
+    async def settle_outbox(
+        self,
+        name: str,
+        epoch: int,
+        id: str,
+        state: str,
+        *,
+        error: int = 0,
+        message: str = "",
+        retry_at: float | None = None,
+        events: Sequence[NewEvent] = (),
+        sent: MessageRow | None = None,
+    ) -> OutboxRow | None:
+        """Move a row forward (never back); `state="queued"` with `retry_at` puts one that never left back.
+        `sent` is stored as a message with it. None if the move would be backward or the row is unknown.
+        """
+        ...
+
+    async def outbox_get(self, name: str, id: str) -> OutboxRow | None:
+        """One row by message id."""
+        ...
+
+    async def outbox_counts(self, name: str) -> dict[str, int]:
+        """Rows by state, and `oldest` = age in whole seconds of the oldest that is not final."""
+        ...
+
+    # --- what users read ------------------------------------------------------------------------------------
+    async def chats(self, name: str, limit: int, offset: int) -> list[ChatRow]:
+        """Newest first, each with its newest message."""
+        ...
+
+    async def messages(
+        self, name: str, chat: str | None, limit: int, offset: int, filters: Json | None = None
+    ) -> list[MessageRow]:
+        """Newest first. Filters: `from_me`, `since`, `until`, `ack`."""
+        ...
+
+    async def message(self, name: str, id: str) -> MessageRow | None:
+        """By WhatsApp's message id."""
+        ...
+
+    async def contacts(self, name: str, limit: int, offset: int) -> list[ContactRow]:
+        """By name, then id."""
+        ...
+
+    async def resolve(self, name: str, jids: Sequence[str]) -> dict[str, str]:
+        """Canonical JID (phone number where its mapping is known) for each."""
+        ...
+
+    # --- events and their consumers -------------------------------------------------------------------------
+    async def append_events(self, session: str, events: Sequence[NewEvent]) -> list[EventRow]:
+        """Append to the log outside any other write."""
+        ...
+
+    async def events(self, after: int, limit: int, session: str | None = None) -> list[EventRow]:
+        """In order of `seq`. No gap may fill in later: on PostgreSQL, entries not yet surely preceded are withheld."""
+        ...
+
+    async def cursor(self, consumer: str) -> int:
+        """Where a consumer stands; for a new one, the log's end at the time of the first call."""
+        ...
+
+    async def advance(self, consumer: str, seq: int) -> None:
+        """Everything up to `seq` is delivered; never moves back."""
+        ...
+
+    # --- small facts of the installation --------------------------------------------------------------------
+    async def setting(self, key: str) -> str | None:
+        """A fact kept for the installation (API key hash, known WhatsApp version, ...)."""
+        ...
+
+    async def put_setting(self, key: str, value: str, *, only_if_absent: bool = False) -> str:
+        """Returns the value that stands afterwards."""
+        ...
+
+    async def aliases(self, name: str) -> list[str]:
+        """Other names under which the session is found."""
+        ...
+
+    async def add_alias(self, alias: str, name: str) -> None:
+        """Raises `SessionExists` when the alias is another session's name or alias."""
+        ...
