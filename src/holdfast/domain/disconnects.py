@@ -1,0 +1,189 @@
+"""Why a connection ended, and what follows: the one table of disconnects.
+
+Sources: WhatsApp's stream errors and connect failures as Baileys 7.0.0-rc14 reports them (lib/Types/index.js
+`DisconnectReason`, lib/Utils/generics.js `getErrorCodeFromStreamError`) and as whatsmeow names them
+(types/events: 401, 403 and 406 logged out, 402 temporary ban with `expire`, 405 client outdated). A device removed
+without a code reaches us as 440: the tag is looked at before the number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """What follows a disconnect."""
+
+    TERMINAL = "terminal"
+    """Only a human can help: clear the credentials, keep the history, ask for a new QR."""
+    RETRY = "retry"
+    """Heals by itself: back off and try again."""
+    NOW = "now"
+    """Expected: reconnect at once, without a penalty."""
+    CONFLICT = "conflict"
+    """Somebody outside holds the same credentials: hold off for minutes, never fight."""
+    BAN = "ban"
+    """Park until the ban expires; the credentials stay good."""
+    OUTDATED = "outdated"
+    """The client version is refused: ask for the current one."""
+    BROKEN = "broken"
+    """Our own state proved broken: one clean reconnect, then terminal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnect:
+    """One row of the table. `sentence` says what happened, `advice` what a person should do (may be nothing)."""
+
+    code: str
+    kind: Kind
+    sentence: str
+    advice: str = ""
+
+    @property
+    def message(self) -> str:
+        """The sentence that users see."""
+        return f"{self.sentence} {self.advice}".strip()
+
+
+LOGGED_OUT = Disconnect(
+    "logged_out", Kind.TERMINAL, "The device was logged out on the phone.", "Link it again with a new QR code."
+)
+FORBIDDEN = Disconnect(
+    "forbidden",
+    Kind.TERMINAL,
+    "WhatsApp refused this account (403): it may be banned.",
+    "Open WhatsApp on the phone to see why; then link it again.",
+)
+ACCOUNT_GONE = Disconnect(
+    "account_gone",
+    Kind.TERMINAL,
+    "WhatsApp no longer knows this device (406).",
+    "Link it again with a new QR code.",
+)
+MULTIDEVICE_MISMATCH = Disconnect(
+    "multidevice_mismatch",
+    Kind.TERMINAL,
+    "The phone's linked-device list no longer matches this device (411).",
+    "Update WhatsApp on the phone and link it again.",
+)
+BAD_SESSION = Disconnect(
+    "bad_session",
+    Kind.BROKEN,
+    "The saved credentials of this session are damaged.",
+    "If it happens again, link it with a new QR code.",
+)
+REPLACED = Disconnect(
+    "replaced",
+    Kind.CONFLICT,
+    "Another program connected with the same credentials (440).",
+    "Stop the other program, or log this device out on the phone and link it anew.",
+)
+CLIENT_OUTDATED = Disconnect(
+    "client_outdated", Kind.OUTDATED, "WhatsApp refused our client version (405).", "Update Holdfast if this persists."
+)
+TEMPORARILY_BANNED = Disconnect(
+    "temporarily_banned",
+    Kind.BAN,
+    "WhatsApp banned this account temporarily (402).",
+    "Send less, and wait: the session resumes by itself when the ban ends.",
+)
+RESTART_REQUIRED = Disconnect("restart_required", Kind.NOW, "WhatsApp asked for a new connection (515).")
+TIMED_OUT = Disconnect("timed_out", Kind.RETRY, "WhatsApp did not answer in time.")
+CONNECTION_LOST = Disconnect("connection_lost", Kind.RETRY, "The connection to WhatsApp was lost.")
+SERVER_ERROR = Disconnect("server_error", Kind.RETRY, "WhatsApp's server reported an error of its own.")
+SERVICE_UNAVAILABLE = Disconnect("service_unavailable", Kind.RETRY, "WhatsApp's server is not available (503).")
+REFUSED_UPGRADE = Disconnect(
+    "refused_upgrade", Kind.RETRY, "WhatsApp's server refused the connection.", "A proxy or firewall may be in the way."
+)
+DNS_FAILED = Disconnect(
+    "dns_failed", Kind.RETRY, "WhatsApp's address could not be resolved.", "Check this machine's DNS and network."
+)
+TLS_FAILED = Disconnect(
+    "tls_failed",
+    Kind.RETRY,
+    "The secure connection to WhatsApp failed.",
+    "Check the machine's clock, and any proxy that opens TLS.",
+)
+UNREACHABLE = Disconnect(
+    "unreachable", Kind.RETRY, "WhatsApp cannot be reached from this machine.", "Check its network connection."
+)
+UNRESPONSIVE = Disconnect("unresponsive", Kind.RETRY, "The connection was open, but nothing came through it.")
+ENGINE_CRASHED = Disconnect("engine_crashed", Kind.RETRY, "The engine process ended unexpectedly and is replaced.")
+ENGINE_UNAVAILABLE = Disconnect(
+    "engine_unavailable", Kind.RETRY, "The engine could not be started.", "Run `holdfast doctor` on this machine."
+)
+GRANT_LAPSED = Disconnect("grant_lapsed", Kind.RETRY, "The right to run this session could not be renewed in time.")
+
+ALL: tuple[Disconnect, ...] = (
+    LOGGED_OUT,
+    FORBIDDEN,
+    ACCOUNT_GONE,
+    MULTIDEVICE_MISMATCH,
+    BAD_SESSION,
+    REPLACED,
+    CLIENT_OUTDATED,
+    TEMPORARILY_BANNED,
+    RESTART_REQUIRED,
+    TIMED_OUT,
+    CONNECTION_LOST,
+    SERVER_ERROR,
+    SERVICE_UNAVAILABLE,
+    REFUSED_UPGRADE,
+    DNS_FAILED,
+    TLS_FAILED,
+    UNREACHABLE,
+    UNRESPONSIVE,
+    ENGINE_CRASHED,
+    ENGINE_UNAVAILABLE,
+    GRANT_LAPSED,
+)
+
+_BY_TAG: Mapping[str, Disconnect] = {
+    "device_removed": LOGGED_OUT,
+    "credentials": BAD_SESSION,
+    "upgrade": REFUSED_UPGRADE,
+    "dns": DNS_FAILED,
+    "tls": TLS_FAILED,
+    "refused": UNREACHABLE,
+    "liveness": UNRESPONSIVE,
+    "engine": ENGINE_CRASHED,
+    "engine_unavailable": ENGINE_UNAVAILABLE,
+    "grant": GRANT_LAPSED,
+}
+
+_BY_CODE: Mapping[int, Disconnect] = {
+    401: LOGGED_OUT,
+    402: TEMPORARILY_BANNED,
+    403: FORBIDDEN,
+    405: CLIENT_OUTDATED,
+    406: ACCOUNT_GONE,
+    408: TIMED_OUT,
+    409: CLIENT_OUTDATED,
+    411: MULTIDEVICE_MISMATCH,
+    428: CONNECTION_LOST,
+    440: REPLACED,
+    500: SERVER_ERROR,
+    501: SERVER_ERROR,
+    503: SERVICE_UNAVAILABLE,
+    515: RESTART_REQUIRED,
+}
+
+
+def classify(code: int, tag: str) -> Disconnect:
+    """The row for what an engine reported: the tag first, then WhatsApp's number, else a lost connection.
+
+    A number never proves that our credentials are damaged: Baileys gives 500 for much else, so only the tag
+    `credentials`, our own evidence, leads to `bad_session`.
+    """
+    return _BY_TAG.get(tag) or _BY_CODE.get(code) or CONNECTION_LOST
+
+
+def ban_seconds(attrs: Mapping[str, str]) -> float:
+    """How long a 402 lasts, in seconds, from the failure's `expire` attribute; one hour where it names none."""
+    try:
+        seconds = float(attrs.get("expire", ""))
+    except ValueError:
+        return 3600.0
+    return seconds if 0 < seconds < 10 * 365 * 86400 else 3600.0

@@ -1,0 +1,432 @@
+"""The core: `decide` takes what is and what happened, and answers what is now and what to do.
+
+It is a pure function of state, event, time and randomness. The actor (runtime) feeds it and carries out its commands.
+Each phase has one way in (`_enter` raises the generation, so that the timers of the phase before are stale), and
+each event one handler.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from holdfast.domain import disconnects
+from holdfast.domain.disconnects import Disconnect, Kind, ban_seconds, classify
+from holdfast.domain.pacing import backoff, conflict_holdoff
+from holdfast.domain.state import (
+    Adopted,
+    ClearCredentials,
+    Close,
+    Closed,
+    Command,
+    ConnectionEvent,
+    Decision,
+    Event,
+    Nudged,
+    Open,
+    Opened,
+    Ordered,
+    Paired,
+    Phase,
+    Probe,
+    Proved,
+    QrShown,
+    RefreshVersion,
+    SetTimer,
+    State,
+    TimerFired,
+    TimerKind,
+    Times,
+)
+
+RESTORING = "Restoring connection from saved session..."
+_IDLE = (Phase.STOPPED, Phase.TERMINAL)
+_FLAPPING_FROM = 3
+
+
+def decide(state: State, event: Event, now: float, rand: float, times: Times) -> Decision:
+    """What `event`, at Unix time `now`, makes of `state`. `rand` in [0, 1) jitters delays. Never raises."""
+    if isinstance(event, ConnectionEvent):
+        if not state.live or event.connection != state.connection:
+            return Decision(state)
+        after, commands = _on_connection(state, event, now, rand, times)
+    elif isinstance(event, TimerFired):
+        if event.generation != state.generation:
+            return Decision(state)
+        after, commands = _on_timer(state, event, now, rand, times)
+    elif isinstance(event, Ordered):
+        after, commands = _on_order(state, event, now)
+    elif isinstance(event, Adopted):
+        after, commands = _on_adopted(state, event, now, times)
+    elif isinstance(event, Nudged):
+        after, commands = _on_nudge(state, now)
+    else:
+        after, commands = state, ()
+    return Decision(after, commands, _visible(state) != _visible(after))
+
+
+def _visible(state: State) -> tuple[object, ...]:
+    return (public_status(state), state.code, state.message, state.attempt)
+
+
+def public_status(state: State) -> str:
+    """WAHA's word for the stored state, before lease and deadlines are looked at (see `domain.status`)."""
+    if state.phase is Phase.STOPPED:
+        return "STOPPED"
+    if state.phase is Phase.TERMINAL:
+        return "FAILED"
+    if state.phase is Phase.WORKING:
+        return "WORKING"
+    if state.phase is Phase.PAIRING:
+        return "SCAN_QR_CODE"
+    return "FAILED" if state.failed else "STARTING"
+
+
+# --- ways into a phase ------------------------------------------------------------------------------------------
+
+
+def _enter(state: State, phase: Phase, code: str, message: str, now: float, **facts: object) -> State:
+    """A new phase: the one place that raises the generation. `since` moves when the public status does."""
+    entered = replace(
+        state,
+        phase=phase,
+        code=code,
+        message=message,
+        generation=state.generation + 1,
+        next_attempt_at=None,
+        **facts,  # type: ignore[arg-type]
+    )
+    return replace(entered, since=now) if public_status(entered) != public_status(state) else entered
+
+
+def _connect(state: State, now: float, *, message: str, code: str = "connecting", hasty: bool = False) -> _Step:
+    """Open with saved credentials. The actor sets the connect timer when its turn in the pace has come."""
+    entered = _enter(
+        state, Phase.CONNECTING, code, message, now, connection=state.connection + 1, live=True, pairing_until=None
+    )
+    return entered, (Open(entered.connection, entered.generation, pair=False, hasty=hasty),)
+
+
+def _pair(state: State, now: float, pair_phone: str | None, *, until: float | None = None, attempt: int = 0) -> _Step:
+    """Open without credentials, to show a QR or a code. What is left of half-made credentials goes first."""
+    entered = _enter(
+        state,
+        Phase.CONNECTING,
+        "pairing",
+        "Asking WhatsApp for a QR code.",
+        now,
+        connection=state.connection + 1,
+        live=True,
+        attempt=attempt,
+        failed=False,
+        conflicts=0,
+        outdated=0,
+        broken_at=None,
+        pair_phone=pair_phone,
+        pairing_until=until,
+    )
+    return entered, (
+        ClearCredentials(),
+        Open(entered.connection, entered.generation, pair=True, pair_phone=pair_phone, hasty=True),
+    )
+
+
+def _wait(state: State, now: float, delay: float, code: str, message: str, **facts: object) -> _Step:
+    """No connection now; the next attempt is dated, stored, and binds whoever holds the session then."""
+    entered = _enter(state, Phase.WAITING, code, message, now, live=False, **facts)
+    entered = replace(entered, next_attempt_at=now + delay, working_since=None)
+    return entered, (SetTimer(TimerKind.RETRY, delay, entered.generation),)
+
+
+def _terminal(state: State, now: float, code: str, message: str) -> _Step:
+    """Only a human can help: credentials are cleared, everything else stays."""
+    entered = _enter(
+        state,
+        Phase.TERMINAL,
+        code,
+        message,
+        now,
+        live=False,
+        failed=False,
+        working_since=None,
+        pairing_until=None,
+        attempt=0,
+        flaps=0,
+        conflicts=0,
+    )
+    return entered, (ClearCredentials(),)
+
+
+def _drop(state: State, *, logout: bool = False) -> tuple[Command, ...]:
+    return (Close(state.connection, logout=logout),) if state.live else ()
+
+
+_Step = tuple[State, tuple[Command, ...]]
+
+
+# --- handlers ---------------------------------------------------------------------------------------------------
+
+
+def _on_adopted(state: State, event: Adopted, now: float, times: Times) -> _Step:
+    """A new holder goes on where the stored state stands; hold-offs and terminal ends bind it."""
+    state = replace(state, live=False)
+    if not event.desired_running:
+        if state.phase is Phase.STOPPED or state.phase is Phase.TERMINAL:
+            return state, ()
+        return _enter(state, Phase.STOPPED, "stopped", "Stopped by the user.", now, working_since=None), ()
+    if state.phase is Phase.TERMINAL:
+        return state, ()
+    pairing = state.pairing_until is not None or state.phase is Phase.PAIRING
+    if pairing and not event.has_credentials:
+        until = state.pairing_until or now
+        if until <= now:
+            return _expired(state, now)
+        return _pair(state, now, state.pair_phone, until=until)
+    if not event.has_credentials:
+        return _enter(state, Phase.TERMINAL, "needs_pairing", _NEEDS_PAIRING, now), ()
+    if state.phase is Phase.WAITING and state.next_attempt_at is not None and state.next_attempt_at > now:
+        held = replace(state, generation=state.generation + 1)
+        return held, (SetTimer(TimerKind.RETRY, state.next_attempt_at - now, held.generation),)
+    return _connect(
+        replace(state, attempt=0, failed=False, pairing_until=None), now, message=RESTORING, code="restoring"
+    )
+
+
+_NEEDS_PAIRING = "Not linked to a WhatsApp account. Connect to get a QR code."
+
+
+def _on_order(state: State, event: Ordered, now: float) -> _Step:
+    if event.seq <= state.command_seq:
+        return state, ()
+    state = replace(state, command_seq=event.seq)
+    if event.kind == "stop":
+        if state.phase is Phase.STOPPED:
+            return state, ()
+        entered = _enter(
+            state,
+            Phase.STOPPED,
+            "stopped",
+            "Stopped by the user.",
+            now,
+            live=False,
+            working_since=None,
+            failed=False,
+            pairing_until=None,
+        )
+        return entered, _drop(state)
+    if event.kind == "logout":
+        entered, commands = _terminal(state, now, "logged_out", "Logged out by the user. Connect to link it again.")
+        return entered, (*_drop(state, logout=True), *commands)
+    if event.kind == "start" and state.phase not in _IDLE and state.phase is not Phase.WAITING:
+        return state, ()
+    return _begin(state, event, now)
+
+
+def _begin(state: State, event: Ordered, now: float) -> _Step:
+    """A person wants a connection: `start`, `restart` or `pair`. A terminal or unlinked session begins to pair."""
+    dropped = _drop(state)
+    state = replace(state, live=False)
+    if event.kind == "pair" or state.phase is Phase.TERMINAL or not event.has_credentials:
+        entered, commands = _pair(state, now, event.pair_phone)
+    else:
+        fresh = replace(state, attempt=0, failed=False, flaps=0, conflicts=0, outdated=0)
+        entered, commands = _connect(fresh, now, message="Connecting to WhatsApp.", hasty=True)
+    return entered, (*dropped, *commands)
+
+
+_NETWORK = frozenset(
+    {
+        "connection_lost",
+        "timed_out",
+        "service_unavailable",
+        "server_error",
+        "refused_upgrade",
+        "dns_failed",
+        "tls_failed",
+        "unreachable",
+        "unresponsive",
+    }
+)
+
+
+def _on_nudge(state: State, now: float) -> _Step:
+    if state.phase is not Phase.WAITING or state.code not in _NETWORK:
+        return state, ()
+    return _connect(state, now, message="WhatsApp is reachable again; connecting.", code=state.code)
+
+
+def _on_connection(state: State, event: ConnectionEvent, now: float, rand: float, times: Times) -> _Step:
+    if isinstance(event, Closed):
+        return _on_closed(state, event, now, rand, times)
+    if isinstance(event, QrShown):
+        return _on_qr(state, now, times)
+    if isinstance(event, Paired):
+        return _on_paired(state, event, now, times)
+    if isinstance(event, Opened):
+        return _on_opened(state, event, now, times)
+    if isinstance(event, Proved):
+        listed_at = event.at if event.listed else state.listed_at
+        return replace(state, verified_at=max(event.at, state.verified_at or 0.0), listed_at=listed_at), ()
+    return state, ()
+
+
+def _on_qr(state: State, now: float, times: Times) -> _Step:
+    """The first QR ends the connect timeout and starts the pairing timeout; later ones change nothing."""
+    if state.phase is not Phase.CONNECTING:
+        return state, ()
+    until = state.pairing_until or now + times.pairing
+    how = "Enter the code on the phone" if state.pair_phone else "Scan the QR code with the phone"
+    message = f"{how}: WhatsApp, Settings, Linked devices, Link a device."
+    entered = _enter(state, Phase.PAIRING, "pairing", message, now, pairing_until=until)
+    return entered, (SetTimer(TimerKind.PAIRING, max(until - now, 0.0), entered.generation),)
+
+
+def _on_paired(state: State, event: Paired, now: float, times: Times) -> _Step:
+    message = "Linked; WhatsApp asks for a new connection."
+    entered = _enter(
+        state,
+        Phase.AUTHENTICATED,
+        "authenticated",
+        message,
+        now,
+        phone=event.phone,
+        pairing_until=None,
+        pair_phone=None,
+    )
+    return entered, (SetTimer(TimerKind.CONNECT, times.connect, entered.generation),)
+
+
+def _on_opened(state: State, event: Opened, now: float, times: Times) -> _Step:
+    entered = _enter(
+        state,
+        Phase.WORKING,
+        "working",
+        "Connected, and verified by traffic from WhatsApp.",
+        now,
+        attempt=0,
+        failed=False,
+        outdated=0,
+        working_since=now,
+        verified_at=now,
+        listed_at=now,
+        pairing_until=None,
+        phone=event.phone or state.phone,
+    )
+    return entered, (
+        _look_again(entered, times),
+        SetTimer(TimerKind.STABLE, times.stable, entered.generation),
+    )
+
+
+def _on_closed(state: State, event: Closed, now: float, rand: float, times: Times) -> _Step:
+    why = classify(event.status, event.tag)
+    state = replace(state, live=False)
+    linking = state.phase is Phase.PAIRING or (state.phase is Phase.CONNECTING and _is_pairing(state))
+    if linking:
+        return _pairing_lost(state, why, now, rand, times)
+    if why.kind is Kind.NOW or (state.phase is Phase.AUTHENTICATED and why.kind is Kind.RETRY):
+        return _connect(state, now, message=disconnects.RESTART_REQUIRED.message, code="authenticated", hasty=True)
+    if why.kind is Kind.TERMINAL:
+        return _terminal(state, now, why.code, why.message)
+    if why.kind is Kind.BROKEN:
+        return _broken(state, why, now, times)
+    if why.kind is Kind.BAN:
+        return _wait(state, now, ban_seconds(event.attrs), why.code, why.message, failed=True)
+    if why.kind is Kind.CONFLICT:
+        return _conflict(state, why, now, rand, times)
+    if why.kind is Kind.OUTDATED:
+        return _outdated(state, why, now, rand, times)
+    return _retry(state, why, now, rand, times)
+
+
+def _is_pairing(state: State) -> bool:
+    return state.code == "pairing"
+
+
+def _pairing_lost(state: State, why: Disconnect, now: float, rand: float, times: Times) -> _Step:
+    """While pairing nothing is lost yet: open again until the deadline, without counting attempts for FAILED."""
+    if why.kind is Kind.NOW:
+        return _connect(state, now, message=why.message, code="authenticated", hasty=True)
+    until = state.pairing_until or now + times.pairing
+    if now >= until:
+        return _expired(state, now)
+    attempt = state.attempt + 1
+    delay = min(backoff(attempt, rand), max(until - now, 0.0))
+    message = f"{why.sentence} The pairing goes on."
+    return _wait(state, now, delay, "pairing", message, attempt=attempt, pairing_until=until)
+
+
+def _expired(state: State, now: float) -> _Step:
+    entered, commands = _terminal(
+        state, now, "pairing_expired", "The QR code was not scanned in time. Connect to get a new one."
+    )
+    return entered, (*_drop(state), *commands)
+
+
+def _broken(state: State, why: Disconnect, now: float, times: Times) -> _Step:
+    again = state.broken_at is not None and now - state.broken_at < times.broken_window
+    if again:
+        return _terminal(state, now, why.code, f"{why.sentence} Link it again with a new QR code.")
+    return _wait(state, now, 0.0, why.code, "Reconnecting once with a clean connection.", broken_at=now)
+
+
+def _conflict(state: State, why: Disconnect, now: float, rand: float, times: Times) -> _Step:
+    conflicts = state.conflicts + 1
+    final = conflicts >= times.failed_after
+    code = "conflict" if final else why.code
+    delay = conflict_holdoff(conflicts, rand)
+    return _wait(state, now, delay, code, why.message, conflicts=conflicts, failed=final, attempt=conflicts)
+
+
+def _outdated(state: State, why: Disconnect, now: float, rand: float, times: Times) -> _Step:
+    outdated = state.outdated + 1
+    delay = backoff(1, rand) if outdated == 1 else times.outdated_retry
+    entered, commands = _wait(state, now, delay, why.code, why.message, outdated=outdated, failed=outdated > 1)
+    return entered, (RefreshVersion(), *commands)
+
+
+def _retry(state: State, why: Disconnect, now: float, rand: float, times: Times) -> _Step:
+    """Back off; a connection that opens and closes again and again escalates through `flaps`."""
+    short = state.working_since is not None and now - state.working_since < times.stable
+    flaps = state.flaps + 1 if short else state.flaps
+    attempt = state.attempt + 1
+    failed = attempt > times.failed_after
+    flapping = flaps >= _FLAPPING_FROM and short
+    code = "flapping" if flapping else why.code
+    message = "The connection opens and closes again and again; waiting longer each time." if flapping else why.message
+    delay = backoff(max(attempt, flaps), rand)
+    return _wait(state, now, delay, code, message, attempt=attempt, flaps=flaps, failed=failed)
+
+
+def _on_timer(state: State, event: TimerFired, now: float, rand: float, times: Times) -> _Step:
+    if event.kind is TimerKind.RETRY and state.phase is Phase.WAITING:
+        if state.code == "pairing":
+            return _pair(state, now, state.pair_phone, until=state.pairing_until, attempt=state.attempt)
+        return _connect(state, now, message=state.message, code=state.code)
+    if event.kind is TimerKind.PAIRING and state.phase is Phase.PAIRING:
+        return _expired(state, now)
+    if event.kind is TimerKind.CONNECT and state.phase in (Phase.CONNECTING, Phase.AUTHENTICATED) and state.live:
+        closed = replace(state, live=False)
+        if _is_pairing(state):
+            entered, commands = _pairing_lost(closed, disconnects.TIMED_OUT, now, rand, times)
+        else:
+            entered, commands = _retry(closed, disconnects.TIMED_OUT, now, rand, times)
+        return entered, (*_drop(state), *commands)
+    if event.kind is TimerKind.STABLE and state.phase is Phase.WORKING:
+        return replace(state, flaps=0, conflicts=0, broken_at=None), ()
+    if event.kind is TimerKind.HEALTH and state.phase is Phase.WORKING:
+        return _health(state, now, rand, times)
+    return state, ()
+
+
+def _health(state: State, now: float, rand: float, times: Times) -> _Step:
+    """The health look asks, it does not read a flag; what stays silent past the deadline is replaced."""
+    if now - (state.verified_at or 0.0) > times.liveness:
+        entered, commands = _retry(replace(state, live=False), disconnects.UNRESPONSIVE, now, rand, times)
+        return entered, (*_drop(state), *commands)
+    listed = now - (state.listed_at or 0.0) >= times.listed
+    return state, (Probe(state.connection, listed=listed), _look_again(state, times))
+
+
+def _look_again(state: State, times: Times) -> SetTimer:
+    """Twice within the deadline, so that one lost answer does not make a live connection look dead."""
+    return SetTimer(TimerKind.HEALTH, min(times.health, times.liveness) / 2, state.generation)

@@ -1,0 +1,250 @@
+"""The words of the session machine: what is, what happened, what to do. `session.decide` connects them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from enum import StrEnum
+from typing import Any, Self
+
+
+class Phase(StrEnum):
+    """Where a session stands inside Holdfast."""
+
+    STOPPED = "stopped"
+    CONNECTING = "connecting"
+    """The engine is opening: with saved credentials, or to pair, before the first QR."""
+    PAIRING = "pairing"
+    """A QR or a pairing code is on show."""
+    AUTHENTICATED = "authenticated"
+    """Paired; the server is about to ask for the restart."""
+    WORKING = "working"
+    WAITING = "waiting"
+    """No connection; the next attempt is scheduled."""
+    TERMINAL = "terminal"
+    """Only a human can help."""
+
+
+class TimerKind(StrEnum):
+    """What a timer is for. A timer belongs to the phase entry (generation) that set it; later it is stale."""
+
+    CONNECT = "connect"
+    PAIRING = "pairing"
+    RETRY = "retry"
+    STABLE = "stable"
+    HEALTH = "health"
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Settings of the machine, in seconds (DESIGN §5)."""
+
+    connect: float = 60.0
+    pairing: float = 600.0
+    health: float = 30.0
+    liveness: float = 30.0
+    listed: float = 600.0
+    stable: float = 300.0
+    failed_after: int = 3
+    broken_window: float = 600.0
+    outdated_retry: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """All that is known of a session's life; stored as JSON with every change, so that it binds later holders.
+
+    Instants are Unix seconds. `connection` numbers the engine's connections: 0 none; events of another are stale.
+    """
+
+    phase: Phase = Phase.STOPPED
+    code: str = "stopped"
+    message: str = "Not started."
+    since: float = 0.0
+    verified_at: float | None = None
+    listed_at: float | None = None
+    next_attempt_at: float | None = None
+    attempt: int = 0
+    failed: bool = False
+    """Shown as FAILED although it still heals (phase WAITING or CONNECTING)."""
+    flaps: int = 0
+    conflicts: int = 0
+    outdated: int = 0
+    broken_at: float | None = None
+    working_since: float | None = None
+    pairing_until: float | None = None
+    pair_phone: str | None = None
+    phone: str = ""
+    """Digits of the account linked last; empty if never. Survives logout: re-pairing is checked against it."""
+    connection: int = 0
+    live: bool = False
+    """Whether an engine connection is wanted or open under number `connection`."""
+    generation: int = 0
+    command_seq: int = 0
+    """The last user order that was carried out."""
+
+    @property
+    def needs_qr(self) -> bool:
+        """Whether only a new pairing helps."""
+        return self.phase is Phase.TERMINAL
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON for the store."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Self:
+        """From the store; fields of other versions are ignored, missing ones take their defaults."""
+        known = {f.name for f in fields(cls)}
+        facts = {key: value for key, value in stored.items() if key in known}
+        if "phase" in facts:
+            facts["phase"] = Phase(facts["phase"])
+        return cls(**facts)
+
+
+# --- what happened ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that a session's machine is told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted(Event):
+    """This instance won the lease. Whatever connection is stored belonged to an earlier holder."""
+
+    has_credentials: bool
+    desired_running: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ordered(Event):
+    """A person (or a program on their behalf) asked: `start`, `stop`, `restart`, `logout` or `pair`."""
+
+    seq: int
+    kind: str
+    has_credentials: bool
+    pair_phone: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Nudged(Event):
+    """WhatsApp was seen to be reachable again (another session's success): no need to wait out a network delay."""
+
+
+@dataclass(frozen=True, slots=True)
+class TimerFired(Event):
+    """A timer set under `generation` ran out."""
+
+    kind: TimerKind
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionEvent(Event):
+    """Something on engine connection number `connection`; stale if another is current."""
+
+    connection: int
+
+
+@dataclass(frozen=True, slots=True)
+class QrShown(ConnectionEvent):
+    """A QR or a pairing code can be shown to the user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Paired(ConnectionEvent):
+    """The phone accepted us. `phone` is digits."""
+
+    phone: str
+
+
+@dataclass(frozen=True, slots=True)
+class Opened(ConnectionEvent):
+    """Logged in."""
+
+    phone: str
+
+
+@dataclass(frozen=True, slots=True)
+class Proved(ConnectionEvent):
+    """Traffic from WhatsApp at `at` (Unix seconds); `listed`: our device was seen on the account's device list."""
+
+    at: float
+    listed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Closed(ConnectionEvent):
+    """The connection ended."""
+
+    status: int
+    tag: str = ""
+    attrs: Mapping[str, str] = field(default_factory=dict)
+
+
+# --- what to do -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """Something that the actor does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Open(Command):
+    """Open engine connection number `connection`, within the fleet's pace. `hasty` passes the queue (515).
+
+    The connect timeout starts when the turn has come: the actor then sets the CONNECT timer of `generation`.
+    """
+
+    connection: int
+    generation: int
+    pair: bool
+    pair_phone: str | None = None
+    hasty: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Close(Command):
+    """Close engine connection number `connection`; `logout` unlinks the device first."""
+
+    connection: int
+    logout: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SetTimer(Command):
+    """Send `TimerFired(kind, generation)` after `after` seconds."""
+
+    kind: TimerKind
+    after: float
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClearCredentials(Command):
+    """Delete the credentials, in the same transaction that stores the new state."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe(Command):
+    """Ask WhatsApp for a sign of life; `listed`: whether our device is still on the list."""
+
+    connection: int
+    listed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshVersion(Command):
+    """Ask for the current WhatsApp Web version, to be used by the next attempt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The answer of `decide`. `changed`: the public status, code or sentence is another, so it is told and stored."""
+
+    state: State
+    commands: tuple[Command, ...] = ()
+    changed: bool = False

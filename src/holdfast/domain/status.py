@@ -1,0 +1,57 @@
+"""The public status, computed when it is read (G5): stored state, lease and time of the reading.
+
+A dead writer leaves no WORKING behind: without a valid lease, or past the liveness deadline, WORKING is not said.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from holdfast.domain.session import RESTORING, public_status
+from holdfast.domain.state import Phase, State
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What users are told now. Times are Unix seconds."""
+
+    status: str
+    reason: str
+    message: str
+    since: float
+    verified_at: float | None
+    next_attempt_at: float | None
+    attempt: int
+    needs_qr: bool
+
+
+def status_now(
+    state: State, *, desired_running: bool, has_credentials: bool, held: bool, now: float, deadline: float
+) -> Status:
+    """The status at time `now`. `held`: a valid lease exists; `deadline`: how old a proof of WORKING may be."""
+    status, code, message = public_status(state), state.code, state.message
+    if desired_running and not held and state.phase is not Phase.TERMINAL:
+        status, code, message = _unheld(has_credentials, state)
+    elif not desired_running and not held and state.phase is not Phase.TERMINAL:
+        status, code, message = "STOPPED", "stopped", state.message if state.phase is Phase.STOPPED else "Stopped."
+    elif state.phase is Phase.WORKING and now - (state.verified_at or 0.0) > deadline:
+        status, code, message = "STARTING", "unverified", "No sign of life from WhatsApp lately; looking."
+    return Status(
+        status=status,
+        reason=code,
+        message=message,
+        since=state.since,
+        verified_at=state.verified_at,
+        next_attempt_at=state.next_attempt_at,
+        attempt=state.attempt,
+        needs_qr=state.needs_qr,
+    )
+
+
+def _unheld(has_credentials: bool, state: State) -> tuple[str, str, str]:
+    """A session that should run and that no instance runs: it starts as soon as one claims it."""
+    if has_credentials:
+        return "STARTING", "restoring", RESTORING
+    if state.phase in (Phase.CONNECTING, Phase.PAIRING, Phase.WAITING, Phase.STOPPED):
+        return "STARTING", "starting", "Starting; waiting for an instance to take this session."
+    return public_status(state), state.code, state.message
