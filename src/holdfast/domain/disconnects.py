@@ -140,6 +140,11 @@ ALL: tuple[Disconnect, ...] = (
     GRANT_LAPSED,
 )
 
+NETWORK: frozenset[str] = frozenset(
+    row.code for row in ALL if row.kind is Kind.RETRY and row not in (ENGINE_CRASHED, ENGINE_UNAVAILABLE, GRANT_LAPSED)
+)
+"""Codes of a network or server fault that other sessions share: one session's success says that it is over."""
+
 _BY_TAG: Mapping[str, Disconnect] = {
     "device_removed": LOGGED_OUT,
     "credentials": BAD_SESSION,

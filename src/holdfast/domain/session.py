@@ -233,23 +233,8 @@ def _begin(state: State, event: Ordered, now: float) -> _Step:
     return entered, (*dropped, *commands)
 
 
-_NETWORK = frozenset(
-    {
-        "connection_lost",
-        "timed_out",
-        "service_unavailable",
-        "server_error",
-        "refused_upgrade",
-        "dns_failed",
-        "tls_failed",
-        "unreachable",
-        "unresponsive",
-    }
-)
-
-
 def _on_nudge(state: State, now: float) -> _Step:
-    if state.phase is not Phase.WAITING or state.code not in _NETWORK:
+    if state.phase is not Phase.WAITING or state.code not in disconnects.NETWORK:
         return state, ()
     return _connect(state, now, message="WhatsApp is reachable again; connecting.", code=state.code)
 

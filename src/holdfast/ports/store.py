@@ -9,194 +9,42 @@ durably. Any method may raise `domain.errors.StoreUnavailable`: then it is *unkn
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Protocol
 
-Json = dict[str, Any]
+from holdfast.domain.rows import (
+    ChatRow,
+    ContactRow,
+    EngineWrite,
+    EventRow,
+    Holder,
+    InboxRow,
+    Json,
+    Lease,
+    MessageRow,
+    NewEvent,
+    OutboxRow,
+    Processed,
+    SessionRow,
+    TimelineRow,
+)
 
-
-@dataclass(frozen=True, slots=True)
-class SessionRow:
-    """A session as stored: what the user configured, what the domain last decided, who wrote it."""
-
-    name: str
-    engine: str
-    config: Json
-    desired: Literal["running", "stopped"]
-    command: Json
-    """The last order by a user, carried out once by the holder: `{"seq": 3, "kind": "restart", ...}` or `{}`."""
-    state: Json
-    """`domain.session.State` as `to_json` wrote it; `{}` before the first decision."""
-    epoch: int
-    """The epoch current for this session (0 before the first claim)."""
-    me: Json
-    """`{"phone", "lid", "push_name"}` of the linked account; `{}` if never linked. Survives logout."""
-    has_credentials: bool
-    created_at: float
-    updated_at: float
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """A claim that was won."""
-
-    session: str
-    epoch: int
-    expires_at: float
-
-
-@dataclass(frozen=True, slots=True)
-class Holder:
-    """Who holds a session, as stored; `valid` is judged by database time in the same statement."""
-
-    session: str
-    instance: str
-    epoch: int
-    locked_at: float
-    expires_at: float
-    valid: bool
-    url: str
-
-
-@dataclass(frozen=True, slots=True)
-class InboxRow:
-    """A received stanza with its plaintext. `key` is `from|participant|id`, unique in its session.
-
-    `kind` is `message` or `receipt`; `attrs` are the stanza's attributes; `plaintext` is the padded-off protobuf of
-    a message (empty for receipts); `body` the same decoded to a map (bytes as base64 text in `{"$b": ...}`).
-    """
-
-    key: str
-    kind: Literal["message", "receipt"]
-    attrs: dict[str, str]
-    plaintext: bytes
-    body: Json
-    seq: int = 0
-    received_at: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class EngineWrite:
-    """What one engine transaction changes, all or nothing: ratchet, credentials and inbox together.
-
-    `keys` maps `(type, id)` to the new value, None deletes; Baileys' credentials themselves are `("creds", "")`.
-    """
-
-    keys: Mapping[tuple[str, str], bytes | None] = field(default_factory=dict)
-    inbox: Sequence[InboxRow] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class MessageRow:
-    """A message as users see it: one per (session, chat, from_me, id). `chat` and `sender` are canonical JIDs."""
-
-    id: str
-    chat: str
-    from_me: bool
-    sender: str
-    timestamp: float
-    kind: str
-    text: str
-    ack: int
-    body: Json
-    """What the API needs beyond the columns (quoted, media, mentions, participant, push name ...)."""
-    raw: bytes = b""
-
-
-@dataclass(frozen=True, slots=True)
-class ChatRow:
-    """A chat with its newest message."""
-
-    id: str
-    name: str
-    timestamp: float
-    unread: int
-    last: MessageRow | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ContactRow:
-    """One person, however addressed. `phone` is digits or empty; `lid` is `...@lid` or empty."""
-
-    id: str
-    phone: str
-    lid: str
-    name: str
-    push_name: str
-
-
-@dataclass(frozen=True, slots=True)
-class OutboxRow:
-    """A message accepted for sending. `id` is WhatsApp's message id, chosen before the first attempt."""
-
-    id: str
-    session: str
-    chat: str
-    content: Json
-    state: Literal["queued", "sending", "sent", "delivered", "read", "failed", "expired"]
-    attempts: int
-    created_at: float
-    updated_at: float
-    expires_at: float
-    send_at: float
-    error: int
-    message: str
-    idempotency_key: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class EventRow:
-    """An entry of the event log. `chat` orders deliveries within a chat; empty for events of the session."""
-
-    seq: int
-    id: str
-    session: str
-    kind: str
-    chat: str
-    at: float
-    payload: Json
-
-
-@dataclass(frozen=True, slots=True)
-class NewEvent:
-    """An event to append; `id` and `seq` are given by the store."""
-
-    kind: str
-    payload: Json
-    chat: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class TimelineRow:
-    """One status change, explained: code, sentence, time, attempt, instance."""
-
-    seq: int
-    session: str
-    at: float
-    status: str
-    code: str
-    message: str
-    attempt: int
-    instance: str
-    epoch: int
-    detail: Json = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Processed:
-    """What came of inbox rows, committed in one transaction by `Store.apply_inbox`."""
-
-    done: Sequence[int] = ()
-    """`seq` of the inbox rows that are dealt with."""
-    messages: Sequence[MessageRow] = ()
-    acks: Sequence[tuple[str, str, int]] = ()
-    """(chat, message id, ack level); forward only: a lower level than the stored one changes nothing."""
-    edits: Sequence[MessageRow] = ()
-    chats: Sequence[ChatRow] = ()
-    contacts: Sequence[ContactRow] = ()
-    mappings: Sequence[tuple[str, str]] = ()
-    """(lid, phone number JID) pairs learnt."""
-    events: Sequence[NewEvent] = ()
+__all__ = [
+    "ChatRow",
+    "ContactRow",
+    "EngineWrite",
+    "EventRow",
+    "Holder",
+    "InboxRow",
+    "Json",
+    "Lease",
+    "MessageRow",
+    "NewEvent",
+    "OutboxRow",
+    "Processed",
+    "SessionRow",
+    "Store",
+    "TimelineRow",
+]
 
 
 class Store(Protocol):
@@ -239,6 +87,10 @@ class Store(Protocol):
 
     async def release(self, session: str, instance: str, epoch: int) -> None:
         """Give the lease back, if it is still ours. The next claim wins at once. The epoch stays."""
+        ...
+
+    async def expire_instance(self, instance: str) -> list[str]:
+        """End the leases of an instance that is proved dead (its process and its sidecars are gone). The sessions."""
         ...
 
     async def holders(self, sessions: Iterable[str] | None = None) -> dict[str, Holder]:
@@ -286,6 +138,12 @@ class Store(Protocol):
     ) -> None:
         """The holder's decision, in one transaction with its timeline entry, its events, and, after a logout, the
         end of the credentials.
+        """
+        ...
+
+    async def note_verified(self, proofs: Mapping[str, tuple[int, float]]) -> None:
+        """Store when WhatsApp last proved each session alive, by session (epoch, Unix seconds), in one statement.
+        A session whose epoch is another by now is left alone. This is the only write that does not raise for it.
         """
         ...
 
@@ -394,6 +252,10 @@ class Store(Protocol):
 
     async def events(self, after: int, limit: int, session: str | None = None) -> list[EventRow]:
         """In order of `seq`. No gap may fill in later: on PostgreSQL, entries not yet surely preceded are withheld."""
+        ...
+
+    async def log_end(self) -> int:
+        """`seq` of the newest event, 0 if there is none."""
         ...
 
     async def cursor(self, consumer: str) -> int:

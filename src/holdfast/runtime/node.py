@@ -1,0 +1,185 @@
+"""The composition root: one instance, put together from settings, ended in order."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+import structlog
+
+from holdfast.domain import state as s
+from holdfast.domain.disconnects import NETWORK
+from holdfast.domain.lease import LeaseTimes
+from holdfast.domain.pacing import Pace
+from holdfast.domain.synced import synced
+from holdfast.ports import engine as e
+from holdfast.ports.clock import Clock
+from holdfast.ports.store import Store
+from holdfast.runtime.actor import Actor, Deps
+from holdfast.runtime.delivery import Delivery, Webhook
+from holdfast.runtime.gateway import LocalGateway
+from holdfast.runtime.hub import Hub
+from holdfast.runtime.inbox import Inbox
+from holdfast.runtime.pacer import Pacer
+from holdfast.runtime.sender import Sender
+from holdfast.runtime.supervisor import Supervisor
+
+log = structlog.get_logger(__name__)
+
+DRAIN = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSettings:
+    """What an instance is told, already scaled to its time factor."""
+
+    version: str
+    url: str = ""
+    times: s.Times = field(default_factory=s.Times)
+    lease: LeaseTimes = field(default_factory=LeaseTimes)
+    pace: Pace = field(default_factory=Pace)
+    sweep_every: float = 5.0
+    verified_every: float = 10.0
+    webhooks: Sequence[Webhook] = ()
+    time_factor: float = 1.0
+
+
+@dataclass(slots=True)
+class _Parts:
+    """What runs beside an actor."""
+
+    sender: Sender
+    inbox: Inbox
+    tasks: list[asyncio.Task[None]]
+
+
+class Node:
+    """`async with Node(...) as node:` runs an instance; `node.gateway` is its face."""
+
+    def __init__(
+        self,
+        store: Store,
+        engines: Mapping[str, e.Engine],
+        clock: Clock,
+        settings: NodeSettings,
+        instance: str | None = None,
+    ) -> None:
+        self.instance = instance or str(uuid.UUID(bytes=clock.token(16), version=4))
+        self._store = store
+        self._engines = engines
+        self._clock = clock
+        self._settings = settings
+        self._hub = Hub()
+        self._parts: dict[str, _Parts] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._stack = AsyncExitStack()
+        deps = Deps(
+            instance=self.instance,
+            store=store,
+            engines=engines,
+            clock=clock,
+            hub=self._hub,
+            pacer=Pacer(settings.pace, clock),
+            times=settings.times,
+            lease=settings.lease,
+            on_state=self._on_state,
+        )
+        self.supervisor = Supervisor(
+            deps, sweep_every=settings.sweep_every, on_adopt=self._on_adopt, on_halt=self._on_halt
+        )
+        self.delivery = Delivery(store, clock, settings.webhooks, time_factor=settings.time_factor)
+        self._hub.on_events(self.delivery.wake)
+        self.gateway = LocalGateway(
+            self.instance,
+            store,
+            engines,
+            self.supervisor,
+            self.delivery,
+            self._hub,
+            clock,
+            self.wake_sender,
+            liveness=settings.times.liveness,
+        )
+
+    # --- life ---------------------------------------------------------------------------------------------------
+    async def __aenter__(self) -> Self:
+        """Start: the store first, sessions last, which are restored while the faces already answer."""
+        try:
+            await self._start()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def _start(self) -> None:
+        await self._store.open()
+        self._stack.push_async_callback(self._store.close)
+        await self._store.register_instance(self.instance, self._settings.url, self._settings.version)
+        for engine in self._engines.values():
+            await engine.start(self._sink)
+            self._stack.push_async_callback(engine.stop)
+        await self.delivery.start()
+        self._stack.push_async_callback(self.delivery.stop)
+        for row in await self._store.sessions():
+            await self.delivery.configure(row.name, row.config, {"me": row.me, "engine": row.engine})
+        await self.supervisor.start()
+        self._stack.push_async_callback(self._stop_sessions)
+        log.info("instance started", action="start", instance=self.instance)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop: sends in flight finish, sockets close properly, leases are given back, the store closes last."""
+        await self._stack.aclose()
+        log.info("instance stopped", action="stop", instance=self.instance)
+
+    async def _stop_sessions(self) -> None:
+        await asyncio.gather(*(parts.sender.drain(DRAIN) for parts in self._parts.values()))
+        await self.supervisor.stop()
+
+    # --- wiring -------------------------------------------------------------------------------------------------
+    def _on_adopt(self, actor: Actor) -> None:
+        sender = Sender(actor, self._store, self._clock, self._hub)
+        inbox = Inbox(actor, self._store, self._clock, self._hub)
+        tasks = [asyncio.create_task(sender.run()), asyncio.create_task(inbox.run())]
+        self._parts[actor.name] = _Parts(sender, inbox, tasks)
+
+    def _on_halt(self, name: str) -> None:
+        if parts := self._parts.pop(name, None):
+            for task in parts.tasks:
+                task.cancel()
+
+    def _on_state(self, name: str, before: s.State, after: s.State) -> None:
+        if after.phase is s.Phase.WORKING:
+            self.wake_sender(name)
+            if before.code in NETWORK:
+                for actor in self.supervisor.actors.values():
+                    actor.tell(s.Nudged())
+
+    def wake_sender(self, name: str) -> None:
+        """Something was accepted for sending."""
+        if parts := self._parts.get(name):
+            parts.sender.wake()
+
+    # --- engine events ------------------------------------------------------------------------------------------
+    def _sink(self, event: e.EngineEvent | e.EngineDied) -> None:
+        if isinstance(event, e.EngineDied):
+            log.error("engine process ended", action="engine", code="engine_crashed", detail=event.detail)
+            for name, connection in event.sessions.items():
+                if (actor := self.supervisor.actors.get(name)) is not None:
+                    actor.tell(s.Closed(connection, 0, "engine"))
+            return
+        actor = self.supervisor.actors.get(event.session)
+        if actor is None:
+            return
+        if isinstance(event, e.InboxStored):
+            self._parts[event.session].inbox.wake()
+        elif isinstance(event, e.Synced):
+            self._parts[event.session].inbox.learn(synced(event.kind, event.items, actor.me))
+        else:
+            actor.engine_event(event)

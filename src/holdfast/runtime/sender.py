@@ -1,0 +1,191 @@
+"""Sends what the outbox holds: claimed under the epoch, in order per chat, chats beside each other (G4)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+import structlog
+
+from holdfast.domain import outbox
+from holdfast.domain.errors import HoldfastError, NotConnected, SendInDoubt, StaleEpoch, StoreUnavailable
+from holdfast.domain.state import Phase
+from holdfast.ports.clock import Clock
+from holdfast.ports.engine import OutgoingMessage, ServerAck
+from holdfast.ports.store import Json, MessageRow, NewEvent, OutboxRow, Store
+from holdfast.runtime.actor import Actor
+from holdfast.runtime.hub import Hub
+
+log = structlog.get_logger(__name__)
+
+IN_DOUBT_RETRY = 2.0
+STORE_RETRY = 1.0
+
+
+class Sender:
+    """One session's sender; runs while its actor does. `wake` whenever there may be something to send."""
+
+    def __init__(
+        self, actor: Actor, store: Store, clock: Clock, hub: Hub, *, parallel: int = 16, idle: float = 5.0
+    ) -> None:
+        self._actor = actor
+        self._store = store
+        self._clock = clock
+        self._hub = hub
+        self._parallel = parallel
+        self._idle = idle
+        self._wake = asyncio.Event()
+        self._flying: set[asyncio.Task[None]] = set()
+        self._log = log.bind(session=actor.name)
+
+    def wake(self) -> None:
+        """Look at the outbox now."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Send until cancelled. Scheduled and expired rows are found by looking every `idle` seconds."""
+        try:
+            while True:
+                try:
+                    claimed = await self._claim()
+                except StaleEpoch:
+                    return
+                except StoreUnavailable as error:
+                    self._log.error("outbox not readable", action="send", code=error.code)
+                    await self._clock.sleep(STORE_RETRY)
+                    continue
+                for row in claimed:
+                    task = asyncio.create_task(self._send(row))
+                    self._flying.add(task)
+                    task.add_done_callback(self._landed)
+                if not claimed:
+                    await self._rest()
+        finally:
+            await self.drain(0.0)
+
+    async def drain(self, timeout: float) -> None:
+        """Let sends in flight finish, at most `timeout` seconds; the rest stays in doubt, and is tried again later."""
+        if self._flying and timeout > 0:
+            await asyncio.wait(self._flying, timeout=timeout)
+        for task in list(self._flying):
+            task.cancel()
+
+    def _landed(self, task: asyncio.Task[None]) -> None:
+        self._flying.discard(task)
+        self._wake.set()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._log.error("a send failed unexpectedly", action="send", code="bug", error=type(error).__name__)
+
+    async def _claim(self) -> list[OutboxRow]:
+        self._wake.clear()
+        free = self._parallel - len(self._flying)
+        if free <= 0 or self._actor.state.phase is not Phase.WORKING or not self._actor.may_act():
+            return []
+        return await self._store.claim_outbox(self._actor.name, self._actor.held.epoch, free)
+
+    async def _rest(self) -> None:
+        waiting = asyncio.create_task(self._wake.wait())
+        idling = asyncio.create_task(self._clock.sleep(self._idle))
+        try:
+            await asyncio.wait({waiting, idling}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiting.cancel()
+            idling.cancel()
+
+    # --- one message --------------------------------------------------------------------------------------------
+    async def _send(self, row: OutboxRow) -> None:
+        message = OutgoingMessage(row.id, row.chat, row.content)
+        try:
+            ack = await self._actor.engine.send(self._actor.name, self._actor.state.connection, message)
+        except NotConnected:
+            await self._settle(row, "queued", retry_at=0.0)
+        except SendInDoubt:
+            self._log.warning("send in doubt, tried again under the same id", action="send", code="send_in_doubt")
+            await self._settle(row, "queued", retry_at=await self._store.now() + IN_DOUBT_RETRY)
+        except HoldfastError as error:
+            await self._settle(row, "failed", error=400, message=error.sentence)
+        else:
+            await self._acknowledged(row, ack)
+
+    async def _acknowledged(self, row: OutboxRow, ack: ServerAck) -> None:
+        if ack.error:
+            await self._settle(row, "failed", error=ack.error, message=outbox.refusal(ack.error))
+        else:
+            await self._settle(row, "sent", sent=sent_message(row, ack.at, self._actor.me))
+
+    async def _settle(
+        self,
+        row: OutboxRow,
+        state: str,
+        *,
+        error: int = 0,
+        message: str = "",
+        retry_at: float | None = None,
+        sent: MessageRow | None = None,
+    ) -> None:
+        try:
+            settled = await self._store.settle_outbox(
+                self._actor.name,
+                self._actor.held.epoch,
+                row.id,
+                state,
+                error=error,
+                message=message,
+                retry_at=retry_at,
+                events=_events(row, state, error, message, sent),
+                sent=sent,
+            )
+        except (StaleEpoch, StoreUnavailable) as problem:
+            self._log.warning(
+                "result of a send not stored, the next holder repeats it", action="send", code=problem.code
+            )
+            return
+        self._hub.message_settled(self._actor.name, row.id)
+        if settled is not None and state != "queued":
+            self._hub.events_appended(self._actor.name)
+
+
+def sent_message(row: OutboxRow, at: float, me: Mapping[str, str]) -> MessageRow:
+    """The message as chats show it, from what was accepted for sending."""
+    content = row.content
+    body: Json = {"source": "api"}
+    if content.get("quoted_id"):
+        body["quoted"] = {"id": content["quoted_id"]}
+    return MessageRow(
+        id=row.id,
+        chat=row.chat,
+        from_me=True,
+        sender=f"{me.get('phone', '')}@s.whatsapp.net",
+        timestamp=at,
+        kind=str(content.get("type", "text")),
+        text=str(content.get("text", content.get("caption", ""))),
+        ack=1,
+        body=body,
+    )
+
+
+def _events(row: OutboxRow, state: str, error: int, message: str, sent: MessageRow | None) -> list[NewEvent]:
+    if state == "queued":
+        return []
+    ack: Json = {"id": row.id, "chat": row.chat, "from_me": True, "ack": outbox.ACK_OF_STATE[state]}
+    if error:
+        ack["error"] = {"code": error, "message": message}
+    events = [NewEvent("message.ack", ack, row.chat)]
+    if sent is not None:
+        events.insert(0, NewEvent("message", {"message": message_payload(sent)}, row.chat))
+    return events
+
+
+def message_payload(row: MessageRow) -> Json:
+    """A message in an event: the row without its raw bytes."""
+    return {
+        "id": row.id,
+        "chat": row.chat,
+        "from_me": row.from_me,
+        "sender": row.sender,
+        "timestamp": row.timestamp,
+        "kind": row.kind,
+        "text": row.text,
+        "ack": row.ack,
+        "body": row.body,
+    }
