@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from holdfast.domain import outbox
@@ -19,7 +20,6 @@ from holdfast.domain.errors import (
 from holdfast.domain.identity import canonical_phone, valid_session_name
 from holdfast.domain.status import status_now
 from holdfast.domain.waha import from_waha_id
-from holdfast.ports.clock import Clock
 from holdfast.ports.engine import Engine
 from holdfast.ports.gateway import PairingView, SessionView
 from holdfast.ports.store import (
@@ -31,12 +31,10 @@ from holdfast.ports.store import (
     MessageRow,
     OutboxRow,
     SessionRow,
-    Store,
     TimelineRow,
 )
-from holdfast.runtime.actor import Actor
+from holdfast.runtime.actor import Actor, Deps
 from holdfast.runtime.delivery import Delivery
-from holdfast.runtime.hub import Hub
 from holdfast.runtime.supervisor import Supervisor
 
 TEXT_LIMIT = 65_536
@@ -49,28 +47,18 @@ class LocalGateway:
     """What the faces may ask of this instance; see the port for outcomes and errors."""
 
     def __init__(
-        self,
-        instance: str,
-        store: Store,
-        engines: Mapping[str, Engine],
-        supervisor: Supervisor,
-        delivery: Delivery,
-        hub: Hub,
-        clock: Clock,
-        wake_sender: Callable[[str], None],
-        *,
-        liveness: float,
+        self, deps: Deps, supervisor: Supervisor, delivery: Delivery, wake_sender: Callable[[str], None]
     ) -> None:
-        self.instance = instance
-        self.started_at = clock.now()
-        self._store = store
-        self._engines = engines
+        self.instance = deps.instance
+        self.started_at = deps.clock.now()
+        self._store = deps.store
+        self._engines = deps.engines
         self._supervisor = supervisor
         self._delivery = delivery
-        self._hub = hub
-        self._clock = clock
         self._wake_sender = wake_sender
-        self._liveness = liveness
+        self._hub = deps.hub
+        self._clock = deps.clock
+        self._liveness = deps.times.liveness
 
     # --- views --------------------------------------------------------------------------------------------------
     def _view(self, row: SessionRow, holder: Holder | None) -> SessionView:
@@ -78,6 +66,8 @@ class LocalGateway:
         actor = self._supervisor.actors.get(row.name)
         mine = actor is not None and actor.may_act()
         state = actor.state if actor is not None and mine else s.State.from_json(row.state)
+        if not mine and row.verified_at is not None:
+            state = replace(state, verified_at=max(row.verified_at, state.verified_at or 0.0))
         held = mine or (holder is not None and holder.valid and holder.instance != self.instance)
         status = status_now(
             state,

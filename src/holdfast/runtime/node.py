@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -14,6 +13,7 @@ import structlog
 
 from holdfast.domain import state as s
 from holdfast.domain.disconnects import NETWORK
+from holdfast.domain.errors import StoreUnavailable
 from holdfast.domain.lease import LeaseTimes
 from holdfast.domain.pacing import Pace
 from holdfast.domain.synced import synced
@@ -67,18 +67,19 @@ class Node:
         engines: Mapping[str, e.Engine],
         clock: Clock,
         settings: NodeSettings,
-        instance: str | None = None,
+        *,
+        instance: str,
+        proved_dead: Callable[[str], bool] = lambda _: False,
     ) -> None:
-        self.instance = instance or str(uuid.UUID(bytes=clock.token(16), version=4))
+        self.instance = instance
         self._store = store
         self._engines = engines
         self._clock = clock
         self._settings = settings
         self._hub = Hub()
         self._parts: dict[str, _Parts] = {}
-        self._tasks: list[asyncio.Task[None]] = []
         self._stack = AsyncExitStack()
-        deps = Deps(
+        self._deps = deps = Deps(
             instance=self.instance,
             store=store,
             engines=engines,
@@ -90,21 +91,15 @@ class Node:
             on_state=self._on_state,
         )
         self.supervisor = Supervisor(
-            deps, sweep_every=settings.sweep_every, on_adopt=self._on_adopt, on_halt=self._on_halt
+            deps,
+            sweep_every=settings.sweep_every,
+            on_adopt=self._on_adopt,
+            on_halt=self._on_halt,
+            proved_dead=proved_dead,
         )
         self.delivery = Delivery(store, clock, settings.webhooks, time_factor=settings.time_factor)
         self._hub.on_events(self.delivery.wake)
-        self.gateway = LocalGateway(
-            self.instance,
-            store,
-            engines,
-            self.supervisor,
-            self.delivery,
-            self._hub,
-            clock,
-            self.wake_sender,
-            liveness=settings.times.liveness,
-        )
+        self.gateway = LocalGateway(deps, self.supervisor, self.delivery, self.wake_sender)
 
     # --- life ---------------------------------------------------------------------------------------------------
     async def __aenter__(self) -> Self:
@@ -127,6 +122,8 @@ class Node:
         self._stack.push_async_callback(self.delivery.stop)
         for row in await self._store.sessions():
             await self.delivery.configure(row.name, row.config, {"me": row.me, "engine": row.engine})
+        self._beats = asyncio.create_task(self._heartbeat())
+        self._stack.callback(self._beats.cancel)
         await self.supervisor.start()
         self._stack.push_async_callback(self._stop_sessions)
         log.info("instance started", action="start", instance=self.instance)
@@ -141,6 +138,22 @@ class Node:
     async def _stop_sessions(self) -> None:
         await asyncio.gather(*(parts.sender.drain(DRAIN) for parts in self._parts.values()))
         await self.supervisor.stop()
+
+    async def _heartbeat(self) -> None:
+        """Tell the store, now and then, that this instance lives and when its sessions were last proved alive."""
+        while True:
+            await self._clock.sleep(self._settings.verified_every)
+            proofs = {
+                name: (actor.held.epoch, actor.state.verified_at)
+                for name, actor in self.supervisor.actors.items()
+                if actor.state.phase is s.Phase.WORKING and actor.state.verified_at is not None
+            }
+            try:
+                await self._store.register_instance(self.instance, self._settings.url, self._settings.version)
+                if proofs:
+                    await self._store.note_verified(proofs)
+            except StoreUnavailable as error:
+                log.error("heartbeat not stored", action="heartbeat", code=error.code)
 
     # --- wiring -------------------------------------------------------------------------------------------------
     def _on_adopt(self, actor: Actor) -> None:

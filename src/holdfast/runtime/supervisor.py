@@ -25,13 +25,20 @@ class Supervisor:
     """Owns the actors. `actors` maps session names to those that this instance holds now."""
 
     def __init__(
-        self, deps: Deps, *, sweep_every: float, on_adopt: Callable[[Actor], None], on_halt: Callable[[str], None]
+        self,
+        deps: Deps,
+        *,
+        sweep_every: float,
+        on_adopt: Callable[[Actor], None],
+        on_halt: Callable[[str], None],
+        proved_dead: Callable[[str], bool],
     ) -> None:
         self.actors: dict[str, Actor] = {}
         self._deps = deps
         self._sweep_every = sweep_every
         self._on_adopt = on_adopt
         self._on_halt = on_halt
+        self._proved_dead = proved_dead
         self._runs: dict[str, asyncio.Task[None]] = {}
         self._claiming: dict[str, asyncio.Lock] = {}
         self._loops: list[asyncio.Task[None]] = []
@@ -77,7 +84,7 @@ class Supervisor:
             if self._stopping or name in self.actors:
                 return self.actors.get(name)
             sent_at = self._deps.clock.boot()
-            won = await self._deps.store.claim(name, self._deps.instance, self._deps.lease.ttl)
+            won = await self._try_claim(name)
             if not isinstance(won, Lease):
                 self._say_passive(name, won)
                 return None
@@ -87,6 +94,16 @@ class Supervisor:
             self._passive.discard(name)
             log.info("lock acquired", session=row.name, action="lease", code="acquired", epoch=won.epoch)
             return self._adopt(row, Held(won.epoch, sent_at))
+
+    async def _try_claim(self, name: str) -> Lease | Holder | None:
+        """Claim; a holder that is proved dead on this machine need not be waited for."""
+        store, instance, ttl = self._deps.store, self._deps.instance, self._deps.lease.ttl
+        won = await store.claim(name, instance, ttl)
+        if isinstance(won, Holder) and self._proved_dead(won.instance):
+            freed = await store.expire_instance(won.instance)
+            log.info("a dead instance's locks are free", action="lease", code="expired", count=len(freed))
+            won = await store.claim(name, instance, ttl)
+        return won
 
     def _say_passive(self, name: str, holder: Holder | None) -> None:
         if holder is None or name in self._passive:
