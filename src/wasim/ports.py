@@ -1,0 +1,33 @@
+"""The seam between the server and its phones.
+
+A phone is device 0 of an account. It lives in the server's process, yet speaks stanzas like any companion: what
+it sends goes through the very same handlers as a socket's stanzas, and what is routed to device 0 is handed to it.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Protocol
+
+from wasim.wire.nodes import Node
+
+
+class PhoneNetwork(Protocol):
+    """What a phone may do; the server implements it, one object per phone."""
+
+    @property
+    def rng(self) -> random.Random:
+        """Seeded randomness for choices that are not secret (delays, orders)."""
+        ...
+
+    def now(self) -> float:
+        """Give the server's time in seconds since 1970."""
+        ...
+
+    async def send(self, node: Node) -> None:
+        """Send a stanza as this device; answers, if any, come through ``Phone.on_node``."""
+        ...
+
+    async def query(self, node: Node) -> Node:
+        """Send an ``iq`` as this device and give the reply, be it a result or an error."""
+        ...
