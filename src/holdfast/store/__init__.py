@@ -1,0 +1,38 @@
+"""Everything durable: one store on SQLAlchemy Core, for SQLite and PostgreSQL.
+
+Rooms: `schema` (tables), `migrations`, `drivers` (who runs a transaction, on which thread, in which commit), one module
+of transaction functions per noun (`leases`, `sessions`, `keys`, `inbox`, `outbox`, `messages`, `people`, `events`),
+and `facade.SqlStore`, the port.
+"""
+
+from __future__ import annotations
+
+from holdfast.domain.errors import InvalidSettings
+from holdfast.ports.clock import Clock
+from holdfast.store import urls
+from holdfast.store.bootclock import DatabaseTime
+from holdfast.store.drivers import Driver
+from holdfast.store.drivers.inline import InlineDriver
+from holdfast.store.drivers.sqlite import SqliteDriver
+from holdfast.store.facade import SqlStore
+from holdfast.store.migrate import migration_sql
+
+__all__ = ["SqlStore", "migration_sql", "open_store"]
+
+
+def open_store(url: str, clock: Clock, *, boot_id: str | None = None) -> SqlStore:
+    """The store for a URL; its `open` connects. `sqlite://` is one in memory without threads. `boot_id` is for tests.
+
+    Raises `InvalidSettings` for a URL of another kind.
+    """
+    return SqlStore(_driver(url, DatabaseTime(clock, boot_id)), clock)
+
+
+def _driver(url: str, time: DatabaseTime) -> Driver:
+    path = urls.sqlite_path(url)
+    if path is not None:
+        return InlineDriver(time) if path == urls.MEMORY else SqliteDriver(path, time)
+    raise InvalidSettings(
+        "HOLDFAST_DATABASE_URL must begin with sqlite:/// or postgresql://; "
+        f"'{url.partition('://')[0]}' is not supported."
+    )

@@ -1,0 +1,93 @@
+"""What came of inbox rows, in one transaction: nothing is told twice, nothing is marked that was not stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import Connection
+
+from holdfast.domain.rows import ChatRow, EventRow, Json, NewEvent, Processed
+from holdfast.store import events as log
+from holdfast.store import inbox, messages, outbox, people
+from holdfast.store.sql import check_epoch
+
+
+def apply_inbox(
+    c: Connection, name: str, epoch: int, processed: Processed, new_id: Callable[[], str]
+) -> list[EventRow]:
+    """See `ports.store.Store.apply_inbox`."""
+    check_epoch(c, name, epoch)
+    people.learn(c, name, processed.mappings)
+    people.put_contacts(c, name, processed.contacts)
+    news = _News()
+    for row in people.canonical(c, name, processed.messages):
+        if messages.put(c, name, row):
+            news.messages.add((row.id, row.from_me))
+    for row in people.canonical(c, name, processed.edits):
+        if messages.edit(c, name, row):
+            news.messages.add((row.id, row.from_me))
+    for _, id_, level in processed.acks:
+        queued, shown = outbox.acknowledge(c, name, id_, level), messages.acknowledge(c, name, id_, level)
+        if queued or shown:
+            news.acks.add((id_, level))
+    messages.put_chats(c, name, _canonical_chats(c, name, processed.chats))
+    told = _canonical_events(c, name, [event for event in processed.events if news.has(event)])
+    appended = log.append(c, name, told, new_id)
+    inbox.mark_done(c, name, processed.done)
+    return appended
+
+
+class _News:
+    """What really changed, to drop the events of what did not. Payloads as `domain.rows.NewEvent` states them."""
+
+    def __init__(self) -> None:
+        self.messages: set[tuple[str, bool]] = set()
+        self.acks: set[tuple[str, int]] = set()
+
+    def has(self, event: NewEvent) -> bool:
+        payload = event.payload
+        if event.kind == "message.ack":
+            return (payload.get("id"), payload.get("ack")) in self.acks
+        message = payload.get("message")
+        if isinstance(message, dict) and "id" in message:
+            return (message["id"], bool(message.get("from_me"))) in self.messages
+        return True
+
+
+def _canonical_chats(c: Connection, name: str, rows: Iterable[ChatRow]) -> list[ChatRow]:
+    listed = list(rows)
+    known = people.resolve(c, name, [row.id for row in listed])
+    return [replace(row, id=known[row.id]) for row in listed]
+
+
+_ADDRESSES = ("chat", "sender", "participant")
+
+
+def _canonical_events(c: Connection, name: str, events: list[NewEvent]) -> list[NewEvent]:
+    """Users see the same address for a person, whichever the stanza carried."""
+    found = [event.chat for event in events]
+    for event in events:
+        found += [part[field] for part in _parts(event.payload) for field in _ADDRESSES if _is_text(part.get(field))]
+    known = people.resolve(c, name, found)
+    return [replace(event, chat=known[event.chat], payload=_readdressed(event.payload, known)) for event in events]
+
+
+def _parts(payload: Json) -> list[Json]:
+    message = payload.get("message")
+    return [payload, message] if isinstance(message, dict) else [payload]
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+def _readdressed(payload: Json, known: dict[str, str]) -> Json:
+    changed = {
+        field: known[payload[field]] for field in _ADDRESSES if _is_text(payload.get(field)) and payload[field] in known
+    }
+    message = payload.get("message")
+    if isinstance(message, dict):
+        changed["message"] = _readdressed(message, known)  # type: ignore[assignment]
+    return {**payload, **changed}

@@ -1,0 +1,171 @@
+"""SQLite in a file: one writer thread with group commit, and readers on connections of their own.
+
+A commit costs a disk flush, so whatever waits when the writer comes back is taken together and flushed once; the
+callers are told after the flush. Other processes may use the same file: BEGIN IMMEDIATE waits for them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection
+
+from holdfast.domain.errors import DataDirNotWritable, StoreUnavailable
+from holdfast.store import migrate
+from holdfast.store.bootclock import DatabaseTime
+from holdfast.store.drivers.connection import Outcome, SqliteConnection, Transaction
+
+T = TypeVar("T")
+
+BATCH = 256
+"""Most transactions that share a commit: bounds how long the first of them waits for the last."""
+
+
+@dataclass(slots=True)
+class _Asked:
+    fn: Transaction
+    answer: asyncio.Future[Any]
+
+
+class _Worker:
+    """A thread that takes all that waits, runs it, and tells the loop once for the whole batch."""
+
+    def __init__(self, name: str, run: Callable[[list[Transaction]], list[Outcome]]) -> None:
+        self._run = run
+        self._loop = asyncio.get_running_loop()
+        self._queue: SimpleQueue[_Asked | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+        self._closed = False
+        self._thread.start()
+
+    async def ask(self, fn: Callable[[Connection], T]) -> T:
+        """Queue a transaction and wait for its outcome."""
+        if self._closed:
+            raise StoreUnavailable("The store is closed.")
+        answer: asyncio.Future[T] = self._loop.create_future()
+        self._queue.put(_Asked(fn, answer))
+        return await answer
+
+    async def close(self) -> None:
+        """Finish what was asked."""
+        self._closed = True
+        self._queue.put(None)
+        await asyncio.to_thread(self._thread.join)
+
+    def _work(self) -> None:
+        while (batch := self._take()) is not None:
+            outcomes = self._run([asked.fn for asked in batch])
+            with contextlib.suppress(RuntimeError):  # the loop was closed under us: nobody waits any more
+                self._loop.call_soon_threadsafe(_resolve, batch, outcomes)
+
+    def _take(self) -> list[_Asked] | None:
+        first = self._queue.get()
+        if first is None:
+            return None
+        batch = [first]
+        while len(batch) < BATCH:
+            try:
+                following = self._queue.get_nowait()
+            except Empty:
+                break
+            if following is None:
+                self._queue.put(None)
+                break
+            batch.append(following)
+        return [asked for asked in batch if not asked.answer.cancelled()]
+
+
+def _resolve(batch: list[_Asked], outcomes: list[Outcome]) -> None:
+    for asked, outcome in zip(batch, outcomes, strict=True):
+        if asked.answer.done():
+            continue
+        if outcome.error is not None:
+            asked.answer.set_exception(outcome.error)
+        else:
+            asked.answer.set_result(outcome.value)
+
+
+class SqliteDriver:
+    """The driver for a file. `busy`: seconds to wait for another process that writes."""
+
+    def __init__(self, path: str, time: DatabaseTime, *, busy: float = 10.0) -> None:
+        self._path = path
+        self._time = time
+        self._busy = busy
+        self._connections: list[SqliteConnection] = []
+
+    async def open(self) -> None:
+        """Make the folder, connect, migrate, anchor time."""
+        await asyncio.to_thread(self._connect)
+        writer, reader, brief = self._connections
+        self._brief = brief
+        self._writer = _Worker("store-writer", writer.write)
+        self._reader = _Worker("store-reader", lambda fns: [reader.read(fn) for fn in fns])
+
+    def _connect(self) -> None:
+        _prepare_folder(Path(self._path))
+        try:
+            writer = SqliteConnection(self._path, self._time, busy=self._busy)
+            self._connections.append(writer)
+            for step in (migrate.upgrade, self._time.anchor):
+                if (error := writer.write([step])[0].error) is not None:
+                    raise error
+            for _ in range(2):
+                self._connections.append(SqliteConnection(self._path, self._time, readonly=True, busy=self._busy))
+        except BaseException:
+            self._let_go()
+            raise
+
+    def _let_go(self) -> None:
+        for connection in reversed(self._connections):
+            connection.close()
+        self._connections.clear()
+
+    async def close(self) -> None:
+        """Finish, then let go of the file (which folds the log into it)."""
+        if not self._connections:
+            return
+        await self._writer.close()
+        await self._reader.close()
+        await asyncio.to_thread(self._let_go)
+
+    async def write(self, fn: Callable[[Connection], T]) -> T:
+        """See `Driver.write`."""
+        return await self._writer.ask(fn)
+
+    async def read(self, fn: Callable[[Connection], T], *, brief: bool = False) -> T:
+        """A look-up by key runs here: in WAL mode nothing blocks it, and a thread's hand-over costs more than it."""
+        if not brief:
+            return await self._reader.ask(fn)
+        if not self._connections:
+            raise StoreUnavailable("The store is closed.")
+        outcome = self._brief.read(fn)
+        if outcome.error is not None:
+            raise outcome.error
+        value: T = outcome.value
+        return value
+
+
+def _prepare_folder(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataDirNotWritable(
+            f"The data folder {path.parent} cannot be made ({error.strerror}). "
+            "Set HOLDFAST_DATA_DIR to a folder of this user."
+        ) from error
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise DataDirNotWritable(
+            f"The data folder {path.parent} cannot be written. Set HOLDFAST_DATA_DIR to a folder of this user."
+        )
+    if not path.exists():  # keys lie in it: for this user's eyes only
+        with contextlib.suppress(OSError):
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))

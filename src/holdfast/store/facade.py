@@ -1,0 +1,273 @@
+"""`SqlStore`: the store port, each method one transaction function handed to the driver."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+
+from sqlalchemy import Connection
+
+from holdfast.domain.rows import (
+    ChatRow,
+    ContactRow,
+    EngineWrite,
+    EventRow,
+    Holder,
+    InboxRow,
+    Json,
+    Lease,
+    MessageRow,
+    NewEvent,
+    OutboxRow,
+    Processed,
+    SessionRow,
+    TimelineRow,
+)
+from holdfast.ports.clock import Clock
+from holdfast.store import apply, events, inbox, keys, leases, messages, outbox, people, sessions, settings, sql
+from holdfast.store.drivers import Driver
+
+
+class SqlStore:
+    """`ports.store.Store` over a driver. The meaning of each method stands in the port."""
+
+    def __init__(self, driver: Driver, clock: Clock) -> None:
+        self._driver = driver
+        self._write = driver.write
+        self._read = driver.read
+        self._clock = clock
+
+    def _new_id(self) -> str:
+        return f"evt_{self._clock.token(12).hex()}"
+
+    async def open(self) -> None:
+        """See the port."""
+        await self._driver.open()
+
+    async def close(self) -> None:
+        """See the port."""
+        await self._driver.close()
+
+    # --- instances and leases -------------------------------------------------------------------------------
+    async def now(self) -> float:
+        """See the port."""
+        return await self._read(sql.now, brief=True)
+
+    async def register_instance(self, instance: str, url: str, version: str) -> None:
+        """See the port."""
+        await self._write(lambda c: leases.register_instance(c, instance, url, version))
+
+    async def instances(self) -> list[Json]:
+        """See the port."""
+        return await self._read(leases.instances)
+
+    async def claim(self, session: str, instance: str, ttl: float) -> Lease | Holder | None:
+        """See the port."""
+        return await self._write(lambda c: leases.claim(c, session, instance, ttl))
+
+    async def renew(self, instance: str, epochs: Mapping[str, int], ttl: float) -> dict[str, bool]:
+        """See the port."""
+        held = dict(epochs)
+        return await self._write(lambda c: leases.renew(c, instance, held, ttl))
+
+    async def release(self, session: str, instance: str, epoch: int) -> None:
+        """See the port."""
+        await self._write(lambda c: leases.release(c, session, instance, epoch))
+
+    async def expire_instance(self, instance: str) -> list[str]:
+        """See the port."""
+        return await self._write(lambda c: leases.expire_instance(c, instance))
+
+    async def holders(self, sessions: Iterable[str] | None = None) -> dict[str, Holder]:
+        """See the port."""
+        names = None if sessions is None else list(sessions)
+        return await self._read(lambda c: leases.holders(c, names), brief=True)
+
+    # --- sessions -------------------------------------------------------------------------------------------
+    async def create_session(self, name: str, engine: str, config: Json, desired: str) -> SessionRow:
+        """See the port."""
+        return await self._write(lambda c: sessions.create(c, name, engine, config, desired))
+
+    async def session(self, name: str) -> SessionRow | None:
+        """See the port."""
+        return await self._read(lambda c: sessions.get(c, name), brief=True)
+
+    async def sessions(self) -> list[SessionRow]:
+        """See the port."""
+        return await self._read(sessions.every)
+
+    async def update_config(self, name: str, config: Json) -> SessionRow:
+        """See the port."""
+        return await self._write(lambda c: sessions.update_config(c, name, config))
+
+    async def order(self, name: str, desired: str | None, command: Json | None) -> SessionRow:
+        """See the port."""
+        return await self._write(lambda c: sessions.order(c, name, desired, command))
+
+    async def delete_session(self, name: str) -> bool:
+        """See the port."""
+        return await self._write(lambda c: sessions.remove(c, name))
+
+    async def save_state(
+        self,
+        name: str,
+        epoch: int,
+        state: Json,
+        *,
+        me: Json | None,
+        timeline: TimelineRow | None,
+        events: Sequence[NewEvent] = (),
+        clear_credentials: bool = False,
+    ) -> None:
+        """See the port."""
+        await self._write(
+            lambda c: sessions.save_state(
+                c,
+                name,
+                epoch,
+                state,
+                me=me,
+                entry=timeline,
+                events=events,
+                clear_credentials=clear_credentials,
+                new_id=self._new_id,
+            )
+        )
+
+    async def note_verified(self, proofs: Mapping[str, tuple[int, float]]) -> None:
+        """See the port."""
+        known = dict(proofs)
+        await self._write(lambda c: sessions.note_verified(c, known))
+
+    async def timeline(self, name: str, limit: int, before: int | None = None) -> list[TimelineRow]:
+        """See the port."""
+        return await self._read(lambda c: sessions.read_timeline(c, name, limit, before))
+
+    # --- credentials and keys -------------------------------------------------------------------------------
+    async def read_keys(self, name: str, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
+        """See the port."""
+        return await self._read(partial(_read_keys, name, keys), brief=True)
+
+    async def write_engine(self, name: str, epoch: int, write: EngineWrite) -> None:
+        """See the port."""
+        await self._write(lambda c: keys.write_engine(c, name, epoch, write))
+
+    async def clear_credentials(self, name: str) -> int:
+        """See the port."""
+        return await self._write(lambda c: keys.clear(c, name))
+
+    # --- inbox ----------------------------------------------------------------------------------------------
+    async def inbox_find(self, name: str, key: str) -> InboxRow | None:
+        """See the port."""
+        return await self._read(lambda c: inbox.find(c, name, key), brief=True)
+
+    async def inbox_pending(self, name: str, limit: int) -> list[InboxRow]:
+        """See the port."""
+        return await self._read(lambda c: inbox.pending(c, name, limit))
+
+    async def apply_inbox(self, name: str, epoch: int, processed: Processed) -> list[EventRow]:
+        """See the port."""
+        return await self._write(lambda c: apply.apply_inbox(c, name, epoch, processed, self._new_id))
+
+    # --- outbox ---------------------------------------------------------------------------------------------
+    async def enqueue(self, row: OutboxRow, fingerprint: str) -> tuple[OutboxRow, bool]:
+        """See the port."""
+        return await self._write(lambda c: outbox.enqueue(c, row, fingerprint))
+
+    async def claim_outbox(self, name: str, epoch: int, limit: int) -> list[OutboxRow]:
+        """See the port."""
+        return await self._write(lambda c: outbox.claim(c, name, epoch, limit))
+
+    async def settle_outbox(
+        self,
+        name: str,
+        epoch: int,
+        id: str,
+        state: str,
+        *,
+        error: int = 0,
+        message: str = "",
+        retry_at: float | None = None,
+        events: Sequence[NewEvent] = (),
+        sent: MessageRow | None = None,
+    ) -> OutboxRow | None:
+        """See the port."""
+        facts = outbox.Settlement(state, error, message, retry_at, events, sent)
+        return await self._write(lambda c: outbox.settle(c, name, epoch, id, facts, new_id=self._new_id))
+
+    async def outbox_get(self, name: str, id: str) -> OutboxRow | None:
+        """See the port."""
+        return await self._read(lambda c: outbox.get(c, name, id), brief=True)
+
+    async def outbox_counts(self, name: str) -> dict[str, int]:
+        """See the port."""
+        return await self._read(lambda c: outbox.counts(c, name))
+
+    # --- what users read ------------------------------------------------------------------------------------
+    async def chats(self, name: str, limit: int, offset: int) -> list[ChatRow]:
+        """See the port."""
+        return await self._read(lambda c: messages.chats(c, name, limit, offset))
+
+    async def messages(
+        self, name: str, chat: str | None, limit: int, offset: int, filters: Json | None = None
+    ) -> list[MessageRow]:
+        """See the port."""
+        return await self._read(lambda c: messages.listing(c, name, chat, limit=limit, offset=offset, filters=filters))
+
+    async def message(self, name: str, id: str) -> MessageRow | None:
+        """See the port."""
+        return await self._read(lambda c: messages.get(c, name, id), brief=True)
+
+    async def contacts(self, name: str, limit: int, offset: int) -> list[ContactRow]:
+        """See the port."""
+        return await self._read(lambda c: people.contacts(c, name, limit, offset))
+
+    async def resolve(self, name: str, jids: Sequence[str]) -> dict[str, str]:
+        """See the port."""
+        return await self._read(lambda c: people.resolve(c, name, jids), brief=True)
+
+    # --- events and their consumers -------------------------------------------------------------------------
+    async def append_events(self, session: str, events: Sequence[NewEvent]) -> list[EventRow]:
+        """See the port."""
+        return await self._write(partial(_append, session, events, self._new_id))
+
+    async def events(self, after: int, limit: int, session: str | None = None) -> list[EventRow]:
+        """See the port."""
+        return await self._read(lambda c: events.read(c, after, limit, session))
+
+    async def log_end(self) -> int:
+        """See the port."""
+        return await self._read(events.end)
+
+    async def cursor(self, consumer: str) -> int:
+        """See the port."""
+        return await self._write(lambda c: events.position(c, consumer))
+
+    async def advance(self, consumer: str, seq: int) -> None:
+        """See the port."""
+        await self._write(lambda c: events.advance(c, consumer, seq))
+
+    # --- small facts of the installation --------------------------------------------------------------------
+    async def setting(self, key: str) -> str | None:
+        """See the port."""
+        return await self._read(lambda c: settings.get(c, key), brief=True)
+
+    async def put_setting(self, key: str, value: str, *, only_if_absent: bool = False) -> str:
+        """See the port."""
+        return await self._write(lambda c: settings.put(c, key, value, only_if_absent=only_if_absent))
+
+    async def aliases(self, name: str) -> list[str]:
+        """See the port."""
+        return await self._read(lambda c: sessions.aliases(c, name), brief=True)
+
+    async def add_alias(self, alias: str, name: str) -> None:
+        """See the port."""
+        await self._write(lambda c: sessions.add_alias(c, alias, name))
+
+
+def _read_keys(name: str, asked: Sequence[tuple[str, str]], c: Connection) -> dict[tuple[str, str], bytes]:
+    return keys.read(c, name, asked)
+
+
+def _append(session: str, new: Sequence[NewEvent], new_id: Callable[[], str], c: Connection) -> list[EventRow]:
+    return events.append(c, session, new, new_id)

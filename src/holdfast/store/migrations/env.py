@@ -1,0 +1,15 @@
+"""Alembic's entry: uses the connection, or for offline SQL the dialect, that `holdfast.store.migrate` hands over."""
+
+from __future__ import annotations
+
+from alembic import context
+
+from holdfast.store.schema import metadata
+
+config = context.config
+if context.is_offline_mode():
+    context.configure(dialect_name=config.attributes["dialect"], target_metadata=metadata, literal_binds=True)
+else:
+    context.configure(connection=config.attributes["connection"], target_metadata=metadata, transactional_ddl=False)
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,155 @@
+"""One person, one chat: WhatsApp's two addresses of a person, and what to do when they turn out to be the same.
+
+The canonical address is the phone number's (`@s.whatsapp.net`) where it is known, else the `@lid`. When a mapping is
+learnt after rows were stored under the LID, all of them move to the phone number's address in the same transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import Connection, Table, and_, delete, exists, func, select, update
+
+from holdfast.domain import jids
+from holdfast.domain.rows import ContactRow, MessageRow
+from holdfast.store.schema import chat, contact, cursor, event, lid_map, message, outbox
+from holdfast.store.sql import insert
+
+
+def resolve(c: Connection, name: str, addresses: Iterable[str]) -> dict[str, str]:
+    """Canonical address of each."""
+    asked = dict.fromkeys(addresses)
+    lids = {address: jids.bare(address) for address in asked if jids.is_lid(address)}
+    known: dict[str, str] = {}
+    if lids:
+        rows = select(lid_map.c.lid, lid_map.c.pn).where(
+            lid_map.c.session_name == name, lid_map.c.lid.in_(sorted(set(lids.values())))
+        )
+        known = dict(c.execute(rows).tuples().all())
+    return {
+        address: known.get(lids[address], lids[address]) if address in lids else _plain(address) for address in asked
+    }
+
+
+def canonical(c: Connection, name: str, rows: Sequence[MessageRow]) -> list[MessageRow]:
+    """The rows with canonical chat and sender."""
+    known = resolve(c, name, [address for row in rows for address in (row.chat, row.sender)])
+    return [replace(row, chat=known[row.chat], sender=known[row.sender]) for row in rows]
+
+
+def _plain(address: str) -> str:
+    return jids.bare(address) if jids.phone_of(address) else address
+
+
+def learn(c: Connection, name: str, pairs: Sequence[tuple[str, str]]) -> None:
+    """Remember mappings, and merge what was stored under the LIDs of the new ones."""
+    for lid, pn in dict.fromkeys((jids.bare(lid), jids.bare(pn)) for lid, pn in pairs):
+        if not (jids.is_lid(lid) and jids.phone_of(pn)):
+            continue
+        stmt = insert(c, lid_map).values(session_name=name, lid=lid, pn=pn)
+        changed = c.execute(
+            stmt.on_conflict_do_update(
+                index_elements=["session_name", "lid"], set_={"pn": pn}, where=lid_map.c.pn != pn
+            ).returning(lid_map.c.pn)
+        ).all()
+        if changed:
+            _merge(c, name, lid, pn)
+
+
+def _merge(c: Connection, name: str, lid: str, pn: str) -> None:
+    _merge_contact(c, name, lid, pn)
+    _merge_chat(c, name, lid, pn)
+    _merge_messages(c, name, lid, pn)
+    c.execute(update(outbox).where(outbox.c.session_name == name, outbox.c.chat == lid).values(chat=pn))
+    undelivered = func.coalesce(select(func.min(cursor.c.seq)).scalar_subquery(), 0)
+    c.execute(
+        update(event)
+        .where(event.c.session_name == name, event.c.chat == lid, event.c.seq > undelivered)
+        .values(chat=pn)
+    )
+
+
+def _take(c: Connection, table: Table, name: str, id_: str) -> Any:
+    """Delete a row by its id, and return it, or None."""
+    return c.execute(delete(table).where(table.c.session_name == name, table.c.id == id_).returning(table)).first()
+
+
+def _merge_contact(c: Connection, name: str, lid: str, pn: str) -> None:
+    old, new = _take(c, contact, name, lid), _take(c, contact, name, pn)
+    if old is None and new is None:
+        return
+    both = [row for row in (new, old) if row is not None]
+    c.execute(
+        insert(c, contact).values(
+            session_name=name, id=pn, phone=jids.phone_of(pn), lid=lid,
+            name=next((row.name for row in both if row.name), ""),
+            push_name=next((row.push_name for row in both if row.push_name), ""),
+        )
+    )  # fmt: skip
+
+
+def _merge_chat(c: Connection, name: str, lid: str, pn: str) -> None:
+    old = _take(c, chat, name, lid)
+    if old is None:
+        return
+    new = _take(c, chat, name, pn)
+    both = [row for row in (new, old) if row is not None]
+    c.execute(
+        insert(c, chat).values(
+            session_name=name, id=pn,
+            name=next((row.name for row in both if row.name), ""),
+            timestamp=max(row.timestamp for row in both), unread=sum(row.unread for row in both),
+        )
+    )  # fmt: skip
+
+
+def _merge_messages(c: Connection, name: str, lid: str, pn: str) -> None:
+    """Move; a message stored under both addresses keeps the older row and the higher ack."""
+    m, twin = message.c, message.alias("twin").c
+    same = and_(twin.session_name == m.session_name, twin.from_me == m.from_me, twin.id == m.id)
+    in_lid = and_(m.session_name == name, m.chat == lid)
+    higher = select(func.max(twin.ack)).where(same, twin.chat == lid).scalar_subquery()
+    c.execute(
+        update(message)
+        .where(m.session_name == name, m.chat == pn, exists().where(same, twin.chat == lid, twin.ack > m.ack))
+        .values(ack=higher)
+    )
+    c.execute(delete(message).where(in_lid, exists().where(same, twin.chat == pn)))
+    c.execute(update(message).where(in_lid).values(chat=pn))
+    c.execute(update(message).where(m.session_name == name, m.sender == lid).values(sender=pn))
+
+
+def put_contacts(c: Connection, name: str, rows: Sequence[ContactRow]) -> None:
+    """Insert, or fill in: an empty field never erases a known one."""
+    canonical = resolve(c, name, [row.id for row in rows])
+    for row in rows:
+        id_ = canonical[row.id]
+        lid = row.lid or (row.id if jids.is_lid(row.id) else "") or _lid_of(c, name, id_)
+        facts = {
+            "phone": row.phone or jids.phone_of(id_), "lid": jids.bare(lid) if lid else "",
+            "name": row.name, "push_name": row.push_name,
+        }  # fmt: skip
+        told = {column: value for column, value in facts.items() if value}
+        stmt = insert(c, contact).values(session_name=name, id=id_, **facts)
+        keys = ["session_name", "id"]
+        c.execute(
+            stmt.on_conflict_do_update(index_elements=keys, set_=told)
+            if told
+            else stmt.on_conflict_do_nothing(index_elements=keys)
+        )
+
+
+def _lid_of(c: Connection, name: str, pn: str) -> str:
+    rows = select(lid_map.c.lid).where(lid_map.c.session_name == name, lid_map.c.pn == pn)
+    return c.execute(rows.limit(1)).scalar() or ""
+
+
+def contacts(c: Connection, name: str, limit: int, offset: int) -> list[ContactRow]:
+    """By name, then id; those without a name last."""
+    k = contact.c
+    rows = select(k.id, k.phone, k.lid, k.name, k.push_name).where(k.session_name == name)
+    shown = func.coalesce(func.nullif(k.name, ""), k.push_name)
+    ordered = rows.order_by(shown == "", shown, k.id).limit(limit).offset(offset)
+    return [ContactRow(*found) for found in c.execute(ordered)]

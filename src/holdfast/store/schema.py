@@ -1,0 +1,275 @@
+"""The tables, once, for both databases. `migrations/` builds them step by step; a test holds that both agree.
+
+Instants are Unix seconds in double precision. JSON columns are text JSON (`json`, not `jsonb`, on PostgreSQL: a
+message may hold NUL characters, which `jsonb` refuses). There are no foreign keys on the hot tables: who writes them
+holds the epoch, and `sessions.delete` raises the epoch before it deletes, so no orphan can be written.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+
+metadata = MetaData()
+
+BIG = BigInteger().with_variant(Integer(), "sqlite")
+"""SQLite numbers rows by itself only for a column that is exactly INTEGER PRIMARY KEY."""
+
+
+class db_now(FunctionElement[float]):  # noqa: N801 - reads as an SQL function where it is used
+    """Database time in Unix seconds, evaluated inside the statement."""
+
+    type = Double()
+    inherit_cache = True
+
+
+@compiles(db_now, "sqlite")
+def _now_sqlite(_element: Any, _compiler: Any, **_kw: Any) -> str:
+    return "holdfast_now()"
+
+
+@compiles(db_now, "postgresql")
+def _now_postgresql(_element: Any, _compiler: Any, **_kw: Any) -> str:
+    return "(EXTRACT(EPOCH FROM clock_timestamp())::float8)"
+
+
+def _numbered(name: str, *columns: Any) -> Table:
+    """A table whose rows are numbered by `seq`, never reusing a number."""
+    return Table(
+        name, metadata, Column("seq", BIG, primary_key=True, autoincrement=True), *columns, sqlite_autoincrement=True
+    )
+
+
+def _name() -> Column[str]:
+    return Column("session_name", String(100), nullable=False)
+
+
+def _text(name: str) -> Column[str]:
+    return Column(name, Text, nullable=False, server_default="")
+
+
+def _instant(name: str) -> Column[float]:
+    return Column(name, Double, nullable=False)
+
+
+session = Table(
+    "session",
+    metadata,
+    Column("name", String(100), primary_key=True),
+    Column("engine", Text, nullable=False),
+    Column("config", JSON, nullable=False),
+    Column("desired", Text, nullable=False),
+    Column("command", JSON, nullable=False),
+    Column("command_seq", Integer, nullable=False, server_default="0"),
+    Column("state", JSON, nullable=False),
+    Column("me", JSON, nullable=False),
+    Column("verified_at", Double),
+    _instant("created_at"),
+    _instant("updated_at"),
+)
+
+session_epoch = Table(
+    "session_epoch",
+    metadata,
+    Column("session_name", String(100), primary_key=True),
+    Column("epoch", BIG, nullable=False),
+    Column("missing_since", Double),
+)
+"""The fencing number, kept for ever (G2). `missing_since`: since when the lock's row is known to be absent; 0 after a
+regular release, NULL while a row stands or nobody has looked yet."""
+
+session_lock = Table(
+    "session_lock",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("session_name", String(100), nullable=False),
+    Column("instance_id", Text, nullable=False),
+    _instant("locked_at"),
+    _instant("expires_at"),
+    Column("epoch", BIG, nullable=False, server_default="0"),
+    UniqueConstraint("session_name", name="session_lock_session_name_key"),
+    Index("idx_session_lock_name", "session_name"),
+    Index("idx_session_lock_expires", "expires_at"),
+)
+"""The lease. Columns and indexes carry the names that operators of the earlier lock table know."""
+
+instance = Table(
+    "instance",
+    metadata,
+    Column("id", Text, primary_key=True),
+    _text("url"),
+    _text("version"),
+    _instant("started_at"),
+    _instant("heartbeat_at"),
+)
+
+credential = Table(
+    "credential",
+    metadata,
+    _name(),
+    Column("type", Text, nullable=False),
+    Column("id", Text, nullable=False),
+    Column("value", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("session_name", "type", "id"),
+)
+
+inbox = _numbered(
+    "inbox",
+    _name(),
+    Column("key", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("attrs", JSON, nullable=False),
+    Column("plaintext", LargeBinary, nullable=False),
+    Column("body", JSON, nullable=False),
+    _instant("received_at"),
+    Column("done_at", Double),
+    UniqueConstraint("session_name", "key", name="inbox_key"),
+)
+_pending = text("done_at IS NULL")
+Index("inbox_pending", inbox.c.session_name, inbox.c.seq, sqlite_where=_pending, postgresql_where=_pending)
+Index("inbox_done", inbox.c.done_at)
+
+chat = Table(
+    "chat",
+    metadata,
+    _name(),
+    Column("id", Text, nullable=False),
+    _text("name"),
+    _instant("timestamp"),
+    Column("unread", Integer, nullable=False, server_default="0"),
+    PrimaryKeyConstraint("session_name", "id"),
+)
+Index("chat_newest", chat.c.session_name, chat.c.timestamp)
+
+contact = Table(
+    "contact",
+    metadata,
+    _name(),
+    Column("id", Text, nullable=False),
+    _text("phone"),
+    _text("lid"),
+    _text("name"),
+    _text("push_name"),
+    PrimaryKeyConstraint("session_name", "id"),
+)
+
+lid_map = Table(
+    "lid_map",
+    metadata,
+    _name(),
+    Column("lid", Text, nullable=False),
+    Column("pn", Text, nullable=False),
+    PrimaryKeyConstraint("session_name", "lid"),
+)
+Index("lid_map_pn", lid_map.c.session_name, lid_map.c.pn)
+
+message = _numbered(
+    "message",
+    _name(),
+    Column("chat", Text, nullable=False),
+    Column("from_me", Boolean, nullable=False),
+    Column("id", Text, nullable=False),
+    _text("sender"),
+    _instant("timestamp"),
+    _text("kind"),
+    _text("text"),
+    Column("ack", Integer, nullable=False),
+    Column("body", JSON, nullable=False),
+    Column("raw", LargeBinary, nullable=False),
+    UniqueConstraint("session_name", "chat", "from_me", "id", name="message_key"),
+)
+Index("message_id", message.c.session_name, message.c.id)
+Index("message_newest", message.c.session_name, message.c.timestamp, message.c.seq)
+Index("message_in_chat", message.c.session_name, message.c.chat, message.c.timestamp, message.c.seq)
+
+outbox = _numbered(
+    "outbox",
+    _name(),
+    Column("id", Text, nullable=False),
+    Column("chat", Text, nullable=False),
+    Column("content", JSON, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    _instant("created_at"),
+    _instant("updated_at"),
+    _instant("expires_at"),
+    _instant("send_at"),
+    Column("error", Integer, nullable=False, server_default="0"),
+    _text("message"),
+    Column("idempotency_key", Text),
+    _text("fingerprint"),
+    Column("claim_epoch", BIG, nullable=False, server_default="0"),
+    UniqueConstraint("session_name", "id", name="outbox_id"),
+    UniqueConstraint("session_name", "idempotency_key", name="outbox_idempotency_key"),
+)
+IS_OPEN = text("state IN ('queued', 'sending')")
+"""Literal on purpose: SQLite uses the partial index only where it can see that the condition holds."""
+Index("outbox_open", outbox.c.session_name, outbox.c.chat, outbox.c.seq, sqlite_where=IS_OPEN, postgresql_where=IS_OPEN)
+
+event = _numbered(
+    "event",
+    Column("id", Text, nullable=False),
+    _name(),
+    Column("kind", Text, nullable=False),
+    _text("chat"),
+    _instant("at"),
+    Column("payload", JSON, nullable=False),
+)
+Index("event_of_session", event.c.session_name, event.c.seq)
+
+cursor = Table("cursor", metadata, Column("consumer", Text, primary_key=True), Column("seq", BIG, nullable=False))
+
+timeline = _numbered(
+    "timeline",
+    _name(),
+    _instant("at"),
+    Column("status", Text, nullable=False),
+    Column("code", Text, nullable=False),
+    _text("message"),
+    Column("attempt", Integer, nullable=False),
+    _text("instance"),
+    Column("epoch", BIG, nullable=False),
+    Column("detail", JSON, nullable=False),
+)
+Index("timeline_of_session", timeline.c.session_name, timeline.c.seq)
+
+alias = Table(
+    "alias",
+    metadata,
+    Column("alias", String(100), primary_key=True),
+    Column("session_name", String(100), ForeignKey("session.name", ondelete="CASCADE"), nullable=False),
+)
+Index("alias_of_session", alias.c.session_name)
+
+setting = Table(
+    "setting",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+    _instant("updated_at"),
+)
+
+OF_A_SESSION = (
+    session_lock, credential, inbox, chat, contact, lid_map, message, outbox, event, timeline, alias,
+)  # fmt: skip
+"""What goes when a session is deleted. The epoch stays."""

@@ -1,0 +1,197 @@
+"""Sessions: what the user configured and ordered, what the holder last decided, and the timeline of that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Select, case, delete, exists, func, literal, select, update
+
+from holdfast.domain.errors import SessionExists, SessionNotFound
+from holdfast.domain.rows import EventRow, Json, NewEvent, SessionRow, TimelineRow
+from holdfast.store import events as log
+from holdfast.store.schema import (
+    OF_A_SESSION,
+    alias,
+    credential,
+    db_now,
+    session,
+    session_epoch,
+    session_lock,
+    timeline,
+)
+from holdfast.store.sql import check_epoch, insert, raw
+
+_HAS_CREDENTIALS = exists().where(
+    credential.c.session_name == session.c.name, credential.c.type == "creds", credential.c.id == ""
+)
+_ROW = select(
+    session.c.name,
+    session.c.engine,
+    session.c.config,
+    session.c.desired,
+    session.c.command,
+    session.c.state,
+    session_epoch.c.epoch,
+    session.c.me,
+    _HAS_CREDENTIALS.label("has_credentials"),
+    session.c.verified_at,
+    session.c.created_at,
+    session.c.updated_at,
+).join(session_epoch, session_epoch.c.session_name == session.c.name)
+
+
+def _row(c: Connection, statement: Select[Any]) -> SessionRow | None:
+    found = c.execute(statement).first()
+    return None if found is None else _session(found)
+
+
+def _session(found: Any) -> SessionRow:
+    return SessionRow(*found[:8], bool(found[8]), *found[9:])
+
+
+def create(c: Connection, name: str, engine: str, config: Json, desired: str) -> SessionRow:
+    """Insert, and make the epoch's row unless an earlier session of the name left one. Raises `SessionExists`."""
+    stmt = insert(c, session).values(
+        name=name, engine=engine, config=config, desired=desired, command={}, state={}, me={},
+        created_at=db_now(), updated_at=db_now(),
+    )  # fmt: skip
+    taken = c.execute(select(alias.c.alias).where(alias.c.alias == name)).first() is not None
+    if taken or not c.execute(stmt.on_conflict_do_nothing().returning(session.c.name)).all():
+        raise SessionExists(f"A session named '{name}' exists already. Use PUT to update it.")
+    c.execute(insert(c, session_epoch).values(session_name=name, epoch=0).on_conflict_do_nothing())
+    return _required(c, name)
+
+
+def get(c: Connection, name: str) -> SessionRow | None:
+    """By name, else by alias."""
+    return _row(c, _ROW.where(session.c.name == name)) or _row(
+        c, _ROW.join(alias, alias.c.session_name == session.c.name).where(alias.c.alias == name)
+    )
+
+
+def every(c: Connection) -> list[SessionRow]:
+    """All, by name."""
+    return [_session(found) for found in c.execute(_ROW.order_by(session.c.name))]
+
+
+def _required(c: Connection, name: str) -> SessionRow:
+    row = _row(c, _ROW.where(session.c.name == name))
+    if row is None:
+        raise SessionNotFound(f"There is no session '{name}'.")
+    return row
+
+
+def update_config(c: Connection, name: str, config: Json) -> SessionRow:
+    """Raises `SessionNotFound`."""
+    c.execute(update(session).where(session.c.name == name).values(config=config, updated_at=db_now()))
+    return _required(c, name)
+
+
+def order(c: Connection, name: str, desired: str | None, command: Json | None) -> SessionRow:
+    """Store an order. The command's number is counted in a column of its own: it never repeats."""
+    values: dict[str, Any] = {"updated_at": db_now()}
+    if desired is not None:
+        values["desired"] = desired
+    if command is not None:
+        counted = update(session).where(session.c.name == name).values(command_seq=session.c.command_seq + 1)
+        seq = c.execute(counted.returning(session.c.command_seq)).scalar()
+        values["command"] = {**command, "seq": seq}
+    c.execute(update(session).where(session.c.name == name).values(**values))
+    return _required(c, name)
+
+
+def remove(c: Connection, name: str) -> bool:
+    """Delete all but the epoch, which is raised first: a holder that does not know yet writes nothing any more.
+
+    Whoever still holds the lease may keep its connection until it runs out, so a session made anew under the name can
+    be claimed only one ttl after this, unless the lease was given back before.
+    """
+    held = exists().where(session_lock.c.session_name == name, session_lock.c.expires_at > db_now())
+    missing_since = case((held, db_now()), else_=func.coalesce(session_epoch.c.missing_since, literal(0.0)))
+    c.execute(
+        update(session_epoch)
+        .where(session_epoch.c.session_name == name)
+        .values(epoch=session_epoch.c.epoch + 1, missing_since=missing_since)
+    )
+    for table in OF_A_SESSION:
+        c.execute(delete(table).where(table.c.session_name == name))
+    return c.execute(delete(session).where(session.c.name == name)).rowcount > 0
+
+
+def save_state(
+    c: Connection,
+    name: str,
+    epoch: int,
+    state: Json,
+    *,
+    me: Json | None,
+    entry: TimelineRow | None,
+    events: Sequence[NewEvent],
+    clear_credentials: bool,
+    new_id: Callable[[], str],
+) -> list[EventRow]:
+    """The holder's decision with all that belongs to it."""
+    check_epoch(c, name, epoch)
+    values: dict[str, Any] = {"state": state, "updated_at": db_now()}
+    if me is not None:
+        values["me"] = me
+    c.execute(update(session).where(session.c.name == name).values(**values))
+    if clear_credentials:
+        c.execute(delete(credential).where(credential.c.session_name == name))
+    if entry is not None:
+        _enter(c, name, entry)
+    return log.append(c, name, events, new_id)
+
+
+def _enter(c: Connection, name: str, entry: TimelineRow) -> None:
+    c.execute(
+        insert(c, timeline).values(
+            session_name=name, at=entry.at or db_now(), status=entry.status, code=entry.code, message=entry.message,
+            attempt=entry.attempt, instance=entry.instance, epoch=entry.epoch, detail=entry.detail,
+        )
+    )  # fmt: skip
+
+
+_PROOF = "(CAST(? AS VARCHAR), CAST(? AS BIGINT), CAST(? AS DOUBLE PRECISION))"
+_NOTE = (
+    "WITH proof (name, epoch, at) AS (VALUES {}) UPDATE session SET verified_at = "
+    "(SELECT at FROM proof WHERE proof.name = session.name) WHERE name IN "
+    "(SELECT proof.name FROM proof JOIN session_epoch e ON e.session_name = proof.name AND e.epoch = proof.epoch)"
+)
+
+
+def note_verified(c: Connection, proofs: Mapping[str, tuple[int, float]]) -> None:
+    """One statement for all; a session under another epoch is left alone."""
+    if proofs:
+        params = [value for name in sorted(proofs) for value in (name, *proofs[name])]
+        raw(c, _NOTE.format(", ".join([_PROOF] * len(proofs))), tuple(params))
+
+
+def read_timeline(c: Connection, name: str, limit: int, before: int | None) -> list[TimelineRow]:
+    """Newest first, older than entry `before` if given."""
+    t = timeline.c
+    rows = select(
+        t.seq, t.session_name, t.at, t.status, t.code, t.message, t.attempt, t.instance, t.epoch, t.detail
+    ).where(t.session_name == name)
+    if before is not None:
+        rows = rows.where(t.seq < before)
+    return [TimelineRow(*found) for found in c.execute(rows.order_by(t.seq.desc()).limit(limit))]
+
+
+def aliases(c: Connection, name: str) -> list[str]:
+    """By name."""
+    return list(c.execute(select(alias.c.alias).where(alias.c.session_name == name).order_by(alias.c.alias)).scalars())
+
+
+def add_alias(c: Connection, other: str, name: str) -> None:
+    """Raises `SessionExists` if the alias means another session, `SessionNotFound` if there is none to name."""
+    _required(c, name)
+    if other == name:
+        return
+    taken = SessionExists(f"'{other}' is the name or alias of another session.")
+    if _row(c, _ROW.where(session.c.name == other)) is not None:
+        raise taken
+    c.execute(insert(c, alias).values(alias=other, session_name=name).on_conflict_do_nothing())
+    if c.execute(select(alias.c.session_name).where(alias.c.alias == other)).scalar() != name:
+        raise taken
