@@ -1,0 +1,365 @@
+// One session's connection: a Baileys socket under a grant, from open to the close of its raw socket.
+//
+// Nothing reconnects here. Only while a phone has not scanned yet, a pairing socket that WhatsApp closed is replaced by
+// the next one, so that the QR on show stays valid for as long as the parent wants.
+import type { AuthenticationCreds, BinaryNode, WASocket } from 'baileys';
+import { configureSuccessfulPairing, initAuthCreds, jidDecode, makeWASocket } from 'baileys';
+import type { ClientRequest, IncomingMessage } from 'node:http';
+import type { WebSocket } from 'ws';
+
+import { Acks } from './acks.ts';
+import { TtlCache } from './caches.ts';
+import { type Channel, ChannelError } from './channel.ts';
+import { boot, monotonic } from './clock.ts';
+import { crashPoint } from './crash.ts';
+import { EventQueue } from './events.ts';
+import { type KeyCache, Vault } from './keys.ts';
+import { kindOf, log, placeOf, quiet } from './log.ts';
+import { askCode } from './pairing.ts';
+import { codeOf, fromBaileys, fromFailure, fromSocketError, fromStreamError, fromUpgrade, type Reason, reason } from './reasons.ts';
+import { recall } from './recall.ts';
+import { scope } from './scope.ts';
+import { type Settings, versionOf } from './settings.ts';
+import { durableRepository } from './signal.ts';
+import { Envelopes, receiptRow } from './stanzas.ts';
+import { forwardSynced } from './synced.ts';
+
+export interface OpenArgs {
+  session: string;
+  connection: number;
+  epoch: number;
+  deadline: number;
+  pair_phone: string | null;
+  creds: Uint8Array | null;
+  mark_online: boolean;
+}
+
+const DAY_MS = 24 * 60 * 60 * 1000;
+
+export class Connection {
+  readonly session: string;
+  readonly number: number;
+  readonly acks: Acks;
+  readonly events: EventQueue;
+  readonly closed: Promise<void>;
+  deadline: number;
+  open = false;
+  sock!: WASocket;
+
+  private readonly settings: Settings;
+  private readonly channel: Channel;
+  private readonly vault: Vault;
+  private readonly envelopes = new Envelopes();
+  private readonly markOnline: boolean;
+  private readonly onGone: () => void;
+  private resolveClosed!: () => void;
+  private pairPhone: string | null;
+  private paired: boolean;
+  private closing = false;
+  private gone = false;
+  private silent = false;
+  private paused = false;
+  private shown = false;
+  private why: Reason | null = null;
+  private streamError: BinaryNode | null = null;
+  private lastSeen = monotonic();
+  private lastPing = 0;
+  private lastProved = 0;
+  private closingSince = 0;
+
+  constructor(settings: Settings, channel: Channel, cache: KeyCache, args: OpenArgs, creds: AuthenticationCreds | null, onGone: () => void) {
+    this.settings = settings;
+    this.channel = channel;
+    this.session = args.session;
+    this.number = args.connection;
+    this.deadline = args.deadline;
+    this.pairPhone = args.pair_phone;
+    this.paired = creds !== null;
+    this.markOnline = args.mark_online;
+    this.onGone = onGone;
+    this.closed = new Promise((resolve) => (this.resolveClosed = resolve));
+    this.events = new EventQueue(channel, args.session, args.connection, settings.credits, (full) => this.throttle(full));
+    this.acks = new Acks();
+    this.vault = new Vault(
+      channel,
+      cache,
+      { session: args.session, connection: args.connection, epoch: args.epoch },
+      { value: creds ?? initAuthCreds(), stored: args.creds },
+      (code) => this.terminate(reason(0, code === 'stale_epoch' ? 'grant' : 'store', `The store did not take a write (${code}).`)),
+    );
+  }
+
+  /** Whether it has ended or is about to: nothing can be asked of it. */
+  get isOver(): boolean {
+    return this.gone || this.closing;
+  }
+
+  /** Make the socket and let it connect. */
+  start(): void {
+    scope.run(this, () => {
+      try {
+        this.connect();
+      } catch (error) {
+        this.why = fromBaileys(error);
+        this.finish();
+      }
+    });
+  }
+
+  // --- the socket -------------------------------------------------------------------------------------------------
+
+  private connect(): void {
+    this.why = null;
+    this.streamError = null;
+    this.shown = false;
+    this.closingSince = 0;
+    this.lastSeen = monotonic();
+    const { settings } = this;
+    const sock = makeWASocket({
+      ...versionOf(settings),
+      auth: { creds: this.vault.creds, keys: this.vault },
+      waWebSocketUrl: settings.whatsapp_url,
+      browser: [settings.browser, 'Chrome', '1.0.0'],
+      logger: quiet,
+      connectTimeoutMs: settings.connect_timeout * 1000,
+      defaultQueryTimeoutMs: settings.query_timeout * 1000,
+      keepAliveIntervalMs: DAY_MS, // our own keepalive skips busy sockets and knows its liveness deadline
+      ...(settings.first_qr === settings.next_qr ? { qrTimeout: settings.next_qr * 1000 } : {}),
+      emitOwnEvents: false,
+      markOnlineOnConnect: this.markOnline,
+      syncFullHistory: false,
+      transactionOpts: { maxCommitRetries: 1, delayBetweenTriesMs: 0 }, // the parent retries, in order
+      userDevicesCache: new TtlCache(300, 2000),
+      msgRetryCounterCache: new TtlCache(3600, 2000),
+      callOfferCache: new TtlCache(300, 100),
+      placeholderResendCache: new TtlCache(3600, 500),
+      makeSignalRepository: durableRepository(this.vault, this.envelopes),
+      getMessage: (key) => recall(this.channel, this.session, key.id ?? ''),
+    });
+    this.sock = sock;
+    this.watchSocket(sock);
+    this.watchStanzas(sock);
+    this.watchEvents(sock);
+  }
+
+  private raw(): WebSocket | null {
+    return (this.sock?.ws as unknown as { socket: WebSocket | null } | undefined)?.socket ?? null;
+  }
+
+  private watchSocket(sock: WASocket): void {
+    const raw = this.raw();
+    raw?.on('message', () => (this.lastSeen = monotonic()));
+    raw?.once('close', () => {
+      // Baileys tells of the end by itself, at once; should it be stuck in a handler, the end is told all the same.
+      setTimeout(() => this.sock === sock && this.finish(), 1000).unref();
+    });
+    sock.ws.prependListener('unexpected-response', (_request: ClientRequest, response: IncomingMessage) => {
+      this.terminate(fromUpgrade(response.statusCode ?? 0));
+    });
+    sock.ws.prependListener('error', (error: unknown) => (this.why ??= fromSocketError(error)));
+  }
+
+  private watchStanzas(sock: WASocket): void {
+    const { ws } = sock;
+    ws.prependListener('CB:message', (node: BinaryNode) => this.envelopes.remember(node));
+    ws.prependListener('CB:failure', (node: BinaryNode) => (this.why ??= fromFailure(node)));
+    ws.prependListener('CB:stream:error', (node: BinaryNode) => (this.streamError = node));
+    ws.on('CB:ack,class:message', (node: BinaryNode) => this.acks.settle(node.attrs));
+    this.interpose(sock, 'CB:receipt', async (node) => {
+      const row = receiptRow(node);
+      if (row !== null) {
+        await this.vault.storeInbox([row]);
+        crashPoint('receipt.stored');
+      }
+    });
+    this.interpose(sock, 'CB:iq,,pair-success', async (node) => {
+      // Stored before the phone is answered: a crash in between must not leave a linked device without credentials.
+      const { creds } = configureSuccessfulPairing(node, this.vault.creds);
+      await this.vault.keepCreds({ ...this.vault.creds, ...creds });
+      crashPoint('pairing.stored');
+    });
+  }
+
+  /** Let `first` finish before Baileys' own listeners see the stanza; if it fails, they never do. */
+  private interpose(sock: WASocket, event: string, first: (node: BinaryNode) => Promise<void>): void {
+    const listeners = sock.ws.listeners(event) as ((node: BinaryNode) => void)[];
+    sock.ws.removeAllListeners(event);
+    sock.ws.on(event, (node: BinaryNode) => {
+      first(node).then(
+        () => listeners.forEach((listener) => listener(node)),
+        (error: unknown) => this.fail(error),
+      );
+    });
+  }
+
+  private watchEvents(sock: WASocket): void {
+    sock.ev.on('creds.update', () => this.vault.touchCreds());
+    sock.ev.on('connection.update', (update) => {
+      if (update.qr !== undefined) this.onQr(update.qr);
+      if (update.isNewLogin === true) void this.onPaired();
+      if (update.connection === 'open') this.onOpen();
+      if (update.connection === 'close') this.onEnd(sock, update.lastDisconnect?.error);
+    });
+    forwardSynced(sock, this.events);
+  }
+
+  // --- what happens on it -----------------------------------------------------------------------------------------
+
+  private onQr(qr: string): void {
+    const first = !this.shown;
+    this.shown = true;
+    if (this.pairPhone === null) {
+      this.events.put('qr', { qr, lifetime: first ? this.settings.first_qr : this.settings.next_qr });
+    } else if (first) {
+      this.requestCode(this.pairPhone).catch((error: unknown) => {
+        const sentence = error instanceof ChannelError ? error.message : 'WhatsApp gave no pairing code.';
+        this.terminate(reason(0, 'pairing_refused', sentence));
+      });
+    }
+  }
+
+  /** A pairing code for `phone` (digits); from now on this connection pairs by code, also after a renewal. */
+  async requestCode(phone: string): Promise<string> {
+    this.pairPhone = phone;
+    const code = await askCode(this.sock, phone, this.settings.query_timeout);
+    this.events.put('code', { code, phone });
+    return code;
+  }
+
+  private async onPaired(): Promise<void> {
+    this.paired = true;
+    this.vault.touchCreds();
+    await this.vault.settled();
+    this.events.put('paired', this.account());
+  }
+
+  private onOpen(): void {
+    this.open = true;
+    this.lastProved = monotonic();
+    this.events.put('opened', this.account());
+  }
+
+  private account(): Record<string, string> {
+    const me = this.vault.creds.me;
+    const user = (jid: string | undefined): string => (jid === undefined ? '' : (jidDecode(jid)?.user ?? ''));
+    const lid = user(me?.lid);
+    return { phone: user(me?.id), lid: lid === '' ? '' : `${lid}@lid`, push_name: me?.name ?? '' };
+  }
+
+  private onEnd(sock: WASocket, error: unknown): void {
+    if (this.sock !== sock || this.gone) return;
+    this.why ??= this.streamError === null ? fromBaileys(error) : fromStreamError(this.streamError, codeOf(error));
+    if (this.mayRenew()) {
+      this.vault.creds.me = undefined;
+      this.vault.creds.pairingCode = undefined;
+      scope.run(this, () => this.connect());
+      return;
+    }
+    this.finish();
+  }
+
+  /** Only a socket that had shown a QR or a code is replaced, so a server that is gone is told, not hammered. */
+  private mayRenew(): boolean {
+    return !this.paired && !this.closing && this.shown && this.why?.tag !== 'failure' && boot() < this.deadline;
+  }
+
+  // --- the end ----------------------------------------------------------------------------------------------------
+
+  /** Something of this connection failed where nobody waited for it: the connection ends, the process goes on. */
+  fail(error: unknown): void {
+    if (this.closing || this.gone) return;
+    log('warning', 'connection failed', { session: this.session, kind: kindOf(error), place: placeOf(error) });
+    this.terminate(reason(0, 'socket', 'Something arrived that could not be read.'));
+  }
+
+  /** End at once, without a word to the other side. */
+  terminate(why: Reason): void {
+    if (this.gone) return;
+    this.why ??= why;
+    this.closing = true;
+    const raw = this.raw();
+    if (raw === null || raw.readyState === raw.CLOSED) this.finish();
+    else raw.terminate();
+  }
+
+  /** End properly: WhatsApp is told, and the raw socket is terminated if it does not answer in time. */
+  async close(logout: boolean): Promise<void> {
+    this.silent = true;
+    this.closing = true;
+    if (this.gone) return this.closed;
+    if (logout && this.open) await this.unlink();
+    await this.vault.settled();
+    if (this.gone) return this.closed;
+    this.closingSince = monotonic();
+    void Promise.resolve(this.sock.end(undefined)).catch(() => undefined);
+    return this.closed;
+  }
+
+  private async unlink(): Promise<void> {
+    const jid = this.vault.creds.me?.id;
+    if (jid === undefined) return;
+    const remove = { tag: 'remove-companion-device', attrs: { jid, reason: 'user_initiated' } };
+    const attrs = { to: 's.whatsapp.net', type: 'set', xmlns: 'md' };
+    const done = this.sock.query({ tag: 'iq', attrs, content: [remove] }, this.settings.close_timeout * 2000);
+    await done.catch((error: unknown) => log('warning', 'logout not confirmed', { session: this.session, kind: kindOf(error) }));
+  }
+
+  private finish(): void {
+    if (this.gone) return;
+    this.gone = true;
+    this.open = false;
+    this.acks.abandon();
+    const why = this.why ?? reason(428, 'socket', 'The connection ended.');
+    void this.vault.settled().then(() => {
+      if (!this.silent) this.events.put('closed', why);
+      this.onGone();
+      this.resolveClosed();
+    });
+  }
+
+  // --- time -------------------------------------------------------------------------------------------------------
+
+  /** Called a few times a second. Answers the age of the last frame when a proof of life is due, else null. */
+  tick(now: number, bootNow: number): number | null {
+    if (this.gone) return null;
+    if (bootNow >= this.deadline) {
+      this.terminate(reason(0, 'grant', 'The right to run this session was not renewed in time.'));
+      return null;
+    }
+    const raw = this.raw();
+    if (raw !== null && raw.readyState === raw.CLOSING && this.closingSince === 0) this.closingSince = now;
+    if (this.closingSince !== 0 && now - this.closingSince > this.settings.close_timeout) {
+      if (raw === null) this.finish();
+      else raw.terminate();
+      return null;
+    }
+    if (this.paused || !(this.open || this.shown)) return null;
+    const idle = now - this.lastSeen;
+    if (idle > this.settings.liveness) {
+      this.terminate(reason(0, 'liveness', 'Nothing came through the connection.'));
+      return null;
+    }
+    if (idle >= this.settings.keepalive && now - this.lastPing >= this.settings.keepalive) this.ping(now);
+    if (this.open && now - this.lastProved >= this.settings.proved_every && this.lastSeen > this.lastProved) {
+      this.lastProved = now;
+      return idle;
+    }
+    return null;
+  }
+
+  private ping(now: number): void {
+    this.lastPing = now;
+    const attrs = { id: this.sock.generateMessageTag(), to: 's.whatsapp.net', type: 'get', xmlns: 'w:p' };
+    scope.run(this, () => {
+      this.sock.sendNode({ tag: 'iq', attrs, content: [{ tag: 'ping', attrs: {} }] }).catch(() => undefined);
+    });
+  }
+
+  /** A parent that does not consume this session's events stops the reading of this session's socket only. */
+  private throttle(full: boolean): void {
+    this.paused = full;
+    this.lastSeen = monotonic();
+    if (full) this.raw()?.pause();
+    else this.raw()?.resume();
+  }
+}

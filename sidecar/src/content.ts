@@ -1,0 +1,89 @@
+// Holdfast's message contents in Baileys' words.
+import type { AnyMessageContent, MiscMessageGenerationOptions, WAMessage } from 'baileys';
+
+import { ChannelError } from './channel.ts';
+import type { Recalled } from './recall.ts';
+
+type Content = Record<string, unknown>;
+export type Lookup = (id: string) => Promise<Recalled | null>;
+
+export interface Prepared {
+  message: AnyMessageContent;
+  options: MiscMessageGenerationOptions;
+}
+
+const text = (content: Content, name: string): string | undefined => {
+  const value = content[name];
+  return typeof value === 'string' && value !== '' ? value : undefined;
+};
+
+const required = (content: Content, name: string): string => {
+  const value = text(content, name);
+  if (value === undefined) throw new ChannelError('invalid_message', `The message lacks "${name}".`);
+  return value;
+};
+
+/** Addresses as WhatsApp writes them; WAHA's `@c.us` is understood. */
+export const toJid = (id: string): string => id.replace(/@c\.us$/, '@s.whatsapp.net');
+
+const media = (content: Content): { url: string } => ({ url: text(content, 'path') ?? required(content, 'url') });
+
+const key = (content: Content, chat: string): { remoteJid: string; id: string; fromMe: boolean; participant?: string } => {
+  const participant = text(content, 'participant');
+  return {
+    remoteJid: chat,
+    id: required(content, 'message_id'),
+    fromMe: content['from_me'] === true,
+    ...(participant === undefined ? {} : { participant: toJid(participant) }),
+  };
+};
+
+type Maker = (content: Content, chat: string) => Content;
+
+const captioned = (content: Content): Content => ({
+  ...(text(content, 'caption') === undefined ? {} : { caption: text(content, 'caption') }),
+  ...(text(content, 'mimetype') === undefined ? {} : { mimetype: text(content, 'mimetype') }),
+});
+
+const MAKERS: Record<string, Maker> = {
+  text: (c) => ({ text: required(c, 'text'), ...(c['link_preview'] === true ? {} : { linkPreview: null }) }),
+  image: (c) => ({ image: media(c), ...captioned(c) }),
+  video: (c) => ({ video: media(c), ...captioned(c), gifPlayback: c['gif'] === true }),
+  voice: (c) => ({ audio: media(c), ptt: true, mimetype: text(c, 'mimetype') ?? 'audio/ogg; codecs=opus' }),
+  audio: (c) => ({ audio: media(c), mimetype: text(c, 'mimetype') ?? 'audio/mpeg' }),
+  sticker: (c) => ({ sticker: media(c) }),
+  file: (c) => ({
+    document: media(c),
+    ...captioned(c),
+    fileName: text(c, 'filename') ?? 'file',
+    mimetype: text(c, 'mimetype') ?? 'application/octet-stream',
+  }),
+  location: (c) => ({
+    location: { degreesLatitude: Number(c['latitude']), degreesLongitude: Number(c['longitude']), name: text(c, 'title') },
+  }),
+  contact: (c) => ({ contacts: { contacts: (c['vcards'] as string[]).map((vcard) => ({ vcard })) } }),
+  reaction: (c, chat) => ({ react: { text: text(c, 'reaction') ?? '', key: key(c, chat) } }),
+  edit: (c, chat) => ({ text: required(c, 'text'), edit: key({ ...c, from_me: true }, chat), linkPreview: null }),
+  delete: (c, chat) => ({ delete: key(c, chat) }),
+  poll: (c) => ({
+    poll: { name: required(c, 'name'), values: c['options'] as string[], selectableCount: c['multiple'] === true ? 0 : 1 },
+  }),
+};
+
+/** Rejects with `invalid_message` when the type is unknown or something is missing. */
+export async function toBaileys(content: Content, chat: string, lookup: Lookup): Promise<Prepared> {
+  const make = MAKERS[String(content['type'])];
+  if (make === undefined) throw new ChannelError('invalid_message', 'This engine cannot send messages of that type.');
+  const message = make(content, chat);
+  if (Array.isArray(content['mentions'])) message['mentions'] = content['mentions'].map((id) => toJid(String(id)));
+  const quotedId = text(content, 'quoted_id');
+  const quoted = quotedId === undefined ? undefined : await quote(quotedId, chat, lookup);
+  return { message: message as unknown as AnyMessageContent, options: quoted === undefined ? {} : { quoted } };
+}
+
+async function quote(id: string, chat: string, lookup: Lookup): Promise<WAMessage> {
+  const known = await lookup(id);
+  const fromMe = known?.from_me === true;
+  const participant = !fromMe && chat.endsWith('@g.us') && known?.sender ? { participant: toJid(known.sender) } : {};
+  return { key: { remoteJid: chat, id, fromMe, ...participant }, message: { conversation: known?.text ?? '' } };
+}

@@ -1,0 +1,35 @@
+// Imported before everything else: keeps secrets off the wires, and mends two libraries before they load.
+//
+// 1. libsignal prints whole session records, private keys included, with console.* (libsignal 6.0.0,
+//    src/session_record.js "Closing session"): every console method is silenced, and `process.stdout` is a sink, because
+//    file descriptor 1 carries our frames.
+// 2. libsignal queues jobs by contact address for the whole process, and runs a waiting job inside the asynchronous
+//    context of whoever came first (src/queue_job.js). Baileys finds its transaction by that context, so a ratchet
+//    advance could land in another transaction, or in none. Each job is bound to its own context here, and the queues
+//    of different sessions are kept apart.
+import { AsyncResource } from 'node:async_hooks';
+import { createRequire } from 'node:module';
+import { Writable } from 'node:stream';
+
+import { scope } from './scope.ts';
+
+const silent = (): void => undefined;
+for (const name of Object.keys(console) as (keyof Console)[]) {
+  if (typeof console[name] === 'function') Object.defineProperty(console, name, { value: silent });
+}
+
+const sink = new Writable({ write: (_chunk, _encoding, done) => done() });
+Object.defineProperty(sink, 'fd', { value: 2 });
+Object.defineProperty(process, 'stdout', { value: sink, configurable: true });
+
+type Job = () => Promise<unknown>;
+type QueueJob = (bucket: string, job: Job) => Promise<unknown>;
+
+const fromHere = createRequire(import.meta.url);
+const fromBaileys = createRequire(fromHere.resolve('baileys'));
+const queuePath = fromBaileys.resolve('libsignal/src/queue_job.js');
+const queueJob = fromBaileys(queuePath) as QueueJob;
+const queueModule = fromBaileys.cache[queuePath];
+if (queueModule === undefined) throw new Error('libsignal/src/queue_job.js is not where Baileys 7 expects it');
+queueModule.exports = ((bucket, job) =>
+  queueJob(`${scope.getStore()?.session ?? ''}|${bucket}`, AsyncResource.bind(job))) satisfies QueueJob;

@@ -1,0 +1,71 @@
+// Sending: resolves on the server's acknowledgement, and tells "nothing left" from "it may have left".
+import { isJidGroup, jidDecode } from 'baileys';
+
+import type { ServerAck } from './acks.ts';
+import { type Channel, ChannelError } from './channel.ts';
+import type { Connection } from './connection.ts';
+import { toBaileys, toJid } from './content.ts';
+import { codeOf } from './reasons.ts';
+import { find } from './recall.ts';
+import { sending } from './signal.ts';
+
+export interface SendArgs {
+  id: string;
+  chat: string;
+  content: Record<string, unknown>;
+}
+
+const notConnected = (): ChannelError => new ChannelError('not_connected', 'The session has no connection to WhatsApp now.');
+const inDoubt = (): ChannelError => new ChannelError('send_in_doubt', 'WhatsApp did not acknowledge the message in time.');
+
+export async function send(connection: Connection, channel: Channel, args: SendArgs, timeout: number): Promise<ServerAck> {
+  const chat = toJid(args.chat);
+  const { message, options } = await toBaileys(args.content, chat, (id) => find(channel, connection.session, id));
+  if (!connection.open) throw notConnected();
+  await mustHaveDevices(connection, chat);
+  const ack = connection.acks.wait(args.id);
+  ack.catch(() => undefined); // it is awaited below, unless the relay fails first
+  const watch = { encrypted: false };
+  let timer: NodeJS.Timeout | undefined;
+  const expired = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(inDoubt()), timeout * 1000);
+  });
+  const relay = async (): Promise<ServerAck> => {
+    try {
+      await sending.run(watch, () => connection.sock.sendMessage(chat, message, { ...options, messageId: args.id }));
+    } catch (error) {
+      throw refused(error, watch.encrypted);
+    }
+    return ack.catch(() => {
+      throw inDoubt();
+    });
+  };
+  try {
+    return await Promise.race([relay(), expired]);
+  } finally {
+    clearTimeout(timer);
+    connection.acks.forget(args.id);
+  }
+}
+
+/**
+ * Baileys takes an unanswered device query for "no devices", and then sends the message to nobody, which the server
+ * acknowledges. So the query is made first (its answer is cached, the send does not repeat it), and must name a device.
+ */
+async function mustHaveDevices(connection: Connection, chat: string): Promise<void> {
+  if (isJidGroup(chat) || !/@(s\.whatsapp\.net|lid)$/.test(chat)) return;
+  const devices = await connection.sock.getUSyncDevices([chat], true, false).catch(() => []);
+  const me = jidDecode(connection.sock.user?.id)?.user;
+  if (devices.length > 0 || jidDecode(chat)?.user === me) return;
+  throw connection.open ? new ChannelError('not_connected', 'WhatsApp did not name the devices of that chat.') : notConnected();
+}
+
+/** Before anything was encrypted nothing can have left; after that, only a socket that was already shut proves it. */
+function refused(error: unknown, encrypted: boolean): ChannelError {
+  if (error instanceof ChannelError) return error;
+  const code = codeOf(error);
+  if (code === 428) return notConnected();
+  if (encrypted) return inDoubt();
+  if (code === 408) return notConnected();
+  return new ChannelError('invalid_message', `The message could not be made (${error instanceof Error ? error.name : 'error'}).`);
+}

@@ -1,0 +1,129 @@
+"""Serves a sidecar's key reads and writes from the store, each write under the epoch of its connection.
+
+Writes of one session are applied in the order in which they came: those that wait while one is under way are joined
+into the next, so a busy session costs one commit per round and not one per key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from holdfast.domain.errors import BadRequest, StoreUnavailable
+from holdfast.ports.clock import Clock
+from holdfast.ports.store import EngineWrite, InboxRow, Store
+
+RETRY_EVERY = 0.25
+
+
+@dataclass(slots=True)
+class _Waiting:
+    connection: int
+    epoch: int
+    keys: dict[tuple[str, str], bytes | None]
+    inbox: list[InboxRow]
+    done: asyncio.Future[None]
+
+
+class KeyServer:
+    """See the module. `on_inbox(session, connection)` is told after rows were committed to that session's inbox."""
+
+    def __init__(self, store: Store, clock: Clock, *, patience: float, on_inbox: Callable[[str, int], None]) -> None:
+        self._store = store
+        self._clock = clock
+        self._patience = patience
+        self._on_inbox = on_inbox
+        self._queues: dict[str, deque[_Waiting]] = {}
+        self._writers: set[asyncio.Task[None]] = set()
+
+    async def handle(self, method: str, args: Mapping[str, Any]) -> Any:
+        """One request of a sidecar. Raises `StaleEpoch`, `StoreUnavailable` or `BadRequest`."""
+        session = args["session"]
+        if method == "keys_get":
+            wanted = [(kind, key) for kind, key in args["keys"]]
+            found = await self._store.read_keys(session, wanted)
+            return [found.get(name) for name in wanted]
+        if method == "keys_set":
+            await self._write(session, args)
+            return None
+        if method == "inbox_find":
+            row = await self._store.inbox_find(session, args["key"])
+            return row.plaintext if row else None
+        if method == "get_message":
+            return await self._message(session, args["id"])
+        raise BadRequest("The sidecar asked for something unknown.")
+
+    # --- writes -------------------------------------------------------------------------------------------------
+    def _write(self, session: str, args: Mapping[str, Any]) -> asyncio.Future[None]:
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(
+            connection=args["connection"],
+            epoch=args["epoch"],
+            keys={(kind, key): value for kind, key, value in args["keys"]},
+            inbox=[InboxRow(**row) for row in args["inbox"]],
+            done=loop.create_future(),
+        )
+        queue = self._queues.get(session)
+        if queue is None:
+            queue = self._queues[session] = deque()
+            writer = loop.create_task(self._drain(session, queue))
+            self._writers.add(writer)
+            writer.add_done_callback(self._writers.discard)
+        queue.append(waiting)
+        return waiting.done
+
+    async def _drain(self, session: str, queue: deque[_Waiting]) -> None:
+        while queue:
+            batch = [queue.popleft()]
+            while queue and queue[0].epoch == batch[0].epoch:
+                batch.append(queue.popleft())
+            try:
+                await self._commit(session, batch)
+            except Exception as error:
+                for waiting in batch:
+                    if not waiting.done.done():
+                        waiting.done.set_exception(error)
+                continue
+            for waiting in batch:
+                if not waiting.done.done():
+                    waiting.done.set_result(None)
+            if any(waiting.inbox for waiting in batch):
+                self._on_inbox(session, batch[-1].connection)
+        del self._queues[session]
+
+    async def _commit(self, session: str, batch: list[_Waiting]) -> None:
+        """Whole values, and rows that are kept as they were: a write whose outcome is unknown may be repeated."""
+        keys: dict[tuple[str, str], bytes | None] = {}
+        for waiting in batch:
+            keys.update(waiting.keys)
+        write = EngineWrite(keys=keys, inbox=[row for waiting in batch for row in waiting.inbox])
+        give_up = self._clock.boot() + self._patience
+        while True:
+            try:
+                await self._store.write_engine(session, batch[0].epoch, write)
+            except StoreUnavailable:
+                if self._clock.boot() >= give_up:
+                    raise
+                await self._clock.sleep(RETRY_EVERY)
+            else:
+                return
+
+    # --- messages for retry receipts and quotes -----------------------------------------------------------------
+    async def _message(self, session: str, message_id: str) -> dict[str, Any] | None:
+        queued = await self._store.outbox_get(session, message_id)
+        if queued is not None:
+            text = str(queued.content.get("text", ""))
+            return _recalled(queued.chat, from_me=True, sender="", text=text, content=dict(queued.content))
+        row = await self._store.message(session, message_id)
+        if row is None:
+            return None
+        return _recalled(row.chat, from_me=row.from_me, sender=row.sender, text=row.text, raw=row.raw)
+
+
+def _recalled(
+    chat: str, *, from_me: bool, sender: str, text: str, raw: bytes = b"", content: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    return {"chat": chat, "from_me": from_me, "sender": sender, "text": text, "raw": raw, "content": content}
