@@ -41,7 +41,8 @@ def agree(private: bytes, public: bytes) -> bytes:
 
 def sign(private: bytes, message: bytes) -> bytes:
     """Give the 64-byte XEdDSA signature."""
-    return bytes(xeddsa.priv_sign(private, message, secrets.token_bytes(64)))
+    even = xeddsa.priv_force_sign(private, False)  # XEdDSA: the Edwards key with sign bit 0
+    return bytes(xeddsa.ed25519_priv_sign(even, message, secrets.token_bytes(64)))
 
 
 def verify(public: bytes, message: bytes, signature: bytes) -> bool:
