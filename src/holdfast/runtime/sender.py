@@ -9,6 +9,7 @@ import structlog
 
 from holdfast.domain import outbox
 from holdfast.domain.errors import HoldfastError, NotConnected, SendInDoubt, StaleEpoch, StoreUnavailable
+from holdfast.domain.messages import message_to_json
 from holdfast.domain.state import Phase
 from holdfast.ports.clock import Clock
 from holdfast.ports.engine import OutgoingMessage, ServerAck
@@ -172,20 +173,5 @@ def _events(row: OutboxRow, state: str, error: int, message: str, sent: MessageR
         ack["error"] = {"code": error, "message": message}
     events = [NewEvent("message.ack", ack, row.chat)]
     if sent is not None:
-        events.insert(0, NewEvent("message", {"message": message_payload(sent)}, row.chat))
+        events.insert(0, NewEvent("message", {"message": message_to_json(sent)}, row.chat))
     return events
-
-
-def message_payload(row: MessageRow) -> Json:
-    """A message in an event: the row without its raw bytes."""
-    return {
-        "id": row.id,
-        "chat": row.chat,
-        "from_me": row.from_me,
-        "sender": row.sender,
-        "timestamp": row.timestamp,
-        "kind": row.kind,
-        "text": row.text,
-        "ack": row.ack,
-        "body": row.body,
-    }

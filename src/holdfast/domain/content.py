@@ -1,0 +1,205 @@
+"""What a WhatsApp message says: from the decoded protobuf (`proto.Message` as JSON) to kind, text and facts.
+
+Field names are those of WAProto.Message as Baileys 7.0.0-rc14 carries it. Wrappers (ephemeral, view once, document
+with caption, device sent ...) are opened; kinds that say nothing to a user give None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from holdfast.domain import jids
+
+Body = Mapping[str, Any]
+
+_WRAPPERS = (
+    "ephemeralMessage",
+    "viewOnceMessage",
+    "viewOnceMessageV2",
+    "viewOnceMessageV2Extension",
+    "documentWithCaptionMessage",
+    "groupMentionedMessage",
+    "botInvokeMessage",
+    "lottieStickerMessage",
+)
+_SILENT = frozenset(
+    {"senderKeyDistributionMessage", "messageContextInfo", "protocolMessage", "deviceSentMessage", "keepInChatMessage"}
+)
+_MEDIA = {
+    "imageMessage": "image",
+    "videoMessage": "video",
+    "ptvMessage": "video",
+    "audioMessage": "audio",
+    "documentMessage": "document",
+    "stickerMessage": "sticker",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A message as users see it. `target` is the id of the message that a reaction, edit or revoke is about."""
+
+    kind: str
+    text: str = ""
+    facts: dict[str, Any] = field(default_factory=dict)
+    target: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A body without its wrappers; `destination` is the chat of a message that another device of ours sent."""
+
+    body: Body
+    destination: str = ""
+    view_once: bool = False
+
+
+def unwrap(body: Body) -> Opened:
+    """Open wrappers, at most eight deep."""
+    destination, view_once = "", False
+    for _ in range(8):
+        sent = body.get("deviceSentMessage")
+        if isinstance(sent, Mapping) and isinstance(sent.get("message"), Mapping):
+            destination = jids.bare(str(sent.get("destinationJid") or ""))
+            body = sent["message"]
+            continue
+        wrapper = next((name for name in _WRAPPERS if isinstance(body.get(name), Mapping)), None)
+        if wrapper is None:
+            break
+        view_once = view_once or wrapper.startswith("viewOnce")
+        body = body[wrapper].get("message") or {}
+    return Opened(body, destination, view_once)
+
+
+def read(body: Body) -> Content | None:
+    """What an opened body says; None for what users need not see."""
+    protocol = body.get("protocolMessage")
+    if isinstance(protocol, Mapping):
+        return _protocol(protocol)
+    for name, reader in _READERS.items():
+        if (part := body.get(name)) is not None:
+            return reader(part if isinstance(part, Mapping) else {"text": part})
+    for name, kind in _MEDIA.items():
+        if isinstance(part := body.get(name), Mapping):
+            return _media(kind, part)
+    if any(name not in _SILENT for name in body):
+        return Content("unknown")
+    return None
+
+
+def _context(part: Body) -> dict[str, Any]:
+    """Quoted message and mentions."""
+    info = part.get("contextInfo")
+    if not isinstance(info, Mapping):
+        return {}
+    facts: dict[str, Any] = {}
+    if info.get("stanzaId"):
+        quoted = read(unwrap(info.get("quotedMessage") or {}).body)
+        facts["quoted"] = {
+            "id": str(info["stanzaId"]),
+            "participant": jids.bare(str(info.get("participant") or "")),
+            "text": quoted.text if quoted else "",
+        }
+    if info.get("mentionedJid"):
+        facts["mentions"] = [jids.bare(str(jid)) for jid in info["mentionedJid"]]
+    if info.get("isForwarded"):
+        facts["forwarded"] = True
+    return facts
+
+
+def _text(part: Body) -> Content:
+    return Content("text", str(part.get("text") or ""), _context(part))
+
+
+def _media(kind: str, part: Body) -> Content:
+    facts = _context(part)
+    facts["media"] = {
+        "mimetype": str(part.get("mimetype") or ""),
+        "size": _number(part.get("fileLength")),
+        "filename": str(part.get("fileName") or "") or None,
+        "seconds": _number(part.get("seconds")) or None,
+        "voice": bool(part.get("ptt")),
+    }
+    return Content(kind, str(part.get("caption") or ""), facts)
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, int | float | str) and str(value).replace(".", "", 1).isdigit() else 0.0
+
+
+def _location(part: Body) -> Content:
+    place = {
+        "latitude": part.get("degreesLatitude"),
+        "longitude": part.get("degreesLongitude"),
+        "title": part.get("name") or part.get("caption"),
+        "address": part.get("address"),
+    }
+    return Content("location", str(place["title"] or ""), {**_context(part), "location": place})
+
+
+def _contact(part: Body) -> Content:
+    cards = part.get("contacts") or [part]
+    names = [str(card.get("displayName") or "") for card in cards]
+    vcards = [str(card.get("vcard") or "") for card in cards]
+    return Content("contact", ", ".join(names), {**_context(part), "vcards": vcards})
+
+
+def _poll(part: Body) -> Content:
+    options = [str(option.get("optionName") or "") for option in part.get("options") or []]
+    facts = {**_context(part), "poll": {"options": options, "selectable": part.get("selectableOptionsCount") or 0}}
+    return Content("poll", str(part.get("name") or ""), facts)
+
+
+def _poll_vote(part: Body) -> Content:
+    return Content("poll_vote", target=_key_id(part.get("pollCreationMessageKey")))
+
+
+def _reaction(part: Body) -> Content:
+    return Content("reaction", str(part.get("text") or ""), target=_key_id(part.get("key")))
+
+
+def _buttons(part: Body) -> Content:
+    text = part.get("selectedDisplayText") or part.get("title") or part.get("selectedButtonId") or ""
+    return Content("text", str(text), _context(part))
+
+
+def _edited(part: Body) -> Content | None:
+    inner = unwrap(part.get("message") or {}).body
+    return read(inner)
+
+
+def _protocol(part: Body) -> Content | None:
+    """Revokes and edits; all else (history, keys, settings) is WhatsApp's own business."""
+    kind = part.get("type")
+    if kind in ("REVOKE", 0) or (kind is None and part.get("key") and len(part) == 1):
+        return Content("revoked", target=_key_id(part.get("key")))
+    if kind in ("MESSAGE_EDIT", 14):
+        after = read(unwrap(part.get("editedMessage") or {}).body)
+        if after is not None:
+            return Content("edited", after.text, after.facts, _key_id(part.get("key")))
+    return None
+
+
+def _key_id(key: object) -> str:
+    return str(key.get("id") or "") if isinstance(key, Mapping) else ""
+
+
+_READERS: Mapping[str, Callable[[Body], Content | None]] = {
+    "conversation": _text,
+    "extendedTextMessage": _text,
+    "locationMessage": _location,
+    "liveLocationMessage": _location,
+    "contactMessage": _contact,
+    "contactsArrayMessage": _contact,
+    "pollCreationMessage": _poll,
+    "pollCreationMessageV2": _poll,
+    "pollCreationMessageV3": _poll,
+    "pollUpdateMessage": _poll_vote,
+    "reactionMessage": _reaction,
+    "buttonsResponseMessage": _buttons,
+    "listResponseMessage": _buttons,
+    "templateButtonReplyMessage": _buttons,
+    "editedMessage": _edited,
+}

@@ -1,0 +1,221 @@
+"""WAHA's words for Holdfast's facts: ids, messages, sessions and webhook envelopes (pure).
+
+Shapes are those of WAHA's OpenAPI document 2026.9.2. Outside, a phone number is `@c.us`; inside, as WhatsApp has it,
+`@s.whatsapp.net`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from holdfast.domain import jids
+from holdfast.domain.errors import InvalidChatId, InvalidPhone
+from holdfast.domain.identity import canonical_phone
+from holdfast.domain.rows import EventRow, Json
+
+_USER = re.compile(r"\d{5,20}")
+_GROUP = re.compile(r"\d{5,25}(-\d{5,20})?")
+ACK_NAMES: Mapping[int, str] = {-1: "ERROR", 0: "PENDING", 1: "SERVER", 2: "DEVICE", 3: "READ", 4: "PLAYED"}
+
+EVENTS = (
+    "session.status",
+    "message",
+    "message.any",
+    "message.reaction",
+    "message.ack",
+    "message.revoked",
+    "message.edited",
+)
+"""What webhooks and streams can subscribe to."""
+
+
+# --- ids --------------------------------------------------------------------------------------------------------
+
+
+def to_waha_id(jid: str) -> str:
+    """An id as WAHA's users know it."""
+    user, _, server = jids.split(jid)
+    return f"{user}@c.us" if server == jids.PN else f"{user}@{server}" if server else jid
+
+
+def from_waha_id(chat: str) -> str:
+    """A chat id as WhatsApp writes it, from WAHA's or from a bare phone number. Raises `InvalidChatId`."""
+    text = chat.strip()
+    user, at, server = text.partition("@")
+    if not at:
+        try:
+            return f"{canonical_phone(text)}@{jids.PN}"
+        except InvalidPhone as error:
+            raise InvalidChatId() from error
+    user = user.partition(":")[0]
+    if server in ("c.us", jids.PN) and _USER.fullmatch(user):
+        return f"{user}@{jids.PN}"
+    if server in (jids.LID, "newsletter") and _USER.fullmatch(user):
+        return f"{user}@{server}"
+    if server == jids.GROUP and _GROUP.fullmatch(user):
+        return f"{user}@{server}"
+    if text == jids.STATUS_BROADCAST:
+        return text
+    raise InvalidChatId()
+
+
+def message_id(message: Mapping[str, Any]) -> str:
+    """WAHA's serialized message id: `true_40712345678@c.us_3EB0...`, in groups with the sender behind it."""
+    own = "true" if message["from_me"] else "false"
+    serialized = f"{own}_{to_waha_id(message['chat'])}_{message['id']}"
+    participant = (message.get("body") or {}).get("participant") or ""
+    if not participant and message["from_me"] and jids.is_group(message["chat"]):
+        participant = message["sender"]
+    return f"{serialized}_{to_waha_id(participant)}" if participant else serialized
+
+
+def plain_message_id(serialized: str) -> str:
+    """WhatsApp's own id out of WAHA's serialized one, or what was given if it is none."""
+    parts = serialized.split("_")
+    return parts[2] if len(parts) >= 3 and parts[0] in ("true", "false") else serialized
+
+
+# --- messages ---------------------------------------------------------------------------------------------------
+
+
+def message(row: Mapping[str, Any], me: Mapping[str, Any]) -> Json:
+    """A message in WAHA's shape (WAMessage), from `domain.messages.message_to_json`'s form."""
+    body = row.get("body") or {}
+    own = f"{me.get('phone', '')}@c.us"
+    chat = to_waha_id(row["chat"])
+    participant = to_waha_id(body["participant"]) if body.get("participant") else None
+    media = body.get("media")
+    return {
+        "id": message_id(row),
+        "timestamp": int(row["timestamp"]),
+        "from": own if row["from_me"] else chat,
+        "fromMe": row["from_me"],
+        "source": body.get("source", "app"),
+        "to": chat if row["from_me"] else own,
+        "participant": participant,
+        "body": row["text"],
+        "hasMedia": media is not None,
+        "media": _media(media) if media else None,
+        "mediaUrl": None,
+        "ack": row["ack"],
+        "ackName": ACK_NAMES.get(row["ack"], "PENDING"),
+        "location": _location(body.get("location")),
+        "vCards": body.get("vcards"),
+        "replyTo": _reply(body.get("quoted")),
+        "_data": {"kind": row["kind"], "pushName": body.get("push_name"), "mentions": body.get("mentions") or []},
+    }
+
+
+def _media(media: Mapping[str, Any]) -> Json:
+    return {"url": media.get("url"), "mimetype": media.get("mimetype"), "filename": media.get("filename")}
+
+
+def _location(place: Mapping[str, Any] | None) -> Json | None:
+    if not place:
+        return None
+    return {
+        "latitude": str(place.get("latitude")),
+        "longitude": str(place.get("longitude")),
+        "live": False,
+        "title": place.get("title"),
+        "address": place.get("address"),
+    }
+
+
+def _reply(quoted: Mapping[str, Any] | None) -> Json | None:
+    if not quoted:
+        return None
+    participant = quoted.get("participant")
+    return {
+        "id": quoted["id"],
+        "participant": to_waha_id(participant) if participant else None,
+        "body": quoted.get("text"),
+    }
+
+
+# --- sessions ---------------------------------------------------------------------------------------------------
+
+
+def me_info(me: Mapping[str, Any]) -> Json | None:
+    """WAHA's MeInfo; None for a session that was never linked."""
+    if not me.get("phone"):
+        return None
+    lid = jids.bare(str(me.get("lid") or ""))
+    return {"id": f"{me['phone']}@c.us", "lid": lid or None, "pushName": me.get("push_name") or ""}
+
+
+def status_payload(payload: Mapping[str, Any], session: str) -> Json:
+    """The payload of `session.status`, with Holdfast's reason and sentence beside WAHA's fields."""
+    return {
+        "name": session,
+        "status": payload["status"],
+        "statuses": [{"status": payload["status"], "timestamp": int(payload["at"] * 1000)}],
+        "reason": payload["reason"],
+        "message": payload["message"],
+        "needsQR": payload["needs_qr"],
+        "nextAttemptAt": payload.get("next_attempt_at"),
+        "attempt": payload.get("attempt", 0),
+    }
+
+
+# --- events -----------------------------------------------------------------------------------------------------
+
+
+def waha_events(event: EventRow, facts: Mapping[str, Any]) -> Iterator[Json]:
+    """The envelopes that one entry of the event log becomes.
+
+    `facts`: `me`, `metadata` and `engine` of the session. A message from others is both `message` and `message.any`;
+    the ids differ, each is stable, and stays the same however often it is delivered.
+    """
+    for number, (name, payload) in enumerate(_named(event, facts.get("me") or {})):
+        yield {
+            "id": event.id if number == 0 else f"{event.id}.{number}",
+            "timestamp": int(event.at * 1000),
+            "event": name,
+            "session": event.session,
+            "metadata": facts.get("metadata") or {},
+            "me": me_info(facts.get("me") or {}),
+            "payload": payload,
+            "engine": "NOWEB",
+            "environment": {"version": "2026.9.2", "engine": "NOWEB", "tier": "CORE", "browser": None},
+        }
+
+
+def _named(event: EventRow, me: Mapping[str, Any]) -> Iterator[tuple[str, Json]]:
+    payload = event.payload
+    if event.kind == "session.status":
+        yield event.kind, status_payload(payload, event.session)
+    elif event.kind == "message":
+        shaped = message(payload["message"], me)
+        if not payload["message"]["from_me"]:
+            yield "message", shaped
+        yield "message.any", shaped
+    elif event.kind == "message.ack":
+        yield event.kind, _ack(payload, me)
+    elif event.kind == "message.reaction":
+        shaped = message(payload["message"], me)
+        yield event.kind, {**shaped, "reaction": {"text": shaped["body"], "messageId": payload["target"]}}
+    elif event.kind == "message.edited":
+        yield event.kind, {**message(payload["message"], me), "editedMessageId": payload["target"]}
+    elif event.kind == "message.revoked":
+        after = message(payload["message"], me)
+        yield event.kind, {"after": after, "before": None, "revokedMessageId": payload["target"]}
+    else:
+        yield event.kind, payload
+
+
+def _ack(payload: Mapping[str, Any], me: Mapping[str, Any]) -> Json:
+    chat, own = to_waha_id(payload["chat"]), f"{me.get('phone', '')}@c.us"
+    serialized = message_id({**payload, "sender": f"{me.get('phone', '')}@{jids.PN}"})
+    shaped: Json = {
+        "id": serialized,
+        "from": own if payload["from_me"] else chat,
+        "to": chat if payload["from_me"] else own,
+        "participant": to_waha_id(payload["participant"]) if payload.get("participant") else None,
+        "fromMe": payload["from_me"],
+        "ack": payload["ack"],
+        "ackName": ACK_NAMES.get(payload["ack"], "PENDING"),
+    }
+    return {**shaped, "error": payload["error"]} if payload.get("error") else shaped

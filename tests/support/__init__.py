@@ -1,0 +1,1 @@
+"""What several tests share: virtual time, a scripted engine, real processes."""
