@@ -78,7 +78,7 @@ def claim(c: Connection, name: str, instance_id: str, ttl: float) -> Lease | Hol
     return Lease(name, row.epoch + 1, taken)
 
 
-def _missing(c: Connection, name: str, row: Row[Any], ttl: float) -> Holder | None:
+def _missing(c: Connection, name: str, row: Row[Any, Any], ttl: float) -> Holder | None:
     """Nobody known is in the way, but somebody unknown may be: until when; None if the wait is over."""
     if row.epoch == 0:
         return None

@@ -43,7 +43,7 @@ def raw(c: Connection, sql: str, params: Sequence[Any] = ()) -> CursorResult[Any
     """Run SQL text with `?` placeholders (no literal `?` in the text). A list of tuples runs it once for each."""
     if c.dialect.name != "sqlite":
         sql = _numbered(sql)
-    return c.exec_driver_sql(sql, params)  # type: ignore[arg-type]  # a tuple or a list of tuples, as the driver wants
+    return c.exec_driver_sql(sql, params)
 
 
 def now(c: Connection) -> float:

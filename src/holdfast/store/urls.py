@@ -15,3 +15,8 @@ def sqlite_path(url: str) -> str | None:
         return None
     path = unquote(rest.removeprefix("/").partition("?")[0])
     return MEMORY if path in ("", MEMORY) else str(Path(path).expanduser().absolute())
+
+
+def is_postgres(url: str) -> bool:
+    """`postgres://`, `postgresql://`, and SQLAlchemy's `postgresql+driver://`."""
+    return url.partition("://")[0].partition("+")[0] in ("postgres", "postgresql")
