@@ -1,4 +1,4 @@
-"""The Baileys engine: spawns and supervises Node sidecars, serves their keys, and speaks `ports.engine` to the runtime."""
+"""The Baileys engine: supervises Node sidecars, serves their keys, and speaks `ports.engine` to the runtime."""
 
 from __future__ import annotations
 

@@ -28,6 +28,14 @@ class _Waiting:
     done: asyncio.Future[None]
 
 
+class _Queue(deque[_Waiting]):
+    """Writes of one session that wait for the one under way; `idle` is set when there is none any more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.idle = asyncio.Event()
+
+
 class KeyServer:
     """See the module. `on_inbox(session, connection)` is told after rows were committed to that session's inbox."""
 
@@ -36,7 +44,7 @@ class KeyServer:
         self._clock = clock
         self._patience = patience
         self._on_inbox = on_inbox
-        self._queues: dict[str, deque[_Waiting]] = {}
+        self._queues: dict[str, _Queue] = {}
         self._writers: set[asyncio.Task[None]] = set()
 
     async def handle(self, method: str, args: Mapping[str, Any]) -> Any:
@@ -56,6 +64,11 @@ class KeyServer:
             return await self._message(session, args["id"])
         raise BadRequest("The sidecar asked for something unknown.")
 
+    async def settled(self, session: str) -> None:
+        """Return when no write of the session is under way: whoever reads its keys next sees them all."""
+        while (queue := self._queues.get(session)) is not None:
+            await queue.idle.wait()
+
     # --- writes -------------------------------------------------------------------------------------------------
     def _write(self, session: str, args: Mapping[str, Any]) -> asyncio.Future[None]:
         loop = asyncio.get_running_loop()
@@ -68,14 +81,14 @@ class KeyServer:
         )
         queue = self._queues.get(session)
         if queue is None:
-            queue = self._queues[session] = deque()
+            queue = self._queues[session] = _Queue()
             writer = loop.create_task(self._drain(session, queue))
             self._writers.add(writer)
             writer.add_done_callback(self._writers.discard)
         queue.append(waiting)
         return waiting.done
 
-    async def _drain(self, session: str, queue: deque[_Waiting]) -> None:
+    async def _drain(self, session: str, queue: _Queue) -> None:
         while queue:
             batch = [queue.popleft()]
             while queue and queue[0].epoch == batch[0].epoch:
@@ -93,6 +106,7 @@ class KeyServer:
             if any(waiting.inbox for waiting in batch):
                 self._on_inbox(session, batch[-1].connection)
         del self._queues[session]
+        queue.idle.set()
 
     async def _commit(self, session: str, batch: list[_Waiting]) -> None:
         """Whole values, and rows that are kept as they were: a write whose outcome is unknown may be repeated."""

@@ -114,7 +114,11 @@ class Sidecar(asyncio.SubprocessProtocol):
         self._stdin = stdin
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
-        """Frames on standard output, log lines on standard error."""
+        """Frames on standard output, log lines on standard error. What a dead process still had to say is void: its
+        sessions may be open elsewhere by then.
+        """
+        if self.gone.is_set():
+            return
         if fd == 2:
             self._read_log(data)
             return
@@ -238,7 +242,7 @@ class Sidecar(asyncio.SubprocessProtocol):
             if line.startswith(_FATAL) and b"heap" in line:
                 self._why = "the engine process ran out of memory"
             elif line.startswith(b'{"holdfast":1,'):
-                self._log_line(line)
+                self._log_line(bytes(line))
 
     def _log_line(self, line: bytes) -> None:
         try:
