@@ -35,7 +35,7 @@ class Shared:
 @asynccontextmanager
 async def memory_store(clock: VirtualClock) -> AsyncIterator[Store]:
     """The real store on memory, inline."""
-    store = open_store("sqlite:///:memory:", clock)
+    store = open_store("sqlite://", clock)
     await store.open()
     try:
         yield store

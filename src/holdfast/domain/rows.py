@@ -27,7 +27,7 @@ class SessionRow:
     """`{"phone", "lid", "push_name"}` of the linked account; `{}` if never linked. Survives logout."""
     has_credentials: bool
     verified_at: float | None
-    """When WhatsApp last proved the session alive; newer than `state.verified_at`, which changes only with the state."""
+    """When WhatsApp last proved the session alive; `state.verified_at` is stored with other changes only, and older."""
     created_at: float
     updated_at: float
 

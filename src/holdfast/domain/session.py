@@ -169,6 +169,10 @@ _Step = tuple[State, tuple[Command, ...]]
 def _on_adopted(state: State, event: Adopted, now: float, times: Times) -> _Step:
     """A new holder goes on where the stored state stands; hold-offs and terminal ends bind it."""
     state = replace(state, live=False)
+    if event.order is not None and event.order.seq > state.command_seq:
+        if event.order.kind in ("stop", "logout"):
+            return _on_order(state, event.order, now)
+        return _begin(replace(state, command_seq=event.order.seq), event.order, now)
     if not event.desired_running:
         if state.phase is Phase.STOPPED or state.phase is Phase.TERMINAL:
             return state, ()

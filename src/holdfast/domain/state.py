@@ -111,14 +111,6 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
-class Adopted(Event):
-    """This instance won the lease. Whatever connection is stored belonged to an earlier holder."""
-
-    has_credentials: bool
-    desired_running: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Ordered(Event):
     """A person (or a program on their behalf) asked: `start`, `stop`, `restart`, `logout` or `pair`."""
 
@@ -126,6 +118,16 @@ class Ordered(Event):
     kind: str
     has_credentials: bool
     pair_phone: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted(Event):
+    """This instance won the lease. Whatever connection is stored belonged to an earlier holder."""
+
+    has_credentials: bool
+    desired_running: bool
+    order: Ordered | None = None
+    """What a user asked while nobody held the session."""
 
 
 @dataclass(frozen=True, slots=True)

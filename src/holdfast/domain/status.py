@@ -28,9 +28,11 @@ class Status:
 def status_now(
     state: State, *, desired_running: bool, has_credentials: bool, held: bool, now: float, deadline: float
 ) -> Status:
-    """The status at time `now`. `held`: a valid lease exists; `deadline`: how old a proof of WORKING may be."""
+    """The status at time `now`. `held`: a valid lease exists, and `state` was written under it; `deadline`: how old a
+    proof of WORKING may be, in seconds.
+    """
     status, code, message = public_status(state), state.code, state.message
-    if desired_running and not held and state.phase is not Phase.TERMINAL:
+    if desired_running and not (held and (state.live or state.phase is not Phase.WORKING)) and not state.needs_qr:
         status, code, message = _unheld(has_credentials, state)
     elif not desired_running and not held and state.phase is not Phase.TERMINAL:
         status, code, message = "STOPPED", "stopped", state.message if state.phase is Phase.STOPPED else "Stopped."

@@ -61,7 +61,8 @@ class Actor:
         self.name = row.name
         self.row = row
         self.held = held
-        self.state = s.State.from_json(row.state)
+        self.state = replace(s.State.from_json(row.state), live=False)
+        """`live` of the stored state spoke of an earlier holder's connection."""
         self.me: Json = dict(row.me)
         self.has_credentials = row.has_credentials
         self.pairing = Pairing()
@@ -97,8 +98,8 @@ class Actor:
     # --- the loop -----------------------------------------------------------------------------------------------
     async def run(self) -> None:
         """Deal with events until halted or the lease is lost."""
-        self.tell(s.Adopted(has_credentials=self.has_credentials, desired_running=self.row.desired == "running"))
-        self.ordered(self.row)
+        running = self.row.desired == "running"
+        self.tell(s.Adopted(self.has_credentials, running, self._pending_order()))
         try:
             while (event := await self._mailbox.get()) is not None and not self._stopping:
                 await self._step(event)
@@ -110,16 +111,15 @@ class Actor:
     def ordered(self, row: SessionRow) -> None:
         """Take over what a user ordered, if it is not carried out yet."""
         self.row = row
-        seq = int(row.command.get("seq", 0))
-        if seq > self.state.command_seq:
-            self.tell(
-                s.Ordered(
-                    seq=seq,
-                    kind=str(row.command.get("kind", "")),
-                    has_credentials=self.has_credentials,
-                    pair_phone=row.command.get("phone"),
-                )
-            )
+        if (order := self._pending_order()) is not None:
+            self.tell(order)
+
+    def _pending_order(self) -> s.Ordered | None:
+        command = self.row.command
+        seq = int(command.get("seq", 0))
+        if seq <= self.state.command_seq:
+            return None
+        return s.Ordered(seq, str(command.get("kind", "")), self.has_credentials, command.get("phone"))
 
     async def _step(self, event: s.Event) -> None:
         if isinstance(event, s.Ordered):
@@ -165,7 +165,7 @@ class Actor:
                 await self._deps.store.save_state(
                     self.name,
                     self.held.epoch,
-                    after.to_json(),
+                    {**after.to_json(), "epoch": self.held.epoch},
                     me=me,
                     timeline=timeline,
                     events=events,

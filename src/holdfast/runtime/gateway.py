@@ -68,7 +68,7 @@ class LocalGateway:
         state = actor.state if actor is not None and mine else s.State.from_json(row.state)
         if not mine and row.verified_at is not None:
             state = replace(state, verified_at=max(row.verified_at, state.verified_at or 0.0))
-        held = mine or (holder is not None and holder.valid and holder.instance != self.instance)
+        held = mine or (holder is not None and holder.valid and holder.epoch == row.state.get("epoch"))
         status = status_now(
             state,
             desired_running=row.desired == "running",
