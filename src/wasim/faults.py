@@ -1,7 +1,7 @@
 """Faults: what goes wrong on demand, for one number, one device or all.
 
-Some faults happen once, when they are set (``drop``, ``stream_error``, ``logout``); the others stay until their count is
-used up, their seconds are over, or they are cleared. Connections and handlers ask this book at the places where the
+Some faults happen once, when they are set (``drop``, ``stream_error``, ``logout``); the others stay until their count
+is used up, their seconds are over, or they are cleared. Connections and handlers ask this book at the places where the
 fault would strike.
 """
 

@@ -1,7 +1,7 @@
 """What the server saw: an ordered, bounded record that tests read and wait on.
 
-Each record has ``seq`` (1, 2, 3 …, never reused while the process lives), ``t`` (seconds since 1970), ``kind``, and what
-belongs to the kind (``jid``, ``id``, ``reason`` …). Keys and message bodies are never recorded. The oldest records
+Each record has ``seq`` (1, 2, 3 …, never reused while the process lives), ``t`` (seconds since 1970), ``kind``, and
+what belongs to the kind (``jid``, ``id``, ``reason`` …). Keys and message bodies are never recorded. The oldest records
 fall out after ``capacity``; the counters stay.
 """
 

@@ -1,7 +1,7 @@
 """What survives a restart of the simulator: facts in one SQLite file, written as they change.
 
-Facts are named by kind and key and hold JSON (bytes as ``{"b64": …}``). Puts collect in one transaction; ``commit`` ends
-it, and is called before anything is answered that the client may rely on. Durability is against a killed process;
+Facts are named by kind and key and hold JSON (bytes as ``{"b64": …}``). Puts collect in one transaction; ``commit``
+ends it, and is called before anything is answered that the client may rely on. Durability is against a killed process;
 a power cut may lose the last moment, which a simulator may.
 """
 
@@ -13,6 +13,8 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+_TABLE = "CREATE TABLE IF NOT EXISTS facts (kind TEXT, key TEXT, value TEXT, PRIMARY KEY (kind, key))"
 
 
 class StateError(RuntimeError):
