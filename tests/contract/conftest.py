@@ -164,3 +164,13 @@ async def world(store_url: str) -> AsyncIterator[World]:
     await store.open()
     yield World(store, clock, store_url)
     await store.close()
+
+
+@pytest.fixture
+async def held(world: World) -> World:
+    """A world with session `a`, held by instance `one` under epoch 1."""
+    await world.store.create_session("a", "baileys", {}, "running")
+    lease = await world.store.claim("a", "one", 15)
+    assert lease is not None
+    assert lease.epoch == 1
+    return world
