@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, case, func, select, update
 
 from holdfast.domain.rows import ChatRow, Json, MessageRow
+from holdfast.store import people
 from holdfast.store.schema import chat, contact, message, outbox
 from holdfast.store.sql import insert
 
@@ -131,7 +132,7 @@ def listing(
     """Newest first."""
     rows = select(*_COLUMNS).where(_M.session_name == name)
     if chat_id is not None:
-        rows = rows.where(_M.chat == chat_id)
+        rows = rows.where(_M.chat == people.resolve(c, name, [chat_id])[chat_id])
     wanted = filters or {}
     if wanted.get("from_me") is not None:
         rows = rows.where(_M.from_me.is_(bool(wanted["from_me"])))

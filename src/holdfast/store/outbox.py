@@ -143,7 +143,7 @@ def acknowledge(c: Connection, name: str, id_: str, level: int) -> bool:
 def counts(c: Connection, name: str) -> dict[str, int]:
     """Rows by state, and the age of the oldest that is not final nor acknowledged."""
     rows = c.execute(select(_O.state, func.count()).where(_O.session_name == name).group_by(_O.state))
-    found: dict[str, int] = dict(rows.tuples().all())
+    found: dict[str, int] = dict(rows.all())
     oldest = c.execute(
         select(func.min(_O.created_at)).where(_O.session_name == name, _O.state.not_in(FINAL | {"sent", "delivered"}))
     ).scalar()

@@ -27,7 +27,7 @@ def resolve(c: Connection, name: str, addresses: Iterable[str]) -> dict[str, str
         rows = select(lid_map.c.lid, lid_map.c.pn).where(
             lid_map.c.session_name == name, lid_map.c.lid.in_(sorted(set(lids.values())))
         )
-        known = dict(c.execute(rows).tuples().all())
+        known = dict(c.execute(rows).all())
     return {
         address: known.get(lids[address], lids[address]) if address in lids else _plain(address) for address in asked
     }
