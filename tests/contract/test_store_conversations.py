@@ -74,7 +74,9 @@ async def test_receipts_move_the_outbox_forward(held: World) -> None:
     row = await store.outbox_get("a", "o1")
     assert row is not None
     assert row.state == "delivered"
-    late = await store.settle_outbox("a", 1, "o1", "sent", sent=message("o1", from_me=True, ack=1), events=[acked("o1", 1)])
+    late = await store.settle_outbox(
+        "a", 1, "o1", "sent", sent=message("o1", from_me=True, ack=1), events=[acked("o1", 1)]
+    )
     assert late is None
     stored = await store.message("a", "o1")
     assert stored is not None
@@ -129,7 +131,9 @@ async def test_messages_are_filtered_and_paged(held: World) -> None:
 async def test_contacts_fill_in_and_are_never_emptied(held: World) -> None:
     store = held.store
     await store.apply_inbox("a", 1, Processed(contacts=[ContactRow(PN, "", "", "Ana", "")]))
-    await store.apply_inbox("a", 1, Processed(contacts=[ContactRow(PN, "", "", "", "annie"), ContactRow(LID, "", "", "", "")]))
+    await store.apply_inbox(
+        "a", 1, Processed(contacts=[ContactRow(PN, "", "", "", "annie"), ContactRow(LID, "", "", "", "")])
+    )
     await store.apply_inbox("a", 1, Processed(contacts=[ContactRow(LID, "", "", "", "")]))
     assert await store.contacts("a", 10, 0) == [
         ContactRow(PN, "40712345678", "", "Ana", "annie"),
@@ -141,7 +145,11 @@ async def test_mapping_known_before_addresses_everything_by_phone(held: World) -
     store = held.store
     row = message(chat=LID)
     events = await store.apply_inbox(
-        "a", 1, Processed(messages=[row], contacts=[ContactRow(LID, "", "", "Ana", "")], mappings=[(LID, PN)], events=[told(row)])
+        "a",
+        1,
+        Processed(
+            messages=[row], contacts=[ContactRow(LID, "", "", "Ana", "")], mappings=[(LID, PN)], events=[told(row)]
+        ),
     )
     assert [(event.chat, event.payload["message"]["chat"]) for event in events] == [(PN, PN)]
     assert [(m.chat, m.sender) for m in await store.messages("a", None, 10, 0)] == [(PN, PN)]
@@ -187,7 +195,9 @@ async def test_mappings_that_are_none_are_ignored(held: World) -> None:
 
 
 async def test_text_with_nul_is_stored_on_every_store(held: World) -> None:
-    await held.store.apply_inbox("a", 1, Processed(messages=[message(text="a\x00b", body={"x": "c\x00d"}, raw=b"\x00")]))
+    await held.store.apply_inbox(
+        "a", 1, Processed(messages=[message(text="a\x00b", body={"x": "c\x00d"}, raw=b"\x00")])
+    )
     found = await held.store.message("a", "m1")
     assert found is not None
     assert (found.text, found.body, found.raw) == ("ab", {"x": "c\x00d"}, b"\x00")

@@ -53,7 +53,12 @@ async def test_orders_are_numbered_and_change_only_what_they_say(world: World) -
 async def test_decision_is_stored_with_its_timeline_events_and_account(held: World) -> None:
     store = held.store
     await store.save_state(
-        "a", 1, {"phase": "working"}, me={"phone": "40"}, timeline=entry(), events=[NewEvent("session.status", {"n": 1})]
+        "a",
+        1,
+        {"phase": "working"},
+        me={"phone": "40"},
+        timeline=entry(),
+        events=[NewEvent("session.status", {"n": 1})],
     )
     await store.save_state("a", 1, {"phase": "waiting"}, me=None, timeline=entry("connection_lost", 60.0))
     row = await store.session("a")

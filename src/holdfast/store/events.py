@@ -51,7 +51,8 @@ def _horizon(c: Connection) -> int | None:
         return None
     last: int = c.execute(_LAST).scalar_one()
     in_flight = c.execute(_IN_FLIGHT).scalars().all()
-    return min([last, *(last - ((last - before) % 2147483648) for before in in_flight)])
+    horizon: int = min([last, *(last - ((last - before) % 2147483648) for before in in_flight)])
+    return horizon
 
 
 def read(c: Connection, after: int, limit: int, session: str | None) -> list[EventRow]:

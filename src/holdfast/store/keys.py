@@ -29,8 +29,8 @@ def read(c: Connection, name: str, keys: Sequence[tuple[str, str]]) -> dict[tupl
     """The values that exist."""
     if len(keys) == 1:
         (kind, key) = keys[0]
-        row = raw(c, _ONE, (name, kind, key)).first()
-        return {} if row is None else {(kind, key): bytes(row[0])}
+        value = raw(c, _ONE, (name, kind, key)).scalar()
+        return {} if value is None else {(kind, key): bytes(value)}
     found: dict[tuple[str, str], bytes] = {}
     by_type: dict[str, list[str]] = {}
     for kind, key in keys:
@@ -40,8 +40,8 @@ def read(c: Connection, name: str, keys: Sequence[tuple[str, str]]) -> dict[tupl
             part = ids[start : start + _AT_ONCE]
             statement = _SEVERAL.format(",".join("?" * _rounded(len(part))))
             padded = [*part, *[part[-1]] * (_rounded(len(part)) - len(part))]
-            for key, value in raw(c, statement, (name, kind, *padded)):
-                found[(kind, key)] = bytes(value)
+            for row in raw(c, statement, (name, kind, *padded)):
+                found[(kind, row[0])] = bytes(row[1])
     return found
 
 

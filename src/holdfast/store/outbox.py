@@ -25,7 +25,7 @@ _COLUMNS = (
 
 def get(c: Connection, name: str, id_: str) -> OutboxRow | None:
     """By message id."""
-    found = c.execute(select(*_COLUMNS).where(_O.session_name == name, _O.id == id_)).first()
+    found: Any = c.execute(select(*_COLUMNS).where(_O.session_name == name, _O.id == id_)).first()
     return None if found is None else OutboxRow(*found)
 
 
@@ -49,7 +49,7 @@ def enqueue(c: Connection, row: OutboxRow, fingerprint: str) -> tuple[OutboxRow,
 
 def _accepted_before(c: Connection, row: OutboxRow, fingerprint: str) -> OutboxRow:
     if row.idempotency_key is not None:
-        first = c.execute(
+        first: Any = c.execute(
             select(_O.fingerprint, *_COLUMNS).where(
                 _O.session_name == row.session, _O.idempotency_key == row.idempotency_key
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection, Select, case, delete, exists, func, literal, select, update
@@ -47,7 +48,8 @@ def _row(c: Connection, statement: Select[Any]) -> SessionRow | None:
 
 
 def _session(found: Any) -> SessionRow:
-    return SessionRow(*found[:8], bool(found[8]), *found[9:])
+    row = SessionRow(*found)
+    return replace(row, has_credentials=bool(row.has_credentials))
 
 
 def create(c: Connection, name: str, engine: str, config: Json, desired: str) -> SessionRow:
@@ -176,7 +178,8 @@ def read_timeline(c: Connection, name: str, limit: int, before: int | None) -> l
     ).where(t.session_name == name)
     if before is not None:
         rows = rows.where(t.seq < before)
-    return [TimelineRow(*found) for found in c.execute(rows.order_by(t.seq.desc()).limit(limit))]
+    found: Any = c.execute(rows.order_by(t.seq.desc()).limit(limit))
+    return [TimelineRow(*line) for line in found]
 
 
 def aliases(c: Connection, name: str) -> list[str]:

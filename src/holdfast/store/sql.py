@@ -39,7 +39,7 @@ def _numbered(sql: str) -> str:
     return "".join(f"{part}${i}" for i, part in enumerate(parts[:-1], start=1)) + parts[-1]
 
 
-def raw(c: Connection, sql: str, params: Sequence[Any] = ()) -> CursorResult[Any]:
+def raw(c: Connection, sql: str, params: Sequence[Any] = ()) -> CursorResult[*tuple[Any, ...]]:
     """Run SQL text with `?` placeholders (no literal `?` in the text). A list of tuples runs it once for each."""
     if c.dialect.name != "sqlite":
         sql = _numbered(sql)
