@@ -1,0 +1,113 @@
+// The sidecar's small parts: frames, cache, reasons, rows, contents.
+import '../src/guard.ts';
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { proto } from 'baileys';
+
+import type { Channel } from '../src/channel.ts';
+import { toBaileys } from '../src/content.ts';
+import { EventQueue } from '../src/events.ts';
+import { encodeFrame, type Frame, FrameReader, NOTE, REQUEST } from '../src/frames.ts';
+import { KeyCache } from '../src/keys.ts';
+import { fromSocketError, fromStreamError } from '../src/reasons.ts';
+import { messageRow, receiptRow } from '../src/stanzas.ts';
+
+test('frames survive any chopping', () => {
+  const sent: Frame[] = [[REQUEST, 1, 'keys_get', { a: [Buffer.of(1, 2), null, 'é'] }], [NOTE, 'n', 5]];
+  const stream = Buffer.concat(sent.map(encodeFrame));
+  for (let size = 1; size <= stream.length; size++) {
+    const reader = new FrameReader();
+    const got: Frame[] = [];
+    for (let at = 0; at < stream.length; at += size) got.push(...reader.feed(stream.subarray(at, at + size)));
+    assert.equal(got.length, 2);
+    assert.equal(got[0]![2], 'keys_get');
+    assert.deepEqual(got[1], sent[1]);
+  }
+});
+
+test('the key cache keeps within its bytes, forgets the oldest first, and knows what is missing', () => {
+  const cache = new KeyCache(2000);
+  cache.put('a|x', null);
+  cache.put('a|y', Buffer.alloc(700));
+  cache.get('a|x');
+  cache.put('b|z', Buffer.alloc(1000));
+  assert.equal(cache.get('a|x'), null);
+  assert.equal(cache.get('a|y'), undefined);
+  cache.forget('a');
+  assert.equal(cache.get('a|x'), undefined);
+  assert.equal(cache.get('b|z')?.byteLength, 1000);
+});
+
+test('a removed device is told by its tag, whatever number Baileys gives', () => {
+  const node = { tag: 'stream:error', attrs: {}, content: [{ tag: 'conflict', attrs: { type: 'device_removed' } }] };
+  assert.deepEqual({ ...fromStreamError(node, 440), detail: '' }, { code: 440, tag: 'device_removed', attrs: { type: 'device_removed' }, detail: '' });
+});
+
+test('name, network and certificate failures are told apart', () => {
+  const tag = (code: string): string => fromSocketError(Object.assign(new Error('x'), { code })).tag;
+  assert.equal(tag('ENOTFOUND'), 'dns');
+  assert.equal(tag('ECONNREFUSED'), 'refused');
+  assert.equal(tag('SELF_SIGNED_CERT_IN_CHAIN'), 'tls');
+  assert.equal(tag('ECONNRESET'), 'socket');
+  assert.equal(fromSocketError(new AggregateError([Object.assign(new Error('x'), { code: 'ECONNREFUSED' })])).tag, 'refused');
+});
+
+test('a row holds the message as plain JSON, and what our phone sent stays visible as such', () => {
+  const message = proto.Message.fromObject({
+    deviceSentMessage: {
+      destinationJid: '1@lid',
+      message: { imageMessage: { mediaKey: Buffer.of(1, 2, 3), fileLength: 5000000000, caption: 'hi' } },
+    },
+    protocolMessage: { type: 'REVOKE' },
+  });
+  const padded = Buffer.concat([proto.Message.encode(message).finish(), Buffer.of(2, 2)]);
+  const row = messageRow({ key: 'k', attrs: { id: '1' } }, padded);
+  assert.deepEqual(JSON.parse(JSON.stringify(row.body)), {
+    deviceSentMessage: {
+      destinationJid: '1@lid',
+      message: { imageMessage: { mediaKey: { $b: 'AQID' }, fileLength: 5000000000, caption: 'hi' } },
+    },
+    protocolMessage: { type: 'REVOKE' },
+  });
+  assert.deepEqual(proto.Message.decode(row.plaintext), message);
+});
+
+test('receipts name every message they are for; retries are none', () => {
+  const list = { tag: 'list', attrs: {}, content: [{ tag: 'item', attrs: { id: 'B' } }, { tag: 'item', attrs: { id: 'C' } }] };
+  const attrs = { from: '1@lid', id: 'A', type: 'read', t: '9' };
+  const row = receiptRow({ tag: 'receipt', attrs, content: [list] });
+  assert.equal(row?.key, 'receipt|1@lid||A|read|9');
+  assert.deepEqual(row?.body, { type: 'read', ids: ['A', 'B', 'C'] });
+  assert.equal(receiptRow({ tag: 'receipt', attrs: { ...attrs, type: 'retry' } }), null);
+});
+
+test('bulk events wait for credits, and say so; the others do not', () => {
+  const out: unknown[] = [];
+  const full: boolean[] = [];
+  const channel = { event: (value: unknown) => out.push(value) } as unknown as Channel;
+  const queue = new EventQueue(channel, 's', 1, 1, (now) => full.push(now));
+  for (let n = 0; n < 3; n++) queue.putBulk('synced', n);
+  queue.put('closed', 'x');
+  assert.deepEqual(out.map((event) => (event as unknown[])[3]), [0, 'x']);
+  queue.credit(1);
+  queue.credit(1);
+  assert.deepEqual(out.map((event) => (event as unknown[])[3]), [0, 'x', 1, 2]);
+  assert.deepEqual(full, [true, false]);
+});
+
+test('contents become what Baileys sends; what is missing is named', async () => {
+  const none = async (): Promise<null> => null;
+  const { message, options } = await toBaileys({ type: 'text', text: 'hi', mentions: ['1@c.us'], quoted_id: 'Q' }, '2@lid', none);
+  assert.deepEqual(message, { text: 'hi', linkPreview: null, mentions: ['1@s.whatsapp.net'] });
+  assert.equal(options.quoted?.key.id, 'Q');
+  await assert.rejects(toBaileys({ type: 'text' }, '2@lid', none), { code: 'invalid_message' });
+  await assert.rejects(toBaileys({ type: 'hologram' }, '2@lid', none), { code: 'invalid_message' });
+});
+
+test('nothing that prints reaches the frames', () => {
+  assert.equal(process.stdout.write('not a frame'), true);
+  console.log('not a frame');
+  assert.equal((process.stdout as unknown as { fd: number }).fd, 2);
+});
