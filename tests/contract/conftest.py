@@ -61,7 +61,9 @@ _INSTANTS = {
     "session_lock": ("locked_at", "expires_at"),
     "session_epoch": ("missing_since",),
     "instance": ("heartbeat_at",),
-    "outbox": ("created_at", "expires_at", "send_at"),
+    "outbox": ("created_at", "updated_at", "expires_at", "send_at"),
+    "inbox": ("done_at",),
+    "event": ("at",),
 }
 
 

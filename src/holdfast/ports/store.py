@@ -266,6 +266,13 @@ class Store(Protocol):
         """Everything up to `seq` is delivered; never moves back."""
         ...
 
+    async def prune(self, age: float) -> int:
+        """Forget what is older than `age` seconds and needed no more: processed inbox rows, outbox rows that are
+        final or acknowledged, events that every consumer has behind it. A bounded number at a time; how many went:
+        call again until 0. Messages, chats, contacts and the timeline are never pruned.
+        """
+        ...
+
     # --- small facts of the installation --------------------------------------------------------------------
     async def setting(self, key: str) -> str | None:
         """A fact kept for the installation (API key hash, known WhatsApp version, ...)."""

@@ -24,7 +24,7 @@ from holdfast.domain.rows import (
     TimelineRow,
 )
 from holdfast.ports.clock import Clock
-from holdfast.store import apply, events, inbox, keys, leases, messages, outbox, people, sessions, settings, sql
+from holdfast.store import apply, events, inbox, keys, leases, messages, outbox, people, prune, sessions, settings, sql
 from holdfast.store.drivers import Driver
 
 
@@ -246,6 +246,10 @@ class SqlStore:
     async def advance(self, consumer: str, seq: int) -> None:
         """See the port."""
         await self._write(lambda c: events.advance(c, consumer, seq))
+
+    async def prune(self, age: float) -> int:
+        """See the port."""
+        return await self._write(lambda c: prune.prune(c, age))
 
     # --- small facts of the installation --------------------------------------------------------------------
     async def setting(self, key: str) -> str | None:

@@ -1,0 +1,26 @@
+"""What may be forgotten, a bounded number of rows at a time, so that no other transaction waits long."""
+
+from __future__ import annotations
+
+from sqlalchemy import ColumnElement, Connection, Table, delete, func, select
+
+from holdfast.domain.outbox import FINAL
+from holdfast.store.schema import cursor, db_now, event, inbox, outbox
+
+AT_ONCE = 1000
+
+
+def prune(c: Connection, age: float) -> int:
+    """See `ports.store.Store.prune`."""
+    old = db_now() - age
+    delivered = select(func.min(cursor.c.seq)).scalar_subquery()
+    return (
+        _some(c, inbox, inbox.c.done_at < old)
+        + _some(c, outbox, outbox.c.updated_at < old, outbox.c.state.in_(sorted(FINAL | {"sent", "delivered"})))
+        + _some(c, event, event.c.at < old, event.c.seq <= func.coalesce(delivered, event.c.seq))
+    )
+
+
+def _some(c: Connection, table: Table, *which: ColumnElement[bool]) -> int:
+    oldest = select(table.c.seq).where(*which).order_by(table.c.seq).limit(AT_ONCE)
+    return c.execute(delete(table).where(table.c.seq.in_(oldest.scalar_subquery()))).rowcount
