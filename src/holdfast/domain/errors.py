@@ -103,7 +103,7 @@ class DuplicateMessageId(HoldfastError):
 
 
 class WrongStatus(HoldfastError):
-    """Session status is not as expected. Try again later or restart the session."""
+    """Session status is not as expected. Try again later or restart the session"""
 
     code = "wrong_status"
     retryable = True

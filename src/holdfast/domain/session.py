@@ -339,7 +339,7 @@ def _pairing_lost(state: State, why: Disconnect, now: float, rand: float, times:
     if now >= until:
         return _expired(state, now)
     attempt = state.attempt + 1
-    delay = min(backoff(attempt, rand), max(until - now, 0.0))
+    delay = min(backoff(attempt, rand) * times.factor, max(until - now, 0.0))
     message = f"{why.sentence} The pairing goes on."
     return _wait(state, now, delay, "pairing", message, attempt=attempt, pairing_until=until)
 
@@ -362,13 +362,13 @@ def _conflict(state: State, why: Disconnect, now: float, rand: float, times: Tim
     conflicts = state.conflicts + 1
     final = conflicts >= times.failed_after
     code = "conflict" if final else why.code
-    delay = conflict_holdoff(conflicts, rand)
+    delay = conflict_holdoff(conflicts, rand) * times.factor
     return _wait(state, now, delay, code, why.message, conflicts=conflicts, failed=final, attempt=conflicts)
 
 
 def _outdated(state: State, why: Disconnect, now: float, rand: float, times: Times) -> _Step:
     outdated = state.outdated + 1
-    delay = backoff(1, rand) if outdated == 1 else times.outdated_retry
+    delay = backoff(1, rand) * times.factor if outdated == 1 else times.outdated_retry
     entered, commands = _wait(state, now, delay, why.code, why.message, outdated=outdated, failed=outdated > 1)
     return entered, (RefreshVersion(), *commands)
 
@@ -382,7 +382,7 @@ def _retry(state: State, why: Disconnect, now: float, rand: float, times: Times)
     flapping = flaps >= _FLAPPING_FROM and short
     code = "flapping" if flapping else why.code
     message = "The connection opens and closes again and again; waiting longer each time." if flapping else why.message
-    delay = backoff(max(attempt, flaps), rand)
+    delay = backoff(max(attempt, flaps), rand) * times.factor
     return _wait(state, now, delay, code, message, attempt=attempt, flaps=flaps, failed=failed)
 
 

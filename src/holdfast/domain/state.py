@@ -48,6 +48,8 @@ class Times:
     failed_after: int = 3
     broken_window: float = 600.0
     outdated_retry: float = 3600.0
+    factor: float = 1.0
+    """For tests: scales the delays of `pacing`, as the other times were scaled already."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,8 @@ class SessionView:
     config: Json
     me: Json
     """`{"phone", "lid", "push_name"}` or `{}`."""
+    linked: bool
+    """Whether there are credentials to connect with."""
     desired: str
     created_at: float
 
@@ -54,6 +56,10 @@ class Gateway(Protocol):
 
     instance: str
     started_at: float
+
+    def now(self) -> float:
+        """Unix seconds, from the instance's clock."""
+        ...
 
     # --- sessions
     async def create(self, name: str | None, config: Json, *, engine: str, start: bool) -> SessionView:
@@ -139,6 +145,10 @@ class Gateway(Protocol):
         self, name: str, chat: str | None, limit: int, offset: int, filters: Json | None = None
     ) -> list[MessageRow]:
         """Newest first; `chat` in any of its spellings."""
+        ...
+
+    async def message(self, name: str, id: str) -> MessageRow | None:
+        """By WhatsApp's message id."""
         ...
 
     async def contacts(self, name: str, limit: int, offset: int) -> list[ContactRow]:

@@ -60,6 +60,10 @@ class LocalGateway:
         self._clock = deps.clock
         self._liveness = deps.times.liveness
 
+    def now(self) -> float:
+        """See the port."""
+        return self._clock.now()
+
     # --- views --------------------------------------------------------------------------------------------------
     def _view(self, row: SessionRow, holder: Holder | None) -> SessionView:
         """The status as it is now: from our own actor while its lease is good, else from what the store says."""
@@ -69,10 +73,11 @@ class LocalGateway:
         if not mine and row.verified_at is not None:
             state = replace(state, verified_at=max(row.verified_at, state.verified_at or 0.0))
         held = mine or (holder is not None and holder.valid and holder.epoch == row.state.get("epoch"))
+        linked = actor.has_credentials if actor is not None else row.has_credentials
         status = status_now(
             state,
             desired_running=row.desired == "running",
-            has_credentials=actor.has_credentials if actor is not None else row.has_credentials,
+            has_credentials=linked,
             held=held,
             now=self._clock.now(),
             deadline=self._liveness,
@@ -93,6 +98,7 @@ class LocalGateway:
             epoch=actor.held.epoch if actor is not None else row.epoch,
             config=row.config,
             me=actor.me if actor is not None else row.me,
+            linked=linked and not status.needs_qr,
             desired=row.desired,
             created_at=row.created_at,
         )
@@ -138,7 +144,7 @@ class LocalGateway:
         with self._hub.listening(topic) as woken:
             while not await done():
                 left = deadline - self._clock.boot()
-                if left <= 0:
+                if left <= 0 or self._hub.stopping:
                     return False
                 try:
                     await asyncio.wait_for(woken.wait(), min(left, 1.0))
@@ -274,7 +280,7 @@ class LocalGateway:
         view = await self.session(name)
         jid = from_waha_id(chat)
         _check_content(content)
-        if view.needs_qr or view.status in ("STOPPED", "SCAN_QR_CODE"):
+        if not view.linked or view.status in ("STOPPED", "SCAN_QR_CODE"):
             raise WrongStatus(
                 f"Session status is not as expected. {view.message}",
                 session=view.name,
@@ -343,6 +349,10 @@ class LocalGateway:
         row = await self._row(name)
         return await self._store.messages(row.name, from_waha_id(chat) if chat else None, limit, offset, filters)
 
+    async def message(self, name: str, id: str) -> MessageRow | None:
+        """See the port."""
+        return await self._store.message((await self._row(name)).name, id)
+
     async def contacts(self, name: str, limit: int, offset: int) -> list[ContactRow]:
         """See the port."""
         return await self._store.contacts((await self._row(name)).name, limit, offset)
@@ -356,13 +366,13 @@ class LocalGateway:
         """See the port."""
         cursor = after if after is not None else await self._store.log_end()
         with self._hub.listening("events") as woken:
-            while True:
+            while not self._hub.stopping:
                 woken.clear()
                 events = await self._store.events(cursor, PAGE, session)
                 for event in events:
                     yield event
                     cursor = event.seq
-                if not events:
+                if not events and not self._hub.stopping:
                     await woken.wait()
 
     async def health(self) -> Json:

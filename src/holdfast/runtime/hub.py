@@ -19,6 +19,14 @@ class Hub:
     def __init__(self) -> None:
         self._waiting: dict[str, set[asyncio.Event]] = defaultdict(set)
         self._hooks: list[Callable[[str], None]] = []
+        self.stopping = False
+        """Once set, nobody is to wait any longer."""
+
+    def stop(self) -> None:
+        """Wake everybody, for the last time."""
+        self.stopping = True
+        for topic in list(self._waiting):
+            self._wake(topic)
 
     def on_events(self, hook: Callable[[str], None]) -> None:
         """Call `hook(session)` whenever events of a session were appended."""

@@ -155,6 +155,10 @@ class Node:
             except StoreUnavailable as error:
                 log.error("heartbeat not stored", action="heartbeat", code=error.code)
 
+    def stop_waiting(self) -> None:
+        """The instance is about to stop: requests and streams that wait get their answer now."""
+        self._hub.stop()
+
     # --- wiring -------------------------------------------------------------------------------------------------
     def _on_adopt(self, actor: Actor) -> None:
         sender = Sender(actor, self._store, self._clock, self._hub)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import structlog
 
@@ -106,12 +106,11 @@ class Sidecar(asyncio.SubprocessProtocol):
     # --- asyncio's callbacks ------------------------------------------------------------------------------------
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The process runs."""
-        assert isinstance(transport, asyncio.SubprocessTransport)
-        self._transport = transport
-        self.pid = transport.get_pid() or 0
-        stdin = transport.get_pipe_transport(0)
-        assert isinstance(stdin, asyncio.WriteTransport)
-        self._stdin = stdin
+        # uvloop's transports have asyncio's methods without being of its classes.
+        process = cast(asyncio.SubprocessTransport, transport)
+        self._transport = process
+        self.pid = process.get_pid() or 0
+        self._stdin = cast(asyncio.WriteTransport, process.get_pipe_transport(0))
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
         """Frames on standard output, log lines on standard error. What a dead process still had to say is void: its

@@ -1,0 +1,54 @@
+"""The HTTP application: WAHA's API, Holdfast's own, streams, docs and dashboard, behind one guard."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar import Litestar
+from litestar.config.response_cache import ResponseCacheConfig
+from litestar.datastructures import State
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.spec import Components, SecurityScheme
+from litestar.types import ASGIApp
+
+import holdfast
+from holdfast.api.auth import Guard, guarded
+from holdfast.api.errors import HANDLERS
+from holdfast.api.own import Own
+from holdfast.api.streams import events_socket
+from holdfast.api.waha.chats import Chats
+from holdfast.api.waha.messaging import Messaging
+from holdfast.api.waha.pairing import Pairing
+from holdfast.api.waha.server import Server
+from holdfast.api.waha.sessions import Sessions
+from holdfast.ports.gateway import Gateway
+from holdfast.web.pages import PAGES, openapi_page
+
+
+def build(gateway: Gateway, key_hash: str, *, body_limit: int = 50_000_000, send_wait: float = 30.0) -> ASGIApp:
+    """The application for one instance. `key_hash`: SHA-256 of the API key, in hex."""
+    guard = Guard(key_hash, gateway.now)
+    app = Litestar(
+        route_handlers=[Server, Sessions, Pairing, Messaging, Chats, Own, events_socket, *PAGES],
+        exception_handlers=HANDLERS,
+        state=State({"gateway": gateway, "guard": guard, "send_wait": send_wait}),
+        openapi_config=_openapi(),
+        request_max_body_size=body_limit,
+        response_cache_config=ResponseCacheConfig(),
+        debug=False,
+        logging_config=None,
+    )
+    return guarded(app, guard)
+
+
+def _openapi() -> OpenAPIConfig:
+    scheme: Any = {"ApiKey": SecurityScheme(type="apiKey", name="X-Api-Key", security_scheme_in="header")}
+    return OpenAPIConfig(
+        title="Holdfast",
+        version=holdfast.__version__,
+        description="The WhatsApp session gateway that does not lose sessions. WAHA-compatible REST API.",
+        path="/docs",
+        render_plugins=[openapi_page()],
+        components=Components(security_schemes=scheme),
+        security=[{"ApiKey": []}],
+    )

@@ -1,0 +1,32 @@
+"""What handlers share: the gateway of the running instance, and the bounds of a page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from litestar.connection import ASGIConnection
+
+from holdfast.domain.messages import message_to_json
+from holdfast.domain.rows import MessageRow
+from holdfast.domain.waha import message
+from holdfast.ports.gateway import Gateway
+
+CHATS_PAGE = 25
+MESSAGES_PAGE = 50
+
+
+def gateway_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Gateway:
+    """The instance that answers."""
+    gateway: Gateway = connection.app.state.gateway
+    return gateway
+
+
+def page(limit: int | None, most: int) -> int:
+    """A page size between 1 and `most`, whatever was asked."""
+    return most if limit is None else max(1, min(limit, most))
+
+
+def waha_message(row: MessageRow, me: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored message in WAHA's shape."""
+    return message(message_to_json(row), me)

@@ -1,0 +1,73 @@
+"""`/api/holdfast`: what WAHA has no words for: full status, timeline, the story of one message, the event stream."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import asdict
+from typing import Any
+
+from litestar import Controller, Request, get
+from litestar.params import Parameter
+from litestar.response import ServerSentEvent, ServerSentEventMessage
+
+from holdfast.api.common import gateway_of
+from holdfast.api.waha.sessions import session_info, status_facts
+from holdfast.domain.waha import plain_message_id, waha_events
+
+Req = Request[Any, Any, Any]
+
+
+class Own(Controller):
+    """Holdfast's additions."""
+
+    path = "/api/holdfast"
+    tags = ["Holdfast"]  # noqa: RUF012 - Litestar's way
+
+    @get("/sessions", summary="All sessions, in full")
+    async def sessions(self, request: Req) -> list[dict[str, Any]]:
+        """Stopped ones too."""
+        return [session_info(view) for view in await gateway_of(request).sessions()]
+
+    @get("/sessions/{session:str}", summary="A session's status in full")
+    async def status(self, request: Req, session: str) -> dict[str, Any]:
+        """Status, reason, sentence, proof, next attempt, owner, epoch."""
+        view = await gateway_of(request).session(session)
+        return {"name": view.name, "status": view.status, **status_facts(view)}
+
+    @get("/sessions/{session:str}/timeline", summary="Every status change, explained")
+    async def timeline(
+        self, request: Req, session: str, limit: int = 50, before: int | None = None
+    ) -> list[dict[str, Any]]:
+        """Newest first; `before` pages back by `seq`."""
+        rows = await gateway_of(request).timeline(session, max(1, min(limit, 500)), before)
+        return [asdict(row) for row in rows]
+
+    @get("/messages/{message_id:str}", summary="The story of one outgoing message")
+    async def message(self, request: Req, message_id: str, session: str = "default") -> dict[str, Any]:
+        """State, attempts, times, and why it failed if it did."""
+        row = await gateway_of(request).outgoing(session, plain_message_id(message_id))
+        story = asdict(row)
+        del story["content"]
+        return story
+
+    @get("/events", summary="Live events (SSE)", media_type="text/event-stream")
+    async def events(
+        self,
+        request: Req,
+        session: str | None = None,
+        last_event_id: str | None = Parameter(header="Last-Event-ID", default=None),
+    ) -> ServerSentEvent:
+        """From `Last-Event-ID` on, without a gap, or from now on."""
+        gateway = gateway_of(request)
+        after = int(last_event_id) if last_event_id and last_event_id.isdigit() else None
+
+        async def stream() -> AsyncIterator[ServerSentEventMessage]:
+            async for event in gateway.subscribe(session, after):
+                facts = {"me": (await gateway.session(event.session)).me}
+                for envelope in waha_events(event, facts):
+                    yield ServerSentEventMessage(
+                        data=json.dumps(envelope, ensure_ascii=False), event=envelope["event"], id=str(event.seq)
+                    )
+
+        return ServerSentEvent(stream())

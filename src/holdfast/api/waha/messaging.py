@@ -1,0 +1,168 @@
+"""Sending, marking as seen, typing, and whether a number is on WhatsApp."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from litestar import Controller, Request, Response, get, post
+from litestar.params import Parameter
+
+from holdfast.api.common import gateway_of
+from holdfast.domain import outbox
+from holdfast.domain.errors import BadRequest
+from holdfast.domain.identity import canonical_phone
+from holdfast.domain.waha import ACK_NAMES, from_waha_id, message_id, plain_message_id, to_waha_id
+from holdfast.ports.store import OutboxRow
+
+Req = Request[Any, Any, Any]
+IdempotencyKey = Parameter(header="Idempotency-Key", default=None, max_length=255)
+
+
+class SendText(msgspec.Struct):
+    """Body of `sendText`."""
+
+    chatId: str  # noqa: N815 - WAHA's name
+    text: str
+    session: str = "default"
+    id: str | None = None
+    mentions: list[str] | None = None
+    reply_to: str | None = None
+    linkPreview: bool = True  # noqa: N815
+    linkPreviewHighQuality: bool = False  # noqa: N815
+
+
+class ChatRequest(msgspec.Struct):
+    """Body of the calls about a chat."""
+
+    chatId: str  # noqa: N815 - WAHA's name
+    session: str = "default"
+
+
+class SendSeen(ChatRequest):
+    """Body of `sendSeen`."""
+
+    messageId: str | None = None  # noqa: N815 - WAHA's name
+    messageIds: list[str] | None = None  # noqa: N815
+    participant: str | None = None
+
+
+def sent_shape(row: OutboxRow, me: dict[str, Any]) -> dict[str, Any]:
+    """An accepted message in WAHA's shape, with where it stands under `holdfast`."""
+    ack = outbox.ACK_OF_STATE[row.state]
+    return {
+        "id": message_id({"from_me": True, "chat": row.chat, "id": row.id, "sender": f"{me.get('phone', '')}@c.us"}),
+        "timestamp": int(row.updated_at),
+        "from": f"{me.get('phone', '')}@c.us",
+        "fromMe": True,
+        "source": "api",
+        "to": to_waha_id(row.chat),
+        "body": str(row.content.get("text", "")),
+        "hasMedia": False,
+        "ack": ack,
+        "ackName": ACK_NAMES[ack],
+        "holdfast": {
+            "id": row.id,
+            "state": row.state,
+            "attempts": row.attempts,
+            "error": row.error,
+            "message": row.message,
+            "expires_at": row.expires_at,
+        },
+    }
+
+
+def sent_answer(row: OutboxRow, me: dict[str, Any]) -> Response[dict[str, Any]]:
+    """201 when WhatsApp has it, 202 while it waits in the outbox, 422 when WhatsApp refused it."""
+    if row.state in ("failed", "expired"):
+        body = {
+            "error": row.message or "The message was not sent.",
+            "code": row.state,
+            "errorCode": row.error,
+            "holdfast": sent_shape(row, me)["holdfast"],
+        }
+        return Response(body, status_code=422)
+    return Response(sent_shape(row, me), status_code=201 if row.state in outbox.ACKNOWLEDGED else 202)
+
+
+class Messaging(Controller):
+    """WAHA's `/api/sendText` and its neighbours."""
+
+    path = "/api"
+    tags = ["Chatting"]  # noqa: RUF012 - Litestar's way
+
+    @post("/sendText", summary="Send a text message")
+    async def send_text(
+        self, request: Req, data: SendText, idempotency_key: str | None = IdempotencyKey
+    ) -> Response[dict[str, Any]]:
+        """Accepted durably, then answered with WhatsApp's acknowledgement, or 202 if that takes longer."""
+        gateway = gateway_of(request)
+        content: dict[str, Any] = {"type": "text", "text": data.text, "link_preview": data.linkPreview}
+        if data.reply_to:
+            content["quoted_id"] = plain_message_id(data.reply_to)
+        if data.mentions:
+            content["mentions"] = [from_waha_id(chat) for chat in data.mentions]
+        row = await gateway.send(
+            data.session,
+            data.chatId,
+            content,
+            id=_own_id(data.id),
+            idempotency_key=idempotency_key,
+            wait=request.app.state.send_wait,
+        )
+        return sent_answer(row, (await gateway.session(data.session)).me)
+
+    @get("/sendText", deprecated=True, summary="Send a text message (by query)")
+    async def send_text_by_query(
+        self, request: Req, phone: str, text: str, session: str = "default"
+    ) -> Response[dict[str, Any]]:
+        """The same, for the simplest of clients."""
+        return await self.send_text.fn(self, request, SendText(chatId=phone, text=text, session=session), None)  # type: ignore[no-any-return]
+
+    @post("/sendSeen", summary="Mark messages as seen")
+    async def seen(self, request: Req, data: SendSeen) -> dict[str, Any]:
+        """The given messages, or the chat's newest."""
+        ids = [plain_message_id(i) for i in data.messageIds or ([data.messageId] if data.messageId else [])]
+        gateway = gateway_of(request)
+        chat = from_waha_id(data.chatId)
+        if not ids:
+            rows = await gateway.messages(data.session, chat, 10, 0, {"from_me": False})
+            ids = [row.id for row in rows]
+        args = {"chat": chat, "ids": ids, "participant": data.participant}
+        await gateway.call(data.session, "mark_read", args)
+        return {"success": True}
+
+    @post("/startTyping", summary="Show 'typing…'")
+    async def start_typing(self, request: Req, data: ChatRequest) -> dict[str, Any]:
+        """To the other side of the chat."""
+        args = {"chat": from_waha_id(data.chatId), "state": "composing"}
+        await gateway_of(request).call(data.session, "typing", args)
+        return {"success": True}
+
+    @post("/stopTyping", summary="Stop showing 'typing…'")
+    async def stop_typing(self, request: Req, data: ChatRequest) -> dict[str, Any]:
+        """To the other side of the chat."""
+        args = {"chat": from_waha_id(data.chatId), "state": "paused"}
+        await gateway_of(request).call(data.session, "typing", args)
+        return {"success": True}
+
+    @get("/contacts/check-exists", summary="Whether a number is on WhatsApp")
+    async def check(self, request: Req, phone: str, session: str = "default") -> dict[str, Any]:
+        """`{"numberExists": true, "chatId": "...@c.us"}`."""
+        answer = await gateway_of(request).call(session, "check_number", {"phone": canonical_phone(phone)})
+        if not answer.get("exists"):
+            return {"numberExists": False}
+        chat = to_waha_id(answer["jid"])
+        return {"numberExists": True, "chatId": chat, "pn": chat}
+
+
+def _own_id(given: str | None) -> str | None:
+    """A message id that the client chose. WhatsApp's ids are hex digits and capitals; spaces and the like would break
+    the stanza's addressing.
+    """
+    if given is None:
+        return None
+    plain = plain_message_id(given)
+    if not (8 <= len(plain) <= 64 and plain.isalnum() and plain.isascii()):
+        raise BadRequest("A message id has 8 to 64 letters and digits.")
+    return plain

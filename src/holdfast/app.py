@@ -1,0 +1,159 @@
+"""Holdfast from settings: store, engines, instance and HTTP server put together."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import uvicorn
+
+import holdfast
+from holdfast.api.app import build
+from holdfast.api.auth import key_hash
+from holdfast.config import Settings
+from holdfast.domain.errors import DataDirNotWritable, HoldfastError
+from holdfast.engines.baileys.engine import BaileysEngine
+from holdfast.engines.baileys.options import BaileysOptions
+from holdfast.ports.store import Store
+from holdfast.runtime.clock import SystemClock
+from holdfast.runtime.delivery import Webhook
+from holdfast.runtime.node import Node, NodeSettings
+from holdfast.runtime.presence import Presence
+from holdfast.store import open_store
+
+KEY_FILE = "api-key"
+
+
+class PortTaken(HoldfastError):
+    """The port is taken."""
+
+    code = "port_taken"
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket, so that a taken port is found before anything starts. Raises `PortTaken`."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise PortTaken(
+            f"Cannot listen on {host}:{port} ({error.strerror}). "
+            "Stop what uses it, or set HOLDFAST_PORT to another port."
+        ) from error
+    listener.listen(512)
+    listener.setblocking(False)
+    return listener
+
+
+@asynccontextmanager
+async def running(settings: Settings, instance: str) -> AsyncIterator[tuple[Node, Store]]:
+    """A started instance of that id (a UUID); it stops in order when the block ends."""
+    _prepare(settings.data_dir)
+    clock = SystemClock()
+    store = open_store(settings.url, clock)
+    with Presence(settings.data_dir / "instances", instance) as presence:
+        engine = BaileysEngine(_baileys(settings, presence.fd), store, clock)
+        node = Node(
+            store,
+            {"baileys": engine},
+            clock,
+            _node_settings(settings),
+            instance=instance,
+            proved_dead=presence.proved_dead,
+        )
+        async with node:
+            yield node, store
+
+
+def _prepare(data_dir: Path) -> None:
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise DataDirNotWritable(
+            f"The data folder {data_dir} cannot be made ({error.strerror}). Set HOLDFAST_DATA_DIR to another folder."
+        ) from error
+    if not os.access(data_dir, os.W_OK | os.X_OK):
+        raise DataDirNotWritable(
+            f"The data folder {data_dir} cannot be written. Set HOLDFAST_DATA_DIR to a folder of this user."
+        )
+
+
+def _node_settings(settings: Settings) -> NodeSettings:
+    hooks = []
+    if settings.webhook_url:
+        key = settings.webhook_hmac_key.get_secret_value() if settings.webhook_hmac_key else None
+        events = frozenset(part.strip() for part in settings.webhook_events.split(",") if part.strip())
+        hooks.append(Webhook(settings.webhook_url, events or frozenset({"*"}), key))
+    factor = settings.time_factor
+    return NodeSettings(
+        version=holdfast.__version__,
+        url=settings.advertise_url,
+        times=settings.times(),
+        lease=settings.lease(),
+        pace=settings.pace(),
+        sweep_every=5.0 * factor,
+        verified_every=10.0 * factor,
+        webhooks=hooks,
+        time_factor=factor,
+    )
+
+
+def _baileys(settings: Settings, fd: int) -> BaileysOptions:
+    options = BaileysOptions(
+        data_dir=settings.data_dir,
+        root_key=settings.whatsapp_root_key or None,
+        ca_file=Path(settings.whatsapp_ca_file) if settings.whatsapp_ca_file else None,
+        wa_version=settings.whatsapp_version or None,
+        browser=settings.browser_name,
+        keepalive=settings.keepalive,
+        liveness=settings.liveness_deadline,
+        memory_limit_mb=settings.sidecar_memory,
+        sessions_per_sidecar=settings.sessions_per_sidecar,
+        inherit_fds=(fd,),
+        time_factor=settings.time_factor,
+        whatsapp_url=settings.whatsapp_url,
+    )
+    options.version_parts()
+    return options
+
+
+async def api_key(settings: Settings, store: Store) -> tuple[str, str | None]:
+    """(hash of the API key, the key itself if it was made just now).
+
+    A key that was made is shared by all instances on the store, which keeps its hash; the one who made it also has it
+    in a file for this machine's command line.
+    """
+    if settings.api_key is not None:
+        return key_hash(settings.api_key.get_secret_value()), None
+    fresh = secrets.token_urlsafe(24)
+    stands = await store.put_setting("api_key_hash", key_hash(fresh), only_if_absent=True)
+    if stands != key_hash(fresh):
+        return stands, None
+    path = settings.data_dir / KEY_FILE
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(fd, "w") as file:
+        file.write(fresh + "\n")
+    return stands, fresh
+
+
+def server(node: Node, settings: Settings, hashed: str) -> uvicorn.Server:
+    """The HTTP server for a running instance; the caller gives it its socket."""
+    app = build(node.gateway, hashed, body_limit=settings.body_limit, send_wait=settings.send_wait)
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        timeout_graceful_shutdown=5,
+        server_header=False,
+        ws="websockets-sansio",
+        http="httptools",
+    )
+    return uvicorn.Server(config)

@@ -1,0 +1,142 @@
+"""What the command line asks of a running server, over its HTTP API."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import time
+from typing import Any, Self
+from urllib.parse import quote, urlsplit
+
+import segno
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from holdfast.config import Settings
+from holdfast.domain.errors import HoldfastError
+
+POLL = 1.0
+COLOURS = {"WORKING": "green", "SCAN_QR_CODE": "cyan", "STARTING": "yellow", "FAILED": "red", "STOPPED": "dim"}
+
+
+class ServerUnreachable(HoldfastError):
+    """No Holdfast answers there. Start it with `holdfast serve`, or give its address with --url."""
+
+    code = "server_unreachable"
+
+
+class Refused(HoldfastError):
+    """The server refused."""
+
+    code = "refused"
+
+
+class Client:
+    """A connection to one server."""
+
+    def __init__(self, url: str, key: str) -> None:
+        parts = urlsplit(url)
+        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        self._http = kind(parts.hostname or "localhost", parts.port, timeout=60)
+        self._key = key
+        self._url = url
+
+    @classmethod
+    def of(cls, settings: Settings, url: str | None, key: str | None) -> Self:
+        """From what was given, else from the settings of this machine."""
+        key = key or (settings.api_key.get_secret_value() if settings.api_key else None)
+        path = settings.data_dir / "api-key"
+        if key is None and os.access(path, os.R_OK):
+            key = path.read_text().strip()
+        return cls(url or f"http://127.0.0.1:{settings.port}", key or "")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
+
+    def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+        """Status and decoded body. Raises `ServerUnreachable`; `Refused` for a wrong key."""
+        headers = {"X-Api-Key": self._key, "Accept": "application/json", "Content-Type": "application/json"}
+        try:
+            self._http.request(method, path, json.dumps(body) if body is not None else None, headers)
+            answer = self._http.getresponse()
+            raw = answer.read()
+        except OSError as error:
+            raise ServerUnreachable(
+                f"No Holdfast answers at {self._url}. Start it with `holdfast serve`, or give its address with --url."
+            ) from error
+        if answer.status == 401:
+            raise Refused("The server does not accept this API key. Give it with --key or HOLDFAST_API_KEY.")
+        return answer.status, json.loads(raw) if raw else None
+
+    def get(self, method: str, path: str, body: Any = None) -> Any:
+        """The decoded body of a success. Raises `Refused` with the server's sentence otherwise."""
+        status, answer = self.ask(method, path, body)
+        if status >= 400:
+            said = answer.get("message") or answer.get("error") if isinstance(answer, dict) else None
+            raise Refused(str(said or f"The server answered {status}."))
+        return answer
+
+
+def pair_in_terminal(client: Client, name: str, code: str | None, out: Console) -> None:
+    """Show the QR, or the code, until the session works."""
+    path = f"/api/sessions/{quote(name)}"
+    status, _ = client.ask("GET", path)
+    if status == 404:
+        client.get("POST", "/api/sessions", {"name": name, "start": True})
+    else:
+        client.get("POST", f"{path}/start")
+    if code:
+        answer = client.get("POST", f"/api/{quote(name)}/auth/request-code", {"phoneNumber": code})
+        out.print(f"Type this code on the phone (Linked devices, Link with phone number): [bold]{answer['code']}[/]")
+    with Live(console=out, auto_refresh=False) as live:
+        while (view := client.get("GET", path))["status"] != "WORKING":
+            if view["status"] in ("FAILED", "STOPPED"):
+                raise Refused(view["holdfast"]["message"])
+            live.update(_scene(client, name, view, code), refresh=True)
+            time.sleep(POLL)
+        live.update(Text(f"'{name}' is linked and WORKING.", style="bold green"), refresh=True)
+
+
+def _scene(client: Client, name: str, view: Any, code: str | None) -> Text:
+    if view["status"] != "SCAN_QR_CODE" or code:
+        return Text(view["holdfast"]["message"])
+    status, qr = client.ask("GET", f"/api/{quote(name)}/auth/qr?format=raw")
+    if status != 200:
+        return Text(view["holdfast"]["message"])
+    return Text(_blocks(qr["value"]) + "\nScan it: WhatsApp, Settings, Linked devices, Link a device. (Ctrl-C ends)")
+
+
+def _blocks(value: str) -> str:
+    """Two modules a character, dark on light by inversion, so that it scans on dark terminals too."""
+    rows = [list(row) for row in segno.make(value, error="l").matrix_iter(border=2)]
+    if len(rows) % 2:
+        rows.append([0] * len(rows[0]))
+    glyphs = {(1, 1): " ", (0, 1): "▀", (1, 0): "▄", (0, 0): "█"}
+    pairs = zip(rows[::2], rows[1::2], strict=True)
+    return "\n".join("".join(glyphs[(int(a), int(b))] for a, b in zip(*pair, strict=True)) for pair in pairs)
+
+
+def show_sessions(client: Client, name: str | None, out: Console) -> None:
+    """A table of all sessions, or of one session's timeline."""
+    if name is None:
+        table = Table("session", "status", "reason", "what", "account")
+        for view in client.get("GET", "/api/holdfast/sessions"):
+            facts = view["holdfast"]
+            colour = COLOURS.get(view["status"], "")
+            account = (view["me"] or {}).get("id", "")
+            table.add_row(view["name"], f"[{colour}]{view['status']}[/]", facts["reason"], facts["message"], account)
+        out.print(table)
+        return
+    table = Table("time", "status", "code", "what", "attempt", "instance")
+    for row in reversed(client.get("GET", f"/api/holdfast/sessions/{quote(name)}/timeline")):
+        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row["at"]))
+        colour = COLOURS.get(row["status"], "")
+        cells = (when, f"[{colour}]{row['status']}[/]", row["code"], row["message"], str(row["attempt"]))
+        table.add_row(*cells, row["instance"][:8])
+    out.print(table)

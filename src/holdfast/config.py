@@ -1,0 +1,162 @@
+"""Settings: from the environment (prefix `HOLDFAST_`), then a `.env` file, then defaults that work.
+
+Each field's description is what docs/settings.md says of it; a test holds that none is missing there. The unprefixed
+`PORT`, `DATABASE_URL` and `ACCOUNT_NAMESPACE` are honoured too, as hosting platforms set them.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from holdfast.domain.errors import InvalidSettings
+from holdfast.domain.lease import LeaseTimes
+from holdfast.domain.pacing import Pace
+from holdfast.domain.state import Times
+
+PREFIX = "HOLDFAST_"
+
+
+def _either(name: str) -> AliasChoices:
+    return AliasChoices(f"{PREFIX}{name}", name)
+
+
+class Settings(BaseSettings):
+    """Every setting of an instance. Times are seconds."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=".env", extra="ignore", populate_by_name=True)
+
+    # --- server
+    host: str = Field("127.0.0.1", description="Address to listen on. Use 0.0.0.0 to be reached from other machines.")
+    port: int = Field(3000, ge=0, le=65535, validation_alias=_either("PORT"), description="Port to listen on; 0: any.")
+    data_dir: Path = Field(Path("data"), description="Folder for the database, media and the sidecar's packages.")
+    database_url: str = Field(
+        "",
+        validation_alias=_either("DATABASE_URL"),
+        description="`sqlite:///path` or `postgresql://...`. Empty: SQLite in the data folder.",
+    )
+    api_key: SecretStr | None = Field(
+        None, description="Key for the API and the dashboard. Unset: one is made on first start, and printed."
+    )
+    advertise_url: str = Field("", description="URL under which other instances reach this one.")
+    account_namespace: str = Field(
+        "prod",
+        validation_alias=_either("ACCOUNT_NAMESPACE"),
+        description="Part of account ids made from phone numbers. Keep it the same on every deploy.",
+    )
+    body_limit: int = Field(50_000_000, ge=1_000, description="Largest request body, in bytes.")
+
+    # --- logs
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
+    log_format: Literal["auto", "json", "console"] = Field(
+        "auto", description="`json` lines, coloured `console` text, or `auto`: console on a terminal."
+    )
+
+    # --- leases and times
+    lease_ttl: float = Field(15.0, gt=0, description="How long a lease lasts without renewal.")
+    lease_renew: float = Field(5.0, gt=0, description="How often leases are renewed.")
+    lease_mode: Literal["strict", "lenient"] = Field(
+        "strict", description="`strict`: without the database connections close in time, so that never two are open."
+    )
+    connect_timeout: float = Field(60.0, gt=0, description="How long a connection may take; stops at the first QR.")
+    pairing_timeout: float = Field(600.0, gt=0, description="How long a QR or pairing code stays open.")
+    health_interval: float = Field(30.0, gt=0, description="How often a session is proved alive.")
+    liveness_deadline: float = Field(30.0, gt=0, description="A WORKING older than its last proof by this is not said.")
+    keepalive: float = Field(10.0, gt=0, description="How often the engine pings WhatsApp.")
+    listed_interval: float = Field(600.0, gt=0, description="How often it is asked whether our device is still listed.")
+    restore_tries: int = Field(3, ge=0, description="Failed attempts before FAILED is shown; slow retries go on.")
+    connect_rate: float = Field(25.0, gt=0, description="Connections that an instance opens per second, at most.")
+    connect_burst: float = Field(50.0, ge=1, description="Connections that it may open at once, before the rate holds.")
+    send_wait: float = Field(30.0, ge=0, description="How long a send request waits for WhatsApp's acknowledgement.")
+    time_factor: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="For tests only: every time above is multiplied by it, leases and sidecar included.",
+    )
+
+    # --- webhooks
+    webhook_url: str = Field("", description="Global webhook for all sessions, beside those of each session.")
+    webhook_events: str = Field("*", description="Events of the global webhook, separated by commas; `*`: all.")
+    webhook_hmac_key: SecretStr | None = Field(None, description="Key that signs the global webhook (HMAC-SHA512).")
+
+    # --- WhatsApp
+    whatsapp_url: str = Field("wss://web.whatsapp.com/ws/chat", description="WhatsApp's WebSocket URL.")
+    whatsapp_root_key: str = Field("", description="Hex of the Noise root key to trust. Empty: WhatsApp's own.")
+    whatsapp_ca_file: str = Field("", description="CA file for TLS connections of the sidecar, beside the system's.")
+    whatsapp_version: str = Field("", description="WhatsApp Web version as `2.3000.1`. Empty: the engine's own.")
+    node: str = Field("", description="Path of the Node program. Empty: the one that came with Holdfast, else PATH.")
+    sidecar_memory: int = Field(1024, ge=128, description="Memory limit of a sidecar's heap, in MB.")
+    sessions_per_sidecar: int = Field(200, ge=1, description="Sessions that one sidecar hosts before a second starts.")
+    browser_name: str = Field("Holdfast", description="Name shown on the phone in the list of linked devices.")
+
+    @field_validator("whatsapp_root_key")
+    @classmethod
+    def _is_key(cls, value: str) -> str:
+        if value and not re.fullmatch(r"[0-9a-fA-F]{64}", value):
+            raise ValueError("must be 64 hex digits")
+        return value
+
+    @field_validator("whatsapp_version")
+    @classmethod
+    def _is_version(cls, value: str) -> str:
+        if value and not re.fullmatch(r"\d+\.\d+\.\d+", value):
+            raise ValueError("must look like 2.3000.1023223821")
+        return value
+
+    @model_validator(mode="after")
+    def _lease_fits(self) -> Self:
+        if not self.lease_renew * 2 < self.lease_ttl:
+            raise ValueError("HOLDFAST_LEASE_RENEW must be less than half of HOLDFAST_LEASE_TTL")
+        return self
+
+    # --- what follows from them
+    @property
+    def url(self) -> str:
+        """The database's URL, with the default filled in."""
+        return self.database_url or f"sqlite:///{self.data_dir.resolve() / 'holdfast.sqlite3'}"
+
+    def times(self) -> Times:
+        """The machine's times, scaled."""
+        f = self.time_factor
+        return Times(
+            connect=self.connect_timeout * f,
+            pairing=self.pairing_timeout * f,
+            health=self.health_interval * f,
+            liveness=self.liveness_deadline * f,
+            listed=self.listed_interval * f,
+            stable=300.0 * f,
+            failed_after=self.restore_tries,
+            broken_window=600.0 * f,
+            outdated_retry=3600.0 * f,
+            factor=f,
+        )
+
+    def lease(self) -> LeaseTimes:
+        """The lease's times, scaled. The margin is a seventh of the ttl: 2 s of 15."""
+        f = self.time_factor
+        return LeaseTimes(ttl=self.lease_ttl * f, renew=self.lease_renew * f, margin=self.lease_ttl * f / 7.5)
+
+    def pace(self) -> Pace:
+        """How fast connections are opened."""
+        return Pace(burst=self.connect_burst, rate=self.connect_rate)
+
+
+def load(**overrides: object) -> Settings:
+    """Read the settings. Raises `InvalidSettings` with one sentence per mistake, naming the variable."""
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]
+    except ValidationError as error:
+        raise InvalidSettings(" ".join(_sentence(problem) for problem in error.errors())) from error
+
+
+def _sentence(problem: object) -> str:
+    assert isinstance(problem, dict)
+    where = str(problem["loc"][0]) if problem["loc"] else ""
+    name = where if where.isupper() else f"{PREFIX}{where.upper()}" if where else ""
+    text = str(problem["msg"]).removeprefix("Value error, ")
+    return f"{name}: {text}." if name else f"{text}."
