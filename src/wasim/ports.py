@@ -7,6 +7,7 @@ it sends goes through the very same handlers as a socket's stanzas, and what is 
 from __future__ import annotations
 
 import random
+from dataclasses import dataclass
 from typing import Protocol
 
 from wasim.wire.nodes import Node
@@ -31,3 +32,14 @@ class PhoneNetwork(Protocol):
     async def query(self, node: Node) -> Node:
         """Send an ``iq`` as this device and give the reply, be it a result or an error."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class QrData:
+    """What a pairing QR says; after a pairing by code the same, with the secret that both sides derived."""
+
+    ref: str
+    noise: bytes
+    identity: bytes
+    adv_secret: bytes
+    platform: str = ""
