@@ -45,6 +45,9 @@ class NodeSettings:
     pace: Pace = field(default_factory=Pace)
     sweep_every: float = 5.0
     verified_every: float = 10.0
+    keep: float = 14 * 86_400.0
+    """How long what is done with is kept, in seconds: as long as WhatsApp may redeliver it."""
+    tidy_every: float = 3_600.0
     webhooks: Sequence[Webhook] = ()
     time_factor: float = 1.0
 
@@ -124,6 +127,8 @@ class Node:
             await self.delivery.configure(row.name, row.config, {"me": row.me, "engine": row.engine})
         self._beats = asyncio.create_task(self._heartbeat())
         self._stack.callback(self._beats.cancel)
+        self._tidying = asyncio.create_task(self._tidy())
+        self._stack.callback(self._tidying.cancel)
         await self.supervisor.start()
         self._stack.push_async_callback(self._stop_sessions)
         log.info("instance started", action="start", instance=self.instance)
@@ -138,6 +143,16 @@ class Node:
     async def _stop_sessions(self) -> None:
         await asyncio.gather(*(parts.sender.drain(DRAIN) for parts in self._parts.values()))
         await self.supervisor.stop()
+
+    async def _tidy(self) -> None:
+        """Forget what nobody needs any more, a little at a time."""
+        while True:
+            try:
+                while await self._store.prune(self._settings.keep):
+                    await self._clock.sleep(0)
+            except StoreUnavailable as error:
+                log.error("old rows not pruned", action="prune", code=error.code)
+            await self._clock.sleep(self._settings.tidy_every)
 
     async def _heartbeat(self) -> None:
         """Tell the store, now and then, that this instance lives and when its sessions were last proved alive."""

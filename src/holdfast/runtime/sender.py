@@ -95,6 +95,9 @@ class Sender:
 
     # --- one message --------------------------------------------------------------------------------------------
     async def _send(self, row: OutboxRow) -> None:
+        if row.expires_at <= await self._store.now():
+            await self._settle(row, "expired", message="The message was not sent before its deadline.")
+            return
         message = OutgoingMessage(row.id, row.chat, row.content)
         try:
             ack = await self._actor.engine.send(self._actor.name, self._actor.state.connection, message)

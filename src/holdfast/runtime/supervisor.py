@@ -106,7 +106,7 @@ class Supervisor:
         return won
 
     def _say_passive(self, name: str, holder: Holder | None) -> None:
-        if holder is None or name in self._passive:
+        if holder is None or not holder.instance or name in self._passive:
             return
         self._passive.add(name)
         log.info(
