@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from dataclasses import asdict
-from typing import Any
+from typing import Annotated, Any
 
 from litestar import Controller, Request, get
-from litestar.params import Parameter
+from litestar.params import FromPath, FromQuery, HeaderParameter
 from litestar.response import ServerSentEvent, ServerSentEventMessage
 
 from holdfast.api.common import gateway_of
@@ -30,21 +30,23 @@ class Own(Controller):
         return [session_info(view) for view in await gateway_of(request).sessions()]
 
     @get("/sessions/{session:str}", summary="A session's status in full")
-    async def status(self, request: Req, session: str) -> dict[str, Any]:
+    async def status(self, request: Req, session: FromPath[str]) -> dict[str, Any]:
         """Status, reason, sentence, proof, next attempt, owner, epoch."""
         view = await gateway_of(request).session(session)
         return {"name": view.name, "status": view.status, **status_facts(view)}
 
     @get("/sessions/{session:str}/timeline", summary="Every status change, explained")
     async def timeline(
-        self, request: Req, session: str, limit: int = 50, before: int | None = None
+        self, request: Req, session: FromPath[str], limit: FromQuery[int] = 50, before: FromQuery[int | None] = None
     ) -> list[dict[str, Any]]:
         """Newest first; `before` pages back by `seq`."""
         rows = await gateway_of(request).timeline(session, max(1, min(limit, 500)), before)
         return [asdict(row) for row in rows]
 
     @get("/messages/{message_id:str}", summary="The story of one outgoing message")
-    async def message(self, request: Req, message_id: str, session: str = "default") -> dict[str, Any]:
+    async def message(
+        self, request: Req, message_id: FromPath[str], session: FromQuery[str] = "default"
+    ) -> dict[str, Any]:
         """State, attempts, times, and why it failed if it did."""
         row = await gateway_of(request).outgoing(session, plain_message_id(message_id))
         story = asdict(row)
@@ -55,8 +57,8 @@ class Own(Controller):
     async def events(
         self,
         request: Req,
-        session: str | None = None,
-        last_event_id: str | None = Parameter(header="Last-Event-ID", default=None),
+        session: FromQuery[str | None] = None,
+        last_event_id: Annotated[str | None, HeaderParameter(name="Last-Event-ID")] = None,
     ) -> ServerSentEvent:
         """From `Last-Event-ID` on, without a gap, or from now on."""
         gateway = gateway_of(request)

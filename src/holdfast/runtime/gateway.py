@@ -238,7 +238,8 @@ class LocalGateway:
             if view.status not in ("STARTING", "SCAN_QR_CODE"):
                 return True
             actor = self._supervisor.actors.get(view.name)
-            return actor is not None and bool(actor.pairing.qr or actor.pairing.code)
+            on_show = actor is not None and bool(actor.pairing.qr or actor.pairing.code)
+            return on_show and view.status == "SCAN_QR_CODE"  # the QR comes a moment before its state is stored
 
         await self._until(f"session:{view.name}", shown, wait)
         if view.status != "SCAN_QR_CODE":

@@ -7,17 +7,16 @@ import json
 import mimetypes
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import jinja2
 import msgspec
 import segno
 from litestar import Request, Response, delete, get, post
 from litestar.datastructures import Cookie
-from litestar.enums import RequestEncodingType
 from litestar.exceptions import NotFoundException
 from litestar.openapi.plugins import OpenAPIRenderPlugin
-from litestar.params import Body
+from litestar.params import FromPath, URLEncodedBody
 from litestar.response import Redirect
 
 from holdfast.api.auth import COOKIE, COOKIE_LIFETIME, Guard
@@ -107,9 +106,6 @@ class TextForm(msgspec.Struct):
     text: str = ""
 
 
-Form = Body(media_type=RequestEncodingType.URL_ENCODED)
-
-
 @get("/", include_in_schema=False)
 async def home() -> Redirect:
     """The dashboard is the front page."""
@@ -123,7 +119,7 @@ async def login_page() -> Response[bytes]:
 
 
 @post("/login", include_in_schema=False)
-async def login(request: Req, data: Annotated[Login, Form]) -> Response[Any]:
+async def login(request: Req, data: URLEncodedBody[Login]) -> Response[Any]:
     """The key for a cookie that is good for a week."""
     guard: Guard = request.app.state.guard
     if not guard.key_fits(data.key.strip()):
@@ -143,7 +139,7 @@ async def logout() -> Response[Any]:
 
 
 @get("/static/{name:str}", include_in_schema=False)
-async def static(name: str) -> Response[bytes]:
+async def static(name: FromPath[str]) -> Response[bytes]:
     """Style, scripts, icon."""
     path = HERE / "static" / name
     if path.parent != HERE / "static" or not path.is_file():
@@ -177,7 +173,7 @@ async def session_list(request: Req) -> Response[bytes]:
 
 
 @post("/dashboard/add", include_in_schema=False)
-async def add(request: Req, data: Annotated[NewSession, Form]) -> Response[Any]:
+async def add(request: Req, data: URLEncodedBody[NewSession]) -> Response[Any]:
     """Make a session and go to its page, where the QR is on show."""
     try:
         view = await gateway_of(request).create(data.name.strip() or None, {}, engine="baileys", start=True)
@@ -187,19 +183,19 @@ async def add(request: Req, data: Annotated[NewSession, Form]) -> Response[Any]:
 
 
 @get("/dashboard/s/{name:str}", include_in_schema=False)
-async def session_page(request: Req, name: str) -> Response[bytes]:
+async def session_page(request: Req, name: FromPath[str]) -> Response[bytes]:
     """One session."""
     return _page("session.html", **await _facts(request, name))
 
 
 @get("/dashboard/s/{name:str}/state", include_in_schema=False)
-async def session_state(request: Req, name: str) -> Response[bytes]:
+async def session_state(request: Req, name: FromPath[str]) -> Response[bytes]:
     """Status and pairing of one session, for their own renewal."""
     return _page("_state.html", **await _facts(request, name))
 
 
 @get("/dashboard/s/{name:str}/history", include_in_schema=False)
-async def session_history(request: Req, name: str) -> Response[bytes]:
+async def session_history(request: Req, name: FromPath[str]) -> Response[bytes]:
     """Timeline and messages of one session, for their own renewal."""
     return _page("_history.html", **await _facts(request, name))
 
@@ -231,7 +227,7 @@ async def _pairing(request: Req, view: SessionView) -> dict[str, Any]:
 
 
 @post("/dashboard/s/{name:str}/{order:str}", include_in_schema=False)
-async def order(request: Req, name: str, order: str) -> Response[bytes]:
+async def order(request: Req, name: FromPath[str], order: FromPath[str]) -> Response[bytes]:
     """Connect, stop, restart or log out."""
     gateway = gateway_of(request)
     orders = {"start": gateway.start, "stop": gateway.stop, "restart": gateway.restart, "logout": gateway.logout}
@@ -242,7 +238,7 @@ async def order(request: Req, name: str, order: str) -> Response[bytes]:
 
 
 @post("/dashboard/s/{name:str}/code", include_in_schema=False)
-async def code(request: Req, name: str, data: Annotated[PhoneForm, Form]) -> Response[bytes]:
+async def code(request: Req, name: FromPath[str], data: URLEncodedBody[PhoneForm]) -> Response[bytes]:
     """A pairing code for a phone number."""
     try:
         await gateway_of(request).request_code(name, data.phone)
@@ -252,7 +248,7 @@ async def code(request: Req, name: str, data: Annotated[PhoneForm, Form]) -> Res
 
 
 @post("/dashboard/s/{name:str}/send", include_in_schema=False)
-async def send(request: Req, name: str, data: Annotated[TextForm, Form]) -> Response[bytes]:
+async def send(request: Req, name: FromPath[str], data: URLEncodedBody[TextForm]) -> Response[bytes]:
     """A test message."""
     try:
         row = await gateway_of(request).send(name, data.chat, {"type": "text", "text": data.text}, wait=10.0)
@@ -262,7 +258,7 @@ async def send(request: Req, name: str, data: Annotated[TextForm, Form]) -> Resp
 
 
 @delete("/dashboard/s/{name:str}", status_code=200, include_in_schema=False)
-async def remove(request: Req, name: str) -> Response[bytes]:
+async def remove(request: Req, name: FromPath[str]) -> Response[bytes]:
     """Log out and delete all of it."""
     await gateway_of(request).delete(name)
     return Response(b"", headers={"HX-Redirect": "/dashboard"})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from litestar import Controller, Request, get
-from litestar.params import Parameter
+from litestar.params import FromPath, FromQuery, QueryParameter
 
 from holdfast.api.common import CHATS_PAGE, MESSAGES_PAGE, gateway_of, page, waha_message
 from holdfast.domain.errors import MessageNotFound
@@ -48,7 +48,7 @@ class Chats(Controller):
 
     @get("/{session:str}/chats", summary="Chats, newest first")
     async def chats(
-        self, request: Req, session: str, limit: int | None = None, offset: int = 0
+        self, request: Req, session: FromPath[str], limit: FromQuery[int | None] = None, offset: FromQuery[int] = 0
     ) -> list[dict[str, Any]]:
         """At most 25 a page."""
         gateway = gateway_of(request)
@@ -58,7 +58,7 @@ class Chats(Controller):
 
     @get("/{session:str}/chats/overview", summary="Chats with their last message")
     async def overview(
-        self, request: Req, session: str, limit: int | None = None, offset: int = 0
+        self, request: Req, session: FromPath[str], limit: FromQuery[int | None] = None, offset: FromQuery[int] = 0
     ) -> list[dict[str, Any]]:
         """At most 25 a page."""
         gateway = gateway_of(request)
@@ -70,14 +70,14 @@ class Chats(Controller):
     async def messages(
         self,
         request: Req,
-        session: str,
-        chat_id: str,
-        limit: int | None = None,
-        offset: int = 0,
-        until: Annotated[float | None, Parameter(query="filter.timestamp.lte")] = None,
-        since: Annotated[float | None, Parameter(query="filter.timestamp.gte")] = None,
-        from_me: Annotated[bool | None, Parameter(query="filter.fromMe")] = None,
-        ack: Annotated[str | None, Parameter(query="filter.ack")] = None,
+        session: FromPath[str],
+        chat_id: FromPath[str],
+        limit: FromQuery[int | None] = None,
+        offset: FromQuery[int] = 0,
+        until: Annotated[float | None, QueryParameter(name="filter.timestamp.lte")] = None,
+        since: Annotated[float | None, QueryParameter(name="filter.timestamp.gte")] = None,
+        from_me: Annotated[bool | None, QueryParameter(name="filter.fromMe")] = None,
+        ack: Annotated[str | None, QueryParameter(name="filter.ack")] = None,
     ) -> list[dict[str, Any]]:
         """At most 50 a page. Chat `all` gives every chat's."""
         gateway = gateway_of(request)
@@ -89,7 +89,9 @@ class Chats(Controller):
         return [waha_message(row, me) for row in rows]
 
     @get("/{session:str}/chats/{chat_id:str}/messages/{message_id:str}", summary="One message")
-    async def message(self, request: Req, session: str, chat_id: str, message_id: str) -> dict[str, Any]:
+    async def message(
+        self, request: Req, session: FromPath[str], chat_id: FromPath[str], message_id: FromPath[str]
+    ) -> dict[str, Any]:
         """By its id, WAHA's serialized one or WhatsApp's own."""
         gateway = gateway_of(request)
         me = (await gateway.session(session)).me
@@ -100,7 +102,11 @@ class Chats(Controller):
 
     @get("/contacts/all", summary="Contacts")
     async def contacts(
-        self, request: Req, session: str = "default", limit: int | None = None, offset: int = 0
+        self,
+        request: Req,
+        session: FromQuery[str] = "default",
+        limit: FromQuery[int | None] = None,
+        offset: FromQuery[int] = 0,
     ) -> list[dict[str, Any]]:
         """By name."""
         rows = await gateway_of(request).contacts(session, page(limit, 1000), max(offset, 0))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from litestar import Controller, Request, Response, get, post
-from litestar.params import Parameter
+from litestar.params import FromQuery, HeaderParameter, JSONBody
 
 from holdfast.api.common import gateway_of
 from holdfast.domain import outbox
@@ -16,7 +16,7 @@ from holdfast.domain.waha import ACK_NAMES, from_waha_id, message_id, plain_mess
 from holdfast.ports.store import OutboxRow
 
 Req = Request[Any, Any, Any]
-IdempotencyKey = Parameter(header="Idempotency-Key", default=None, max_length=255)
+IdempotencyKey = Annotated[str | None, HeaderParameter(name="Idempotency-Key", max_length=255)]
 
 
 class SendText(msgspec.Struct):
@@ -57,8 +57,10 @@ def sent_shape(row: OutboxRow, me: dict[str, Any]) -> dict[str, Any]:
         "fromMe": True,
         "source": "api",
         "to": to_waha_id(row.chat),
+        "participant": None,
         "body": str(row.content.get("text", "")),
         "hasMedia": False,
+        "mediaUrl": None,
         "ack": ack,
         "ackName": ACK_NAMES[ack],
         "holdfast": {
@@ -93,7 +95,7 @@ class Messaging(Controller):
 
     @post("/sendText", summary="Send a text message")
     async def send_text(
-        self, request: Req, data: SendText, idempotency_key: str | None = IdempotencyKey
+        self, request: Req, data: JSONBody[SendText], idempotency_key: IdempotencyKey = None
     ) -> Response[dict[str, Any]]:
         """Accepted durably, then answered with WhatsApp's acknowledgement, or 202 if that takes longer."""
         gateway = gateway_of(request)
@@ -114,13 +116,13 @@ class Messaging(Controller):
 
     @get("/sendText", deprecated=True, summary="Send a text message (by query)")
     async def send_text_by_query(
-        self, request: Req, phone: str, text: str, session: str = "default"
+        self, request: Req, phone: FromQuery[str], text: FromQuery[str], session: FromQuery[str] = "default"
     ) -> Response[dict[str, Any]]:
         """The same, for the simplest of clients."""
         return await self.send_text.fn(self, request, SendText(chatId=phone, text=text, session=session), None)  # type: ignore[no-any-return]
 
     @post("/sendSeen", summary="Mark messages as seen")
-    async def seen(self, request: Req, data: SendSeen) -> dict[str, Any]:
+    async def seen(self, request: Req, data: JSONBody[SendSeen]) -> dict[str, Any]:
         """The given messages, or the chat's newest."""
         ids = [plain_message_id(i) for i in data.messageIds or ([data.messageId] if data.messageId else [])]
         gateway = gateway_of(request)
@@ -133,21 +135,21 @@ class Messaging(Controller):
         return {"success": True}
 
     @post("/startTyping", summary="Show 'typing…'")
-    async def start_typing(self, request: Req, data: ChatRequest) -> dict[str, Any]:
+    async def start_typing(self, request: Req, data: JSONBody[ChatRequest]) -> dict[str, Any]:
         """To the other side of the chat."""
         args = {"chat": from_waha_id(data.chatId), "state": "composing"}
         await gateway_of(request).call(data.session, "typing", args)
         return {"success": True}
 
     @post("/stopTyping", summary="Stop showing 'typing…'")
-    async def stop_typing(self, request: Req, data: ChatRequest) -> dict[str, Any]:
+    async def stop_typing(self, request: Req, data: JSONBody[ChatRequest]) -> dict[str, Any]:
         """To the other side of the chat."""
         args = {"chat": from_waha_id(data.chatId), "state": "paused"}
         await gateway_of(request).call(data.session, "typing", args)
         return {"success": True}
 
     @get("/contacts/check-exists", summary="Whether a number is on WhatsApp")
-    async def check(self, request: Req, phone: str, session: str = "default") -> dict[str, Any]:
+    async def check(self, request: Req, phone: FromQuery[str], session: FromQuery[str] = "default") -> dict[str, Any]:
         """`{"numberExists": true, "chatId": "...@c.us"}`."""
         answer = await gateway_of(request).call(session, "check_number", {"phone": canonical_phone(phone)})
         if not answer.get("exists"):

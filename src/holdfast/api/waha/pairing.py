@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 import io
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 import segno
 from litestar import Controller, Request, Response, get, post
-from litestar.params import Parameter
+from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody
 
 from holdfast.api.common import gateway_of
 from holdfast.domain.errors import WrongStatus
@@ -42,9 +42,9 @@ class Pairing(Controller):
     async def qr(
         self,
         request: Request[Any, Any, Any],
-        session: str,
-        format: Literal["image", "raw"] = "image",
-        accept: str = Parameter(header="accept", default="*/*"),
+        session: FromPath[str],
+        format: FromQuery[Literal["image", "raw"]] = "image",
+        accept: Annotated[str, HeaderParameter(name="accept")] = "*/*",
     ) -> Response[Any]:
         """PNG; `Accept: application/json` gives it as base64, `format=raw` gives the text in it.
 
@@ -65,7 +65,9 @@ class Pairing(Controller):
         return Response(png, media_type="image/png", headers=headers)
 
     @post("/request-code", summary="Pairing code to type on the phone")
-    async def code(self, request: Request[Any, Any, Any], session: str, data: RequestCode) -> dict[str, str]:
+    async def code(
+        self, request: Request[Any, Any, Any], session: FromPath[str], data: JSONBody[RequestCode]
+    ) -> dict[str, str]:
         """`{"code": "ABCD-EFGH"}`."""
         code = await gateway_of(request).request_code(session, data.phoneNumber)
         return {"code": f"{code[:4]}-{code[4:]}" if len(code) == 8 else code}

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 from litestar import Controller, Request, Response, delete, get, post, put
+from litestar.params import FromPath, FromQuery, JSONBody
 
 from holdfast.api.common import gateway_of
 from holdfast.domain.errors import BadRequest, InvalidName, SessionNotFound, WrongStatus
@@ -161,40 +162,42 @@ class Sessions(Controller):
     tags = ["Sessions"]  # noqa: RUF012 - Litestar's way
 
     @get("/", summary="List sessions")
-    async def all(self, request: Req, all: bool = False) -> list[dict[str, Any]]:
+    async def all(self, request: Req, all: FromQuery[bool] = False) -> list[dict[str, Any]]:
         """Running sessions; `?all=true` lists the stopped ones too."""
         views = await gateway_of(request).sessions()
         return [session_info(view) for view in views if all or view.status != "STOPPED"]
 
     @post("/", summary="Create a session")
-    async def create(self, request: Req, data: CreateSession) -> dict[str, Any]:
+    async def create(self, request: Req, data: JSONBody[CreateSession]) -> dict[str, Any]:
         """Create, and start unless told otherwise."""
+        if data.name is not None and not data.name:
+            raise InvalidName()
         view = await gateway_of(request).create(data.name, config_of(data.config), engine="baileys", start=data.start)
         return session_dto(view)
 
     @get("/{session:str}", summary="Get a session")
-    async def one(self, request: Req, session: str) -> dict[str, Any]:
+    async def one(self, request: Req, session: FromPath[str]) -> dict[str, Any]:
         """Its status now, its account, its configuration."""
         return session_info(await gateway_of(request).session(session))
 
     @put("/{session:str}", summary="Update a session")
-    async def update(self, request: Req, session: str, data: UpdateSession) -> dict[str, Any]:
+    async def update(self, request: Req, session: FromPath[str], data: JSONBody[UpdateSession]) -> dict[str, Any]:
         """Replace the configuration; the connection stays up."""
         return session_dto(await gateway_of(request).update(session, config_of(data.config)))
 
     @delete("/{session:str}", status_code=200, summary="Delete a session")
-    async def remove(self, request: Req, session: str) -> Response[None]:
+    async def remove(self, request: Req, session: FromPath[str]) -> Response[None]:
         """Log out, and delete all of it. Idempotent."""
         await gateway_of(request).delete(session)
         return Response(None, status_code=200)
 
     @get("/{session:str}/me", summary="The linked account")
-    async def me(self, request: Req, session: str) -> dict[str, Any] | None:
+    async def me(self, request: Req, session: FromPath[str]) -> dict[str, Any] | None:
         """None while no account was ever linked."""
         return me_info((await gateway_of(request).session(session)).me)
 
     @post("/{session:str}/start", summary="Start a session")
-    async def start(self, request: Req, session: str) -> dict[str, Any]:
+    async def start(self, request: Req, session: FromPath[str]) -> dict[str, Any]:
         """Idempotent. `default` is created if it does not exist, as WAHA does."""
         gateway = gateway_of(request)
         try:
@@ -205,23 +208,23 @@ class Sessions(Controller):
         return session_dto(await gateway.create(session, {}, engine="baileys", start=True))
 
     @post("/{session:str}/stop", summary="Stop a session")
-    async def stop(self, request: Req, session: str) -> dict[str, Any]:
+    async def stop(self, request: Req, session: FromPath[str]) -> dict[str, Any]:
         """Close the connection; it stays linked."""
         return session_dto(await gateway_of(request).stop(session))
 
     @post("/{session:str}/restart", summary="Restart a session")
-    async def restart(self, request: Req, session: str) -> dict[str, Any]:
+    async def restart(self, request: Req, session: FromPath[str]) -> dict[str, Any]:
         """Close the connection and open it anew."""
         return session_dto(await gateway_of(request).restart(session))
 
     @post("/{session:str}/logout", summary="Log out")
-    async def logout(self, request: Req, session: str) -> dict[str, Any]:
+    async def logout(self, request: Req, session: FromPath[str]) -> dict[str, Any]:
         """Unlink the device. History stays; connect again with a new QR."""
         return session_dto(await gateway_of(request).logout(session))
 
     # --- deprecated by WAHA, still used by its older clients
     @post("/start", deprecated=True, summary="Upsert and start a session")
-    async def old_start(self, request: Req, data: NamedSession) -> dict[str, Any]:
+    async def old_start(self, request: Req, data: JSONBody[NamedSession]) -> dict[str, Any]:
         """Create or update, then start; 422 if it is running already."""
         gateway = gateway_of(request)
         if not data.name:
@@ -243,7 +246,7 @@ class Sessions(Controller):
         return session_dto(view)
 
     @post("/stop", deprecated=True, summary="Stop (and log out) a session")
-    async def old_stop(self, request: Req, data: NamedSession) -> Response[None]:
+    async def old_stop(self, request: Req, data: JSONBody[NamedSession]) -> Response[None]:
         """Stop; with `logout` also unlink and delete."""
         gateway = gateway_of(request)
         if not data.name:
@@ -253,7 +256,7 @@ class Sessions(Controller):
         return Response(None, status_code=201)
 
     @post("/logout", deprecated=True, summary="Log out and delete a session")
-    async def old_logout(self, request: Req, data: NamedSession) -> Response[None]:
+    async def old_logout(self, request: Req, data: JSONBody[NamedSession]) -> Response[None]:
         """Unlink and delete."""
         if not data.name:
             raise InvalidName()

@@ -1,0 +1,155 @@
+"""Bad input over the real HTTP server: each has a clear answer in WAHA's shape, and nothing of ours leaks out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from tests.support.served import BODY_LIMIT, Served, check
+
+CLOSED = [
+    ("GET", "/api/sessions"),
+    ("POST", "/api/sessions"),
+    ("DELETE", "/api/sessions/default"),
+    ("GET", "/api/shop/auth/qr"),
+    ("POST", "/api/sendText"),
+    ("GET", "/api/holdfast/events"),
+    ("GET", "/health"),
+    ("GET", "/api/server/version"),
+    ("GET", "/docs"),
+    ("GET", "/docs/openapi.json"),
+    ("GET", "/no/such/path"),
+    ("GET", "//api/sessions"),
+    ("GET", "/static/../api/sessions"),
+]
+
+
+@pytest.mark.parametrize(
+    "headers", [{}, {"X-Api-Key": "wrong"}, {"Authorization": "Bearer wrong"}, {"Cookie": "holdfast=9999999999.00"}]
+)
+def test_nothing_answers_without_the_key(tmp_path: Path, headers: dict[str, str]) -> None:
+    async def body(it: Served) -> None:
+        async with httpx.AsyncClient(base_url=it.url, headers=headers) as stranger:
+            for method, path in CLOSED:
+                answer = await stranger.request(method, path)
+                assert answer.status_code == 401, (method, path, answer.status_code)
+                assert answer.json() == {"message": "Unauthorized", "statusCode": 401}
+            page = await stranger.get("/dashboard")
+            assert (page.status_code, page.headers["location"]) == (303, "/login")
+
+    check(tmp_path, body)
+
+
+def test_what_is_open_is_open(tmp_path: Path) -> None:
+    async def body(it: Served) -> None:
+        async with httpx.AsyncClient(base_url=it.url) as stranger:
+            assert (await stranger.get("/ping")).json() == {"message": "pong"}
+            ready = await stranger.get("/api/status")
+            assert (ready.status_code, list(ready.json())) == (200, ["ready"])
+            assert "API key" in (await stranger.get("/login")).text
+            assert (await stranger.get("/static/style.css")).headers["content-type"].startswith("text/css")
+
+    check(tmp_path, body)
+
+
+def told(answer: httpx.Response, status: int, part: str) -> dict[str, Any]:
+    """The error body, after checking its shape: WAHA's, one sentence, no trace."""
+    assert answer.status_code == status, answer.text
+    said: dict[str, Any] = answer.json()
+    assert said["statusCode"] == status
+    assert isinstance(said["error"], str)
+    assert part in str(said["message"]), said
+    assert "Traceback" not in answer.text
+    assert "/src/" not in answer.text
+    return said
+
+
+def test_sessions_that_cannot_be(tmp_path: Path) -> None:
+    async def body(it: Served) -> None:
+        http = it.http
+        for method, path in [
+            ("GET", ""),
+            ("PUT", ""),
+            ("POST", "/start"),
+            ("POST", "/restart"),
+            ("POST", "/stop"),
+            ("POST", "/logout"),
+            ("GET", "/me"),
+        ]:
+            answer = await http.request(method, f"/api/sessions/nobody{path}", json={} if method != "GET" else None)
+            told(answer, 404, "nobody")
+        assert (await http.delete("/api/sessions/nobody")).status_code == 200
+        assert (await http.post("/api/sessions", json={"name": "shop", "start": False})).status_code == 201
+        told(await http.post("/api/sessions", json={"name": "shop"}), 422, "PUT")
+        for name in ("../x", "a b", "x" * 55, "ă", ""):
+            told(await http.post("/api/sessions", json={"name": name, "start": False}), 422, "session name")
+        assert [s["name"] for s in (await http.get("/api/sessions?all=true")).json()] == ["shop"]
+
+    check(tmp_path, body)
+
+
+def test_bodies_that_cannot_be(tmp_path: Path) -> None:
+    async def body(it: Served) -> None:
+        http = it.http
+        json_type = {"Content-Type": "application/json"}
+        told(await http.post("/api/sendText", content=b'{"chatId": ', headers=json_type), 400, "JSON")
+        told(await http.post("/api/sendText", content=b"", headers=json_type), 400, "")
+        told(await http.post("/api/sendText", content=b"[1]", headers=json_type), 400, "")
+        told(await http.post("/api/sendText", content=b"\xff\xfe", headers=json_type), 400, "JSON")
+        told(await http.post("/api/sendText", json={"text": "no chat"}), 400, "chatId")
+        told(await http.post("/api/sendText", json={"chatId": 5, "text": "x"}), 400, "chatId")
+        big = b'{"chatId":"40712345678@c.us","text":"' + b"x" * BODY_LIMIT + b'"}'
+        told(await http.post("/api/sendText", content=big, headers=json_type), 413, "")
+        told(await http.get("/api/nothing/here/at/all"), 404, "Cannot GET /api/nothing/here/at/all")
+        told(await http.delete("/ping"), 405, "")
+        told(await http.get("/api/shop/chats?limit=many"), 400, "limit")
+
+    check(tmp_path, body)
+
+
+def test_messages_that_cannot_be_sent(tmp_path: Path) -> None:
+    async def body(it: Served) -> None:
+        await it.linked()
+        good = {"session": "shop", "chatId": "40722000111@c.us", "text": "hello"}
+
+        async def send(**change: Any) -> httpx.Response:
+            return await it.http.post("/api/sendText", json={**good, **change})
+
+        for chat in ("", "nobody", "a@c.us", "40722000111@example.com", "@c.us", "0712345678", "1" * 40 + "@c.us"):
+            told(await send(chatId=chat), 422, "")
+        for text in ("", "   \n"):
+            told(await send(text=text), 422, "empty")
+        told(await send(text="x" * 65_537), 422, "65,536")
+        told(await send(text="x" * 100_000), 422, "65,536")
+        told(await send(session="nobody"), 404, "nobody")
+        told(await send(id="a b"), 400, "message id")
+        assert it.engine.sent == []
+        assert (await send(text="x" * 65_536)).status_code == 201
+        for phone in ("", "abc", "12", "0712345678"):
+            told(
+                await it.http.get("/api/contacts/check-exists", params={"session": "shop", "phone": phone}),
+                422,
+                "phone",
+            )
+
+    check(tmp_path, body)
+
+
+def test_an_expected_status_is_asked_for_in_wahas_words(tmp_path: Path) -> None:
+    async def body(it: Served) -> None:
+        await it.linked()
+        answer = await it.http.get("/api/shop/auth/qr")
+        assert answer.status_code == 422
+        said = answer.json()
+        assert said["error"].startswith("Session status is not as expected")
+        assert (said["session"], said["status"], said["expected"]) == ("shop", "WORKING", ["SCAN_QR_CODE"])
+        answer = await it.http.post("/api/shop/auth/request-code", json={"phoneNumber": "40712345678"})
+        assert (answer.status_code, answer.json()["expected"]) == (422, ["SCAN_QR_CODE"])
+        told(await it.http.post("/api/shop/auth/request-code", json={"phoneNumber": "x"}), 422, "phone")
+        await it.http.post("/api/sessions/shop/stop")
+        sent = await it.http.post("/api/sendText", json={"session": "shop", "chatId": "40722000111", "text": "x"})
+        assert (sent.status_code, sent.json()["status"], sent.json()["expected"]) == (422, "STOPPED", ["WORKING"])
+
+    check(tmp_path, body)

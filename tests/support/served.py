@@ -1,0 +1,86 @@
+"""A whole instance behind its real HTTP server on a free port; only WhatsApp is scripted."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import uvicorn
+
+from holdfast.api.app import build
+from holdfast.api.auth import key_hash
+from holdfast.app import bind
+from holdfast.ports.store import Store
+from holdfast.runtime.clock import SystemClock
+from holdfast.runtime.node import Node, NodeSettings
+from holdfast.store import open_store
+from tests.support.scripted_engine import ScriptedEngine
+
+KEY = "test-key-of-the-api"
+BODY_LIMIT = 300_000
+
+
+@dataclass
+class Served:
+    """What a test has in hand; `http` carries the key."""
+
+    url: str
+    http: httpx.AsyncClient
+    engine: ScriptedEngine
+    node: Node
+    store: Store
+
+    async def until(self, name: str, status: str, timeout: float = 10.0) -> dict[str, object]:
+        """Wait until the API says so."""
+        view = await self.node.gateway.wait_status(name, until=frozenset({status}), timeout=timeout)
+        assert view.status == status, f"{view.status} {view.reason}: {view.message}"
+        answer: dict[str, object] = (await self.http.get(f"/api/sessions/{name}")).json()
+        assert answer["status"] == status
+        return answer
+
+    async def linked(self, name: str = "shop") -> None:
+        """Make a session and link it by QR."""
+        made = await self.http.post("/api/sessions", json={"name": name, "start": True})
+        assert made.status_code == 201, made.text
+        await self.until(name, "SCAN_QR_CODE")
+        self.engine.scan(name)
+        await self.until(name, "WORKING")
+
+
+@asynccontextmanager
+async def served(folder: Path) -> AsyncIterator[Served]:
+    """Start it, and stop it in order."""
+    clock, engine = SystemClock(), ScriptedEngine(latency=0.01)
+    store = open_store(f"sqlite:///{folder / 'test.sqlite3'}", clock)
+    async with Node(store, {"baileys": engine}, clock, NodeSettings(version="test"), instance="test-instance") as node:
+        app = build(node.gateway, key_hash(KEY), body_limit=BODY_LIMIT, send_wait=5.0)
+        listener = bind("127.0.0.1", 0)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        config = uvicorn.Config(
+            app, log_config=None, lifespan="off", ws="websockets-sansio", timeout_graceful_shutdown=1
+        )
+        server = uvicorn.Server(config)
+        server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
+        running = asyncio.create_task(server.serve(sockets=[listener]))
+        try:
+            async with httpx.AsyncClient(base_url=url, headers={"X-Api-Key": KEY}, timeout=20) as http:
+                yield Served(url, http, engine, node, store)
+        finally:
+            server.should_exit = True
+            await running
+            listener.close()
+
+
+def check(folder: Path, body: Callable[[Served], Awaitable[None]]) -> None:
+    """Run a test's body against a fresh instance."""
+
+    async def main() -> None:
+        async with served(folder) as it:
+            await body(it)
+
+    asyncio.run(main())
