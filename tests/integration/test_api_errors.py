@@ -153,3 +153,20 @@ def test_an_expected_status_is_asked_for_in_wahas_words(tmp_path: Path) -> None:
         assert (sent.status_code, sent.json()["status"], sent.json()["expected"]) == (422, "STOPPED", ["WORKING"])
 
     check(tmp_path, body)
+
+
+def test_numbers_beyond_all_counting_are_no_mistake_of_ours(tmp_path: Path) -> None:
+    async def body(it: Served) -> None:
+        await it.http.post("/api/sessions", json={"name": "shop", "start": False})
+        huge = 10**22
+        for path in (
+            f"/api/shop/chats?offset={huge}&limit={huge}",
+            f"/api/shop/chats?offset=-{huge}&limit=-{huge}",
+            f"/api/shop/chats/all/messages?offset={huge}",
+            f"/api/contacts/all?session=shop&offset={huge}",
+            f"/api/holdfast/sessions/shop/timeline?before={huge}&limit={huge}",
+        ):
+            answer = await it.http.get(path)
+            assert answer.status_code == 200, (path, answer.text)
+
+    check(tmp_path, body)

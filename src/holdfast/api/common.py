@@ -14,6 +14,7 @@ from holdfast.ports.gateway import Gateway
 
 CHATS_PAGE = 25
 MESSAGES_PAGE = 50
+COUNTABLE = 2**31 - 1
 
 
 def gateway_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Gateway:
@@ -25,6 +26,11 @@ def gateway_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Gateway:
 def page(limit: int | None, most: int) -> int:
     """A page size between 1 and `most`, whatever was asked."""
     return most if limit is None else max(1, min(limit, most))
+
+
+def skip(offset: int) -> int:
+    """How many rows to pass over: never less than none, nor more than a database counts."""
+    return max(0, min(offset, COUNTABLE))
 
 
 def waha_message(row: MessageRow, me: Mapping[str, Any]) -> dict[str, Any]:

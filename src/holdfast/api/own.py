@@ -11,11 +11,12 @@ from litestar import Controller, Request, get
 from litestar.params import FromPath, FromQuery, HeaderParameter
 from litestar.response import ServerSentEvent, ServerSentEventMessage
 
-from holdfast.api.common import gateway_of
+from holdfast.api.common import gateway_of, page, skip
 from holdfast.api.waha.sessions import session_info, status_facts
 from holdfast.domain.waha import plain_message_id, waha_events
 
 Req = Request[Any, Any, Any]
+TIMELINE_PAGE = 500
 
 
 class Own(Controller):
@@ -40,7 +41,9 @@ class Own(Controller):
         self, request: Req, session: FromPath[str], limit: FromQuery[int] = 50, before: FromQuery[int | None] = None
     ) -> list[dict[str, Any]]:
         """Newest first; `before` pages back by `seq`."""
-        rows = await gateway_of(request).timeline(session, max(1, min(limit, 500)), before)
+        rows = await gateway_of(request).timeline(
+            session, page(limit, TIMELINE_PAGE), None if before is None else skip(before)
+        )
         return [asdict(row) for row in rows]
 
     @get("/messages/{message_id:str}", summary="The story of one outgoing message")

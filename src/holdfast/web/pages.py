@@ -75,7 +75,7 @@ _templates.globals["words"] = WORDS
 
 def _page(name: str, status_code: int = 200, **facts: Any) -> Response[bytes]:
     body = _templates.get_template(name).render(**facts).encode()
-    return Response(body, media_type="text/html; charset=utf-8", status_code=status_code, headers=SECURITY_HEADERS)
+    return Response(body, media_type="text/html", status_code=status_code, headers=SECURITY_HEADERS)
 
 
 # --- login ------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from litestar import Controller, Request, get
 from litestar.params import FromPath, FromQuery, QueryParameter
 
-from holdfast.api.common import CHATS_PAGE, MESSAGES_PAGE, gateway_of, page, waha_message
+from holdfast.api.common import CHATS_PAGE, MESSAGES_PAGE, gateway_of, page, skip, waha_message
 from holdfast.domain.errors import MessageNotFound
 from holdfast.domain.waha import from_waha_id, plain_message_id, to_waha_id
 from holdfast.ports.store import ChatRow, ContactRow
@@ -53,7 +53,7 @@ class Chats(Controller):
         """At most 25 a page."""
         gateway = gateway_of(request)
         me = (await gateway.session(session)).me
-        rows = await gateway.chats(session, page(limit, CHATS_PAGE), max(offset, 0))
+        rows = await gateway.chats(session, page(limit, CHATS_PAGE), skip(offset))
         return [chat_shape(row, me) for row in rows]
 
     @get("/{session:str}/chats/overview", summary="Chats with their last message")
@@ -63,7 +63,7 @@ class Chats(Controller):
         """At most 25 a page."""
         gateway = gateway_of(request)
         me = (await gateway.session(session)).me
-        rows = await gateway.chats(session, page(limit, CHATS_PAGE), max(offset, 0))
+        rows = await gateway.chats(session, page(limit, CHATS_PAGE), skip(offset))
         return [chat_shape(row, me) for row in rows]
 
     @get("/{session:str}/chats/{chat_id:str}/messages", summary="Messages of a chat, newest first")
@@ -85,7 +85,7 @@ class Chats(Controller):
         wanted = {"until": until, "since": since, "from_me": from_me, "ack": ACKS.get(ack) if ack else None}
         filters = {name: value for name, value in wanted.items() if value is not None}
         chat = None if chat_id == "all" else from_waha_id(chat_id)
-        rows = await gateway.messages(session, chat, page(limit, MESSAGES_PAGE), max(offset, 0), filters)
+        rows = await gateway.messages(session, chat, page(limit, MESSAGES_PAGE), skip(offset), filters)
         return [waha_message(row, me) for row in rows]
 
     @get("/{session:str}/chats/{chat_id:str}/messages/{message_id:str}", summary="One message")
@@ -109,5 +109,5 @@ class Chats(Controller):
         offset: FromQuery[int] = 0,
     ) -> list[dict[str, Any]]:
         """By name."""
-        rows = await gateway_of(request).contacts(session, page(limit, 1000), max(offset, 0))
+        rows = await gateway_of(request).contacts(session, page(limit, 1000), skip(offset))
         return [contact_shape(row) for row in rows]
