@@ -15,6 +15,7 @@ from wasim.wire.nodes import Node
 
 MAX_COMPANIONS = 4  # as WhatsApp allows
 MAX_QUEUE = 20_000  # stanzas kept for one device; the oldest go first
+MAX_KNOWN_BY = 1_000  # people who are told when an account's devices change
 MAX_PATCHES = 10_000  # app state patches kept for one collection
 
 
@@ -83,7 +84,8 @@ class Account:
     privacy: dict[str, str] = field(default_factory=dict)
     blocked: list[str] = field(default_factory=list)
     patches: dict[str, list[bytes]] = field(default_factory=dict)
-    sent_tokens: dict[str, int] = field(default_factory=dict)
+    known_by: list[str] = field(default_factory=list)
+    """The phone numbers of those who asked for this account's devices, and so are told when they change."""
 
     @property
     def pn(self) -> Jid:
@@ -170,10 +172,17 @@ class Accounts:
         self._state.delete("device", str(device.pn))
         self.save(account)
 
+    def know(self, account: Account, asker: str) -> None:
+        """Remember that the account with phone number ``asker`` knows the devices of ``account``."""
+        if asker not in account.known_by and asker != account.phone:
+            account.known_by = [*account.known_by, asker][-MAX_KNOWN_BY:]
+            self.save(account)
+
     # -- undelivered stanzas
 
     def enqueue(self, device: Device, key: str, node: Node) -> str | None:
         """Keep ``node`` for ``device`` until ``dequeue``; give the key of the stanza that fell out, if one did."""
+        self.dequeue(device, key)
         self._queued += 1
         device.queue[key] = node
         device.queue_keys[key] = self._queued
@@ -216,7 +225,7 @@ class Accounts:
             name: getattr(account, name)
             for name in (
                 "phone", "lid_user", "name", "next_device", "next_key_index", "devices_changed", "status", "privacy",
-                "blocked", "sent_tokens",
+                "blocked", "known_by",
             )
         }  # fmt: skip
         self._state.put("account", account.phone, facts)
@@ -266,15 +275,10 @@ class Accounts:
     def _load_pre_keys(self) -> None:
         loaded: dict[str, dict[int, bytes | None]] = {}
         for name, public in self._state.load("prekey"):
-            address, number = name.split("|")
-            loaded.setdefault(address, {})[int(number)] = public
+            address, key_id = name.split("|")
+            loaded.setdefault(address, {})[int(key_id)] = public
         for address, keys in loaded.items():
             device = self.device(address)
-            if device is None:
-                continue
-            for number in sorted(keys):
-                public = keys[number]
-                if public is None:
-                    device.used_pre_keys.add(number)
-                else:
-                    device.pre_keys[number] = public
+            if device is not None:
+                device.used_pre_keys = {number for number, public in keys.items() if public is None}
+                device.pre_keys = {number: public for number, public in sorted(keys.items()) if public is not None}

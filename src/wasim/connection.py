@@ -46,7 +46,9 @@ class Session(Protocol):
 class Opener(Protocol):
     """Turns a finished handshake into a session; it may end the connection instead and give None."""
 
-    def __call__(self, connection: Connection, noise: bytes, payload: dict[str, Any]) -> Session | None: ...
+    def __call__(self, connection: Connection, noise: bytes, payload: dict[str, Any]) -> Session | None:
+        """Take the client's static Noise key and its login payload."""
+        ...
 
 
 class Connection:
@@ -161,6 +163,7 @@ class Connection:
             return bytes(message.data)
         if message.type is WSMsgType.TEXT:
             raise NoiseError("a text message arrived; WhatsApp speaks binary")
+        await self._hold()  # a hard black hole does not answer the client's close frame either
         raise _ClosedError
 
     async def _read(self, reader: FrameReader, pending: list[bytes]) -> None:
@@ -186,9 +189,13 @@ class Connection:
         if fault := self._hub.faults.find("slow", self.names):
             await asyncio.sleep(int(fault.options["ms"]) / 1000)
         fault = self._hub.faults.find("blackhole", self.names)
-        while fault is not None and fault.options.get("hard") and not self._ending:
+        while fault is not None and fault.options.get("hard") and not self._ending and self._connected():
             await asyncio.sleep(0.05)
             fault = self._hub.faults.find("blackhole", self.names)
+
+    def _connected(self) -> bool:
+        transport = self._request.transport
+        return transport is not None and not transport.is_closing()
 
     def _silent(self) -> bool:
         return self._hub.faults.find("blackhole", self.names) is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from wasim import jid as jids
 from wasim.accounts import Account, Device
 from wasim.hub import Hub, Link
+from wasim.jid import Jid
 from wasim.stanzas.presence import set_available
 from wasim.wire.nodes import Node
 
@@ -76,12 +77,13 @@ def unlink(hub: Hub, device: Device, reason: str) -> None:
 
 
 def announce(hub: Hub, account: Account, change: str, device: Device) -> None:
-    """Tell the account's own devices and everyone who has a reason to know that a device came or went."""
+    """Tell the account's own devices and those who know its devices that a device came or went."""
     attrs = {"jid": str(device.pn), "lid": str(device.lid)}
     if change == "add":
         attrs["key-index"] = str(device.key_index)
     t = str(account.devices_changed)
-    for other in hub.accounts:
+    known_by = [hub.accounts.find(Jid(phone, jids.PN)) for phone in account.known_by]
+    for other in (account, *filter(None, known_by)):
         for target in other.devices.values():
             if target is device:
                 continue

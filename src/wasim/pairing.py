@@ -231,9 +231,8 @@ class PairingSession:
             Node("platform", {"name": "android"}),
             Node("biz", {"name": account.name}),
         ]
-        attrs = {
-            "from": jids.SERVER, "type": "set", "id": self._pair_success_id, "xmlns": "md", "t": str(int(self._hub.now()))
-        }  # fmt: skip
+        attrs = {"from": jids.SERVER, "type": "set", "id": self._pair_success_id, "xmlns": "md"}
+        attrs["t"] = str(int(self._hub.now()))
         self._connection.send(Node("iq", attrs, [Node("pair-success", {}, parts)]))
         self._hub.journal.note("pair-success", jid=str(self._device.pn))
 

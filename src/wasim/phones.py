@@ -97,6 +97,20 @@ class Network:
         """Give the server's time in seconds since 1970."""
         return self._hub.now()
 
+    def load(self) -> dict[str, Any]:
+        """Give what the phone stored."""
+        prefix = f"{self._device.phone}|"
+        facts = self._hub.state.load("phone")
+        return {key.removeprefix(prefix): value for key, value in facts if key.startswith(prefix)}
+
+    def store(self, name: str, value: Any) -> None:
+        """Keep one fact of the phone; None removes it."""
+        key = f"{self._device.phone}|{name}"
+        if value is None:
+            self._hub.state.delete("phone", key)
+        else:
+            self._hub.state.put("phone", key, value)
+
     async def send(self, node: Node) -> None:
         """Handle a stanza as if it came from a socket."""
         dispatch(self._hub, self._device, node)
@@ -134,9 +148,6 @@ class PhoneBook:
         device = account.devices[0]
         link = PhoneLink(self._hub, device)
         link.phone = self._factory(str(account.pn), str(account.lid), Network(self._hub, device, link))
-        saved = dict(self._hub.state.load("phone")).get(account.phone)
-        if saved is not None:
-            link.phone.restore(saved)
         self._links[account.phone] = link
         self._hub.phones[account.phone] = link.phone
         self._hub.links[str(device.pn)] = link

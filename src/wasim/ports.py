@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from wasim.wire.nodes import Node
 
@@ -23,6 +23,18 @@ class PhoneNetwork(Protocol):
 
     def now(self) -> float:
         """Give the server's time in seconds since 1970."""
+        ...
+
+    def load(self) -> dict[str, Any]:
+        """Give what the phone stored, over restarts of the simulator too; empty at first."""
+        ...
+
+    def store(self, name: str, value: Any) -> None:
+        """Keep one fact of the phone: JSON, in which bytes may stand; None removes it.
+
+        Facts are written together with what the server keeps of the same stanza, so that neither is ahead after a
+        crash. Use one name per key or session, so that little is written.
+        """
         ...
 
     async def send(self, node: Node) -> None:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import random
 import time
@@ -96,7 +97,7 @@ class WasimServer:
             raise
         if not self.port:
             server = site._server
-            assert server is not None and hasattr(server, "sockets")
+            assert isinstance(server, asyncio.Server)
             self.port = server.sockets[0].getsockname()[1]
         for account in list(self.hub.accounts):
             await self.phones.of(account)
@@ -162,7 +163,7 @@ class WasimServer:
             status = int(fault.options.get("status", 503))
             journal.note("upgrade-refused", code=status, reason="fault refuse_upgrade")
             return web.Response(status=status)
-        socket = web.WebSocketResponse(max_msg_size=MAX_MESSAGE, compress=False, timeout=2.0)
+        socket = web.WebSocketResponse(max_msg_size=MAX_MESSAGE, compress=False, timeout=2.0, autoclose=False)
         await socket.prepare(request)
         connection = Connection(self.hub, request, socket)
         self.connections.add(connection)

@@ -44,12 +44,12 @@ def open_session(
         return _login(hub, connection, noise, payload)
     registration = payload.get("devicePairingData")
     if registration is None:
-        return _fail(hub, connection, 400, "neither a login nor a registration", ())
+        return _fail(hub, connection, 400, "neither a login nor a registration")
     reason = _check_registration(registration)
     if reason:
-        return _fail(hub, connection, 400, reason, ())
+        return _fail(hub, connection, 400, reason)
     if fault := hub.faults.take("failure", ("pairing",)):
-        return _fail(hub, connection, int(fault.options.get("reason", 500)), "fault failure", (), fault.options)
+        return _fail(hub, connection, int(fault.options.get("reason", 500)), "fault failure", extra=fault.options)
     return PairingSession(hub, pairings, connection, noise, registration)
 
 
@@ -64,7 +64,7 @@ def _login(hub: Hub, connection: Connection, noise: bytes, payload: dict[str, An
     names = device.names if device else (address.user, str(address.bare()), "", str(address))
     if fault := hub.faults.take("failure", names):
         code = int(fault.options.get("reason", 500))
-        return _fail(hub, connection, code, "fault failure", names, fault.options)
+        return _fail(hub, connection, code, "fault failure", names, extra=fault.options)
     if device is None or device.id == 0:
         return _fail(hub, connection, 401, "the device is not linked (or no longer)", names)
     if noise != device.noise:
@@ -80,13 +80,15 @@ def _fail(
     connection: Connection,
     code: int,
     reason: str,
-    names: tuple[str, ...],
+    names: tuple[str, ...] = (),
+    *,
     extra: dict[str, Any] | None = None,
-) -> None:
+) -> Session | None:
     connection.names = names
     hub.journal.note("login-refused", jid=names[3] if names else None, code=code, reason=reason)
     attrs = {key: str(value) for key, value in (extra or {}).items() if key != "reason"}
     connection.end(Node("failure", {"reason": str(code), "location": "wasim"} | attrs), f"refused: {reason}")
+    return None
 
 
 def _check_registration(registration: dict[str, Any]) -> str | None:

@@ -108,8 +108,8 @@ function watch(sock) {
     }
   })
   sock.ev.on('messages.upsert', ({ messages, type }) => {
-    for (const { key, message, pushName, messageStubType } of messages) {
-      emit('message', { type, key, text: textOf(message), kind: Object.keys(message ?? {})[0], pushName, stub: messageStubType })
+    for (const { key, message, pushName, status, messageStubType } of messages) {
+      emit('message', { type, key, text: textOf(message), kind: Object.keys(message ?? {})[0], pushName, status, stub: messageStubType })
     }
   })
   sock.ev.on('messages.update', updates => {

@@ -1,7 +1,7 @@
 """What the server does with each stanza, by topic.
 
-A handler is a function of the hub, the device that sent the stanza, and the stanza. ``dispatch`` picks it: by tag, and an
-``iq`` by its ``xmlns``. Unknown queries are refused as the real server does (501), and noted.
+A handler is a function of the hub, the device that sent the stanza, and the stanza. ``dispatch`` picks it: by tag, and
+an ``iq`` by its ``xmlns``. Unknown queries are refused as the real server does (501), and noted.
 """
 
 from __future__ import annotations

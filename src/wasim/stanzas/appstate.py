@@ -35,7 +35,7 @@ def _collection(hub: Hub, device: Device, account: Account, node: Node) -> Node:
     patch = node.child("patch")
     if patch is not None:
         if version != len(patches):
-            return _error(hub, device, name, 409, "conflict", patches[version : version + PAGE])
+            return _error(hub, device, name, 409, "conflict", page=patches[version : version + PAGE])
         if len(patches) >= MAX_PATCHES:
             return _error(hub, device, name, 507, "collection is full")
         version = hub.accounts.add_patch(account, name, patch.bytes())
@@ -55,7 +55,7 @@ def _patches(page: list[bytes]) -> Node:
     return Node("patches", {}, [Node("patch", {}, patch) for patch in page])
 
 
-def _error(hub: Hub, device: Device, name: str, code: int, text: str, page: list[bytes] | None = None) -> Node:
+def _error(hub: Hub, device: Device, name: str, code: int, text: str, *, page: list[bytes] | None = None) -> Node:
     hub.journal.note("refused", jid=str(device.pn), tag="collection", id=name, code=code, reason=text)
     parts = [Node("error", {"code": str(code), "text": text})]
     if page:

@@ -1,8 +1,8 @@
 """``<message>``: from one device to all devices of both sides, to one device, or to a group.
 
 The server never sees plaintext. It checks the list of devices that a message was encrypted for: a device that is not
-there, is listed twice, is the sender itself or belongs to a third party is refused (479, as for a malformed stanza), and
-so is a list without the recipient's phone. A list that only misses companions is delivered and acknowledged with
+there, is listed twice, is the sender itself or belongs to a third party is refused (479, as for a malformed stanza),
+and so is a list without the recipient's phone. A list that only misses companions is delivered and acknowledged with
 ``phash``, the hash of the right list, which tells the client to fetch it again; the log has ``device-list-stale``.
 """
 
@@ -99,7 +99,7 @@ def _to_one(hub: Hub, device: Device, account: Account, to: Jid, node: Node) -> 
     attrs = _attrs(hub, device, node, to.server)
     if recipient is not None and account.phone == device.phone and not peer:
         attrs |= {"recipient": str(recipient.bare())}
-    _post(hub, device, target, attrs, node.children("enc"), node)
+    _post(hub, device, target, attrs, enc=node.children("enc"), node=node)
 
 
 def _to_all(hub: Hub, device: Device, account: Account, to: Jid, node: Node) -> str | None:
@@ -124,7 +124,7 @@ def _to_all(hub: Hub, device: Device, account: Account, to: Jid, node: Node) -> 
         elif blocked:
             hub.journal.note("blocked", jid=str(target.pn), by=str(device.pn), id=node.attrs["id"])
             continue
-        _post(hub, device, target, attrs, enc, node)
+        _post(hub, device, target, attrs, enc=enc, node=node)
     missing = [d for key, d in expected.items() if key not in reached]
     claimed = node.attrs.get("phash")
     if not missing and claimed in (None, right):
@@ -165,7 +165,7 @@ def _attrs(hub: Hub, device: Device, node: Node, server: str) -> dict[str, str]:
     return attrs
 
 
-def _post(hub: Hub, sender: Device, target: Device, attrs: dict[str, str], enc: list[Node], node: Node) -> None:
+def _post(hub: Hub, sender: Device, target: Device, attrs: dict[str, str], *, enc: list[Node], node: Node) -> None:
     extra = [
         child for child in node.children() if child.tag not in ("participants", "enc", "device-identity", "tctoken")
     ]
@@ -204,5 +204,5 @@ def _to_group(hub: Hub, device: Device, to: Jid, node: Node) -> str | None:
     shared = node.children("enc")
     for key, target in expected.items():
         if only is None or target is only:
-            _post(hub, device, target, attrs, [*keys.get(key, []), *shared], node)
+            _post(hub, device, target, attrs, enc=[*keys.get(key, []), *shared], node=node)
     return right if node.attrs.get("phash", right) != right else None

@@ -36,7 +36,7 @@ def on_receipt(hub: Hub, device: Device, node: Node) -> None:
         )  # fmt: skip
     attrs = {"class": "receipt", "id": receipt_id, "from": node.attrs.get("to", str(to)), "t": str(int(hub.now()))}
     hub.answer(device, Node("ack", attrs | ({"type": kind} if kind else {})))
-    _pass_on(hub, device, own, to, account, node)
+    _pass_on(hub, device, own, to, node)
 
 
 def _listed_ids(node: Node) -> list[str]:
@@ -44,11 +44,12 @@ def _listed_ids(node: Node) -> list[str]:
     return [item.attrs["id"] for item in listed.children("item") if "id" in item.attrs] if listed else []
 
 
-def _pass_on(hub: Hub, device: Device, own: Account, to: Jid, account: Account | None, node: Node) -> None:
+def _pass_on(hub: Hub, device: Device, own: Account, to: Jid, node: Node) -> None:
+    account = hub.accounts.find(to)
     kind = node.attrs.get("type", "")
     if kind in TO_PHONE:
         if device.id:
-            _post(hub, device, own.devices[0], to.server, node, {})
+            _post(hub, device, own.devices[0], to.server, node=node, extra={})
         return
     if to.server == jids.GROUP:
         _to_group(hub, device, to, node)
@@ -60,15 +61,15 @@ def _pass_on(hub: Hub, device: Device, own: Account, to: Jid, account: Account |
         target = account.devices.get(to.device)
         if target is not None and target is not device:
             extra = {"recipient": node.attrs["recipient"]} if "recipient" in node.attrs else {}
-            _post(hub, device, target, to.server, node, extra)
+            _post(hub, device, target, to.server, node=node, extra=extra)
         return
     if account is not own and kind not in OWN_ONLY:
         for target in account.devices.values():
-            _post(hub, device, target, to.server, node, {})
+            _post(hub, device, target, to.server, node=node, extra={})
     if kind in ("read", "played", "read-self", "played-self"):
         for target in own.devices.values():
             if target is not device:
-                _post(hub, device, target, to.server, node, {"recipient": str(to.bare())})
+                _post(hub, device, target, to.server, node=node, extra={"recipient": str(to.bare())})
 
 
 def _to_group(hub: Hub, device: Device, to: Jid, node: Node) -> None:
@@ -80,10 +81,10 @@ def _to_group(hub: Hub, device: Device, to: Jid, node: Node) -> None:
     extra = {"from": str(to), "participant": str(device.address(author.server))}
     for target in account.devices.values():
         if target is not device and (not retry or target.id == author.device):
-            _post(hub, device, target, author.server, node, extra)
+            _post(hub, device, target, author.server, node=node, extra=extra)
 
 
-def _post(hub: Hub, device: Device, target: Device, server: str, node: Node, extra: dict[str, str]) -> None:
+def _post(hub: Hub, device: Device, target: Device, server: str, *, node: Node, extra: dict[str, str]) -> None:
     attrs = {"from": str(device.address(server)), "id": node.attrs["id"], "t": str(int(hub.now()))} | extra
     kind = node.attrs.get("type", "")
     if kind:

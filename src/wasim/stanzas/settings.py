@@ -136,7 +136,7 @@ def _devices(hub: Hub, device: Device, iq: Node) -> None:
 
 
 def _graph(hub: Hub, device: Device, iq: Node) -> None:
-    """Answer ``w:mex``, WhatsApp's GraphQL; only the restriction look is known (Baileys ``fetchAccountReachoutTimelock``)."""
+    """Answer ``w:mex``, WhatsApp's GraphQL; only the look at restrictions is known."""
     fault = hub.faults.find("ack_error", device.names)
     ends = str(fault.options.get("ends", "0")) if fault else "0"
     data = {"xwa2_fetch_account_reachout_timelock": {"is_active": fault is not None, "time_enforcement_ends": ends}}

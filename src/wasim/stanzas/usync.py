@@ -24,13 +24,14 @@ def on_query(hub: Hub, device: Device, iq: Node) -> None:
     unknown = [tag for tag in asked if tag not in ANSWERS]
     if unknown:
         hub.journal.note("usync-unknown", jid=str(device.pn), protocols=unknown)
-    users = [_user(hub, user, [tag for tag in asked if tag in ANSWERS]) for user in listed.children("user")]
-    attrs = {key: usync.attrs[key] for key in ("sid", "mode", "context", "last", "index") if key in usync.attrs}
+    users = [_user(hub, device, user, [tag for tag in asked if tag in ANSWERS]) for user in listed.children("user")]
+    echoed = ("sid", "mode", "context", "last", "index")
+    attrs: dict[str, str] = {key: usync.attrs[key] for key in echoed if key in usync.attrs}
     result = Node("result", {}, [Node(tag) for tag in asked])
     hub.result(device, iq, [Node("usync", attrs, [result, Node("list", {}, users)])])
 
 
-def _user(hub: Hub, user: Node, asked: list[str]) -> Node:
+def _user(hub: Hub, device: Device, user: Node, asked: list[str]) -> Node:
     contact = user.child("contact")
     address = user.attrs.get("jid", "")
     if not address and contact is not None:
@@ -41,6 +42,8 @@ def _user(hub: Hub, user: Node, asked: list[str]) -> Node:
     if account is None or parsed is None:
         out = [Node("contact", {"type": "out"}, contact.bytes() if contact else None)] if "contact" in asked else []
         return Node("user", {"jid": address} if address else {}, out)
+    if "devices" in asked:
+        hub.accounts.know(account, device.phone)
     answers = [ANSWERS[tag](hub, account, user) for tag in asked]
     return Node("user", {"jid": str(account.address(parsed.server))}, answers)
 

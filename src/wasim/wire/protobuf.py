@@ -1,6 +1,7 @@
 """A small protobuf codec: messages as dicts, by tables of fields (``wire/schema.py``).
 
-A kind is ``"uint"``, ``"bool"``, ``"bytes"``, ``"string"`` or the ``Schema`` of a nested message. Unknown fields are skipped.
+A kind is ``"uint"``, ``"bool"``, ``"bytes"``, ``"string"`` or the ``Schema`` of a nested message. Unknown fields are
+skipped.
 """
 
 from __future__ import annotations
