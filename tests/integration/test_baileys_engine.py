@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from holdfast.ports import engine as port
 from tests.support.baileys_world import running, text_of
+
+from holdfast.ports import engine as port
 
 ANA, BEA = "40711111111", "40722222222"
 

@@ -1,0 +1,144 @@
+"""What survives a kill -9 at the worst moments: between store and receipt, and between store and send."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+from tests.support.baileys_world import CACHE, World, running, text_of
+
+from holdfast.domain.errors import SendInDoubt
+from holdfast.ports import engine as port
+
+ANA, BEA = "40711111111", "40722222222"
+
+
+@pytest.mark.parametrize("point", ["message.decrypted", "message.stored"])
+async def test_a_message_survives_a_crash_around_its_commit_and_is_stored_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: str
+) -> None:
+    async with running(tmp_path) as world:
+        await world.pair("a", ANA)
+        await world.pair("b", BEA)
+        await world.engine.close("b", world.numbers["b"])
+        for number in range(3):
+            ack = await world.send("a", f"{BEA}@s.whatsapp.net", f"words {number}", f"3EB00{number}")
+            assert ack.error == 0
+        monkeypatch.setenv("HOLDFAST_CRASH_AT", point)
+        crashing = type(world.engine)(world.engine._options, world.store, world.engine._clock)
+        await crashing.start(world.events.put_nowait)
+        try:
+            number = world.numbers["b"] = world.numbers["b"] + 1
+            await crashing.open(port.OpenRequest("b", number, world.grant("b"), pair=False))
+            died = await world.take(port.EngineDied)
+            assert died.sessions == {"b": number}
+        finally:
+            await crashing.stop()
+        assert await _receipts(world, "3EB00") == set()
+        await world.login("b")
+        rows = await world.inbox("b", 3)
+        assert [text_of(row) for row in rows] == ["words 0", "words 1", "words 2"]
+        assert [row.attrs["id"] for row in rows] == ["3EB000", "3EB001", "3EB002"]
+
+        async def receipted() -> bool:
+            return len(await _receipts(world, "3EB00")) >= 3
+
+        await world.until(receipted)
+        refused = [e for e in await world.seen(kind="client-ack") if str(e["id"]).startswith("3EB00") and "error" in e]
+        assert refused == []
+
+
+async def test_a_receipt_survives_a_crash_between_its_commit_and_its_ack(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(tmp_path) as world:
+        await world.pair("a", ANA)
+        await world.pair("b", BEA)
+        await world.engine.close("b", world.numbers["b"])
+        await world.send("a", f"{BEA}@s.whatsapp.net", "hi", "3EB0R0")
+        await world.engine.close("a", world.numbers["a"])
+        before = len(await world.store.inbox_pending("a", 1000))
+        await world.login("b")  # its receipt now waits for a
+        await world.inbox("b", 1)
+        monkeypatch.setenv("HOLDFAST_CRASH_AT", "receipt.stored")
+        crashing = type(world.engine)(world.engine._options, world.store, world.engine._clock)
+        await crashing.start(world.events.put_nowait)
+        try:
+            number = world.numbers["a"] = world.numbers["a"] + 1
+            await crashing.open(port.OpenRequest("a", number, world.grant("a"), pair=False))
+            await world.take(port.EngineDied)
+        finally:
+            await crashing.stop()
+        stored = await world.inbox("a", 1, "receipt")
+        assert len(await world.store.inbox_pending("a", 1000)) > before
+        await world.login("a")
+
+        async def acknowledged() -> bool:
+            acks = await world.seen(kind="client-ack", id="3EB0R0", of="receipt")
+            return bool(acks)
+
+        await world.until(acknowledged)
+        keys = [row.key for row in await world.inbox("a", len(stored), "receipt")]
+        assert len(keys) == len(set(keys))
+
+
+async def _receipts(world: World, prefix: str) -> set[str]:
+    """Ids of messages for which the simulator saw a linked device's delivery receipt."""
+    entries = await world.seen(kind="receipt")
+    told = [e for e in entries if ":" in str(e["jid"]) and e["type"] in ("delivery", "inactive")]
+    return {str(e["id"]) for e in told if str(e["id"]).startswith(prefix)}
+
+
+async def test_a_ratchet_is_stored_before_the_stanza_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running(tmp_path) as world:
+        await world.pair("a", ANA)
+        await world.pair("b", BEA)
+        await world.send("a", f"{BEA}@s.whatsapp.net", "before", "3EB0A0")
+        await world.engine.close("a", world.numbers["a"])
+        monkeypatch.setenv("HOLDFAST_CRASH_AT", "send.encrypted")
+        crashing = type(world.engine)(world.engine._options, world.store, world.engine._clock)
+        await crashing.start(world.events.put_nowait)
+        try:
+            number = world.numbers["a"] = world.numbers["a"] + 1
+            await crashing.open(port.OpenRequest("a", number, world.grant("a"), pair=False))
+            await world.take(port.Opened, "a")
+            lost = port.OutgoingMessage("3EB0A1", f"{BEA}@s.whatsapp.net", {"type": "text", "text": "lost"})
+            with pytest.raises(SendInDoubt):
+                await crashing.send("a", number, lost)
+        finally:
+            await crashing.stop()
+        await world.take(port.EngineDied)
+        await world.login("a")
+        assert (await world.send("a", f"{BEA}@s.whatsapp.net", "lost", "3EB0A1")).error == 0
+        assert [text_of(row) for row in await world.inbox("b", 2)] == ["before", "lost"]
+
+
+async def test_the_sidecar_dies_with_a_killed_parent(tmp_path: Path) -> None:
+    script = f"""
+import asyncio, sys
+from pathlib import Path
+from holdfast.engines.baileys import BaileysEngine, BaileysOptions
+from holdfast.runtime.clock import SystemClock
+from holdfast.store import open_store
+async def main():
+    clock = SystemClock()
+    engine = BaileysEngine(BaileysOptions(data_dir=Path({str(CACHE)!r})), open_store("sqlite://", clock), clock)
+    await engine.start(lambda event: None)
+    print(engine.facts()["processes"][0]["pid"], flush=True)
+    await asyncio.Event().wait()
+asyncio.run(main())
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"}
+    ) as parent:
+        assert parent.stdout is not None
+        lines = (line for line in parent.stdout if line.strip().isdigit())
+        sidecar = psutil.Process(int(next(lines)))
+        parent.send_signal(signal.SIGKILL)
+        sidecar.wait(timeout=10)
+    assert not sidecar.is_running()
