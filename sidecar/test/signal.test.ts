@@ -23,13 +23,19 @@ class FakeStore {
   readonly keys = new Map<string, Uint8Array>();
   readonly inbox = new Map<string, InboxRow>();
   readonly writes: Write[] = [];
-  gate: Promise<void> = Promise.resolve();
+  /** Reads of pre-keys wait for it: libsignal makes them in the middle of its job. */
+  gate: Promise<void> | null = null;
+  readonly atGate = Promise.withResolvers<void>();
   refuse = false;
 
   async request(method: string, args: never): Promise<unknown> {
-    await this.gate;
+    await Promise.resolve();
     switch (method) {
       case 'keys_get':
+        if (this.gate !== null && (args as { keys: [string, string][] }).keys[0]?.[0] === 'pre-key') {
+          this.atGate.resolve();
+          await this.gate;
+        }
         return (args as { keys: [string, string][] }).keys.map(([type, id]) => this.keys.get(`${type}|${id}`) ?? null);
       case 'keys_set':
         if (this.refuse) throw new Error('store away');
@@ -61,11 +67,11 @@ class Party {
   readonly keys;
   readonly owner;
 
-  constructor(name: string) {
+  constructor(name: string, cacheBytes = 1 << 20) {
     this.owner = { session: name, fail: () => undefined };
     const vault = new Vault(
       this.store as unknown as Channel,
-      new KeyCache(1 << 20),
+      new KeyCache(cacheBytes),
       { session: name, connection: 1, epoch: 1 },
       { value: this.creds, stored: new Uint8Array(0) },
       (code) => this.failures.push(code),
@@ -186,7 +192,7 @@ test('encrypting and decrypting for one device at once loses no ratchet step', a
 
 test('sessions of one process that hear from the same address do not mix their writes', async () => {
   const alice = new Party('alice');
-  const bobs = [new Party('bob1'), new Party('bob2')];
+  const bobs = [new Party('bob1', 0), new Party('bob2', 0)];
   const sent: { type: 'pkmsg' | 'msg'; ciphertext: Uint8Array }[] = [];
   for (const [index, bob] of bobs.entries()) {
     const jid = `${500 + index}@lid`;
@@ -194,13 +200,15 @@ test('sessions of one process that hear from the same address do not mix their w
     sent.push(await alice.repository.encryptMessage({ jid, data: text('same') }));
     bob.store.writes.length = 0;
   }
-  // The first one's store is slow, so the second one's job meets it in libsignal's queue for the address.
-  let open = (): void => undefined;
-  bobs[0]!.store.gate = new Promise((resolve) => (open = resolve));
+  // The first one's store is slow in the middle of libsignal's job, so the second one's job comes while it runs.
+  const gate = Promise.withResolvers<void>();
+  bobs[0]!.store.gate = gate.promise;
   const first = bobs[0]!.receive(ALICE, 'M', sent[0]!.type, sent[0]!.ciphertext);
-  await bobs[1]!.receive(ALICE, 'M', sent[1]!.type, sent[1]!.ciphertext);
-  open();
-  await first;
+  await bobs[0]!.store.atGate.promise;
+  const second = bobs[1]!.receive(ALICE, 'M', sent[1]!.type, sent[1]!.ciphertext);
+  for (let turn = 0; turn < 20; turn++) await new Promise(setImmediate);
+  gate.resolve();
+  await Promise.all([first, second]);
   for (const bob of bobs) {
     assert.equal(bob.store.writes.length, 1);
     assert.equal(bob.store.writes[0]!.inbox.length, 1);
