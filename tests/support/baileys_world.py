@@ -16,7 +16,6 @@ from holdfast.engines.baileys import BaileysEngine, BaileysOptions
 from holdfast.ports import engine as port
 from holdfast.runtime.clock import SystemClock
 from holdfast.store import SqlStore, open_store
-from tests.wasim.signing_phone import SigningPhone
 from wasim.server import WasimServer
 
 CACHE = Path(__file__).resolve().parents[2] / ".cache" / "tests"
@@ -135,7 +134,7 @@ def text_of(row: InboxRow) -> str:
 async def running(folder: Path, **options: Any) -> AsyncIterator[World]:
     """A world with a store in `folder`. `wasim` options are given as `wasim={...}`."""
     clock = SystemClock()
-    wasim_options = {"phone_factory": SigningPhone, **options.pop("wasim", {})}
+    wasim_options = options.pop("wasim", {})
     store = open_store(f"sqlite:///{folder}/holdfast.sqlite3", clock)
     await store.open()
     try:
