@@ -46,6 +46,10 @@ class PhonePort(Protocol):
         """Give the signed list of the linked devices' key indexes, or None."""
         ...
 
+    def welcome(self, device: int) -> None:
+        """A companion is logged in and its keys are there: send it what a new companion gets, if it is new."""
+        ...
+
 
 class Hub:
     """Everything that handlers share."""

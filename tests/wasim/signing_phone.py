@@ -81,6 +81,9 @@ class SigningPhone:
         if not curve.verify(self.companion, message, signed.get("deviceSignature", b"")):
             raise ValueError("device signature")
 
+    def welcome(self, device: int) -> None:
+        self.seen.append(Node("welcome", {"device": str(device)}))
+
     def key_index_list(self) -> bytes | None:
         return None
 

@@ -34,6 +34,8 @@ def _passive(hub: Hub, device: Device, iq: Node) -> None:
     link = hub.link(device)
     if iq.child("active") is not None and link is not None and not link.live:
         devices.start_offline(hub, device, link)
+        if device.id and (phone := hub.phones.get(device.phone)):
+            phone.welcome(device.id)
 
 
 def _props(hub: Hub, device: Device, iq: Node) -> None:
