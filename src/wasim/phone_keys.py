@@ -77,7 +77,7 @@ class KeyRing:
     def knows(self, address: Address) -> bool:
         """Whether a message to that device can be encrypted now."""
         sessions = self._sessions.get(address)
-        return bool(sessions) and sessions[0].sending is not None
+        return sessions is not None and sessions[0].sending is not None
 
     def begin(self, address: Address, user: Node) -> None:
         """Start a session from a fetched bundle (``<user>`` of a key query). Raises ``SignalError``."""
