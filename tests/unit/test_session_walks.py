@@ -1,0 +1,158 @@
+"""Random walks through `decide` in a toy world: whatever happens, the promises hold."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from holdfast.domain import state as s
+from holdfast.domain.session import decide, public_status
+from holdfast.domain.status import status_now
+
+TIMES = s.Times()
+START = 1_800_000_000.0
+CODES = st.sampled_from([0, 401, 402, 403, 405, 408, 428, 440, 500, 503, 515])
+TAGS = st.sampled_from(["", "device_removed", "credentials", "liveness", "engine", "upgrade", "grant"])
+
+
+class Walk(RuleBasedStateMachine):
+    """One session, its timers, its credentials and its connection, on a clock that only moves forward."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = START
+        self.state = s.State()
+        self.timers: dict[s.TimerKind, tuple[float, int]] = {}
+        self.credentials = False
+        self.running = False
+        self.open: int | None = None
+        self.opened_while_terminal = False
+        self.seq = 0
+        self.failures = 0
+
+    def feed(self, event: s.Event, rand: float = 0.5) -> None:
+        before = self.state
+        decision = decide(before, event, self.now, rand, TIMES)
+        self.state = decision.state
+        if isinstance(event, s.Closed) and event.connection == self.open:
+            self.open = None
+        for command in decision.commands:
+            self.carry_out(command, before, event)
+        self.timers = {k: t for k, t in self.timers.items() if t[1] == self.state.generation}
+        if isinstance(event, s.Paired) and self.state is not before:
+            self.credentials = True
+
+    def carry_out(self, command: s.Command, before: s.State, event: s.Event) -> None:
+        if isinstance(command, s.Open):
+            if before.phase is s.Phase.TERMINAL and not isinstance(event, s.Ordered | s.Adopted):
+                self.opened_while_terminal = True
+            assert self.open is None, "a second connection was wanted while one is open"
+            self.open = command.connection
+            self.timers[s.TimerKind.CONNECT] = (self.now + TIMES.connect, command.generation)
+        elif isinstance(command, s.Close):
+            self.open = None
+        elif isinstance(command, s.SetTimer):
+            self.timers[command.kind] = (self.now + command.after, command.generation)
+        elif isinstance(command, s.ClearCredentials):
+            self.credentials = False
+
+    # --- what may happen ---
+    @initialize()
+    def begin(self) -> None:
+        self.order("start")
+
+    @rule(kind=st.sampled_from(["start", "stop", "restart", "logout", "pair"]))
+    def order(self, kind: str) -> None:
+        self.seq += 1
+        self.running = self.running if kind == "logout" else kind != "stop"
+        self.feed(s.Ordered(self.seq, kind, self.credentials))
+
+    @rule(code=CODES, tag=TAGS, expire=st.sampled_from(["60", "9999", ""]), rand=st.floats(0, 0.999))
+    @precondition(lambda self: self.open is not None)
+    def closed(self, code: int, tag: str, expire: str, rand: float) -> None:
+        assert self.open is not None
+        self.feed(s.Closed(self.open, code, tag, {"expire": expire}), rand)
+
+    @rule(kind=st.sampled_from(["qr", "paired", "opened", "proved"]))
+    @precondition(lambda self: self.open is not None)
+    def progress(self, kind: str) -> None:
+        assert self.open is not None
+        makers: dict[str, Any] = {
+            "qr": lambda c: s.QrShown(c),
+            "paired": lambda c: s.Paired(c, "40712345678"),
+            "opened": lambda c: s.Opened(c, "40712345678"),
+            "proved": lambda c: s.Proved(c, self.now),
+        }
+        self.feed(makers[kind](self.open))
+
+    @rule(seconds=st.floats(0.1, 2_000))
+    def time_passes(self, seconds: float) -> None:
+        end = self.now + seconds
+        while self.timers and min(t[0] for t in self.timers.values()) <= end:
+            kind, (at, generation) = min(self.timers.items(), key=lambda item: item[1][0])
+            del self.timers[kind]
+            self.now = max(self.now, at)
+            if self.open is not None and self.state.phase is s.Phase.WORKING:
+                self.feed(s.Proved(self.open, self.now))
+            self.feed(s.TimerFired(kind, generation))
+        self.now = end
+
+    @rule()
+    def nudged(self) -> None:
+        self.feed(s.Nudged())
+
+    @rule()
+    def handed_over(self) -> None:
+        """The holder dies; another adopts what is stored."""
+        self.open = None
+        self.timers.clear()
+        self.state = replace(s.State.from_json(self.state.to_json()), live=False)
+        self.feed(s.Adopted(self.credentials, self.running))
+
+    # --- what always holds ---
+    @invariant()
+    def terminal_never_connects(self) -> None:
+        assert not self.opened_while_terminal
+        if self.state.phase in (s.Phase.TERMINAL, s.Phase.STOPPED):
+            assert self.open is None
+
+    @invariant()
+    def what_is_wanted_is_what_is_open(self) -> None:
+        assert (self.open is not None) == self.state.live
+        if self.open is not None:
+            assert self.open == self.state.connection
+
+    @invariant()
+    def there_is_always_a_way_on(self) -> None:
+        if self.state.phase is s.Phase.WAITING:
+            assert s.TimerKind.RETRY in self.timers
+        elif self.state.phase in (s.Phase.CONNECTING, s.Phase.AUTHENTICATED):
+            assert s.TimerKind.CONNECT in self.timers
+        elif self.state.phase is s.Phase.PAIRING:
+            assert s.TimerKind.PAIRING in self.timers
+        elif self.state.phase is s.Phase.WORKING:
+            assert s.TimerKind.HEALTH in self.timers
+
+    @invariant()
+    def timers_never_pile_up(self) -> None:
+        assert len(self.timers) <= 2
+        assert all(generation == self.state.generation for _, generation in self.timers.values())
+
+    @invariant()
+    def working_is_said_only_with_a_fresh_proof(self) -> None:
+        said = status_now(
+            self.state, desired_running=True, has_credentials=True, held=True, now=self.now, deadline=TIMES.liveness
+        )
+        if said.status == "WORKING":
+            assert said.verified_at is not None
+            assert self.now - said.verified_at <= TIMES.liveness
+        assert said.needs_qr == (self.state.phase is s.Phase.TERMINAL)
+        assert public_status(self.state) in {"STOPPED", "STARTING", "SCAN_QR_CODE", "WORKING", "FAILED"}
+
+
+TestWalk = Walk.TestCase
+TestWalk.settings = settings(max_examples=300, stateful_step_count=40, deadline=None)
