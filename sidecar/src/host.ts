@@ -66,6 +66,11 @@ export class Host {
     }
   }
 
+  /** The version of WhatsApp Web with which connections are opened from now on. */
+  useVersion(parts: number[] | null): void {
+    this.settings.wa_version = parts;
+  }
+
   credit({ session, connection, count }: Target & { count: number }): void {
     const found = this.connections.get(session);
     if (found?.number === connection) found.events.credit(count);

@@ -40,6 +40,7 @@ const channel = new Channel(
   (name, value) => {
     if (name === 'ping') channel.note('pong', [value, boot()]);
     else if (name === 'grants') host?.grant(value);
+    else if (name === 'version') host?.useVersion(value);
     else if (name === 'credit') host?.credit(value);
   },
   () => process.exit(0), // the parent is gone: the kernel closes every socket with us

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.support.baileys_world import World, running
 
-from holdfast.domain.errors import BadRequest, InvalidMessage, NotConnected, SendInDoubt
+from holdfast.domain.errors import BadRequest, InvalidMessage, InvalidSettings, NotConnected, SendInDoubt
 from holdfast.engines.baileys import BaileysEngine
 from holdfast.ports import engine as port
 
@@ -153,6 +153,15 @@ async def test_pairing_is_refused_over_credentials(world: World) -> None:
     await world.engine.close("a", world.numbers["a"])
     await world.open("a", pair=True)
     assert (await world.take(port.Closed)).tag == "has_credentials"
+
+
+async def test_the_version_can_be_changed_while_running(world: World) -> None:
+    with pytest.raises(InvalidSettings):
+        world.engine.use_version("newest")
+    world.engine.use_version("2.3000.1")
+    await world.login("a")
+    [sidecar] = world.engine._pool.sidecars()
+    assert not sidecar.gone.is_set()
 
 
 async def test_a_newer_connection_ends_the_older_one_first(world: World) -> None:

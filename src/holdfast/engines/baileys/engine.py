@@ -26,7 +26,7 @@ CLOSE_LIMIT = 10.0
 
 
 class BaileysEngine:
-    """See the module. `wa_version` may be changed at any time: sidecars that start afterwards use it."""
+    """See the module."""
 
     def __init__(self, options: BaileysOptions, store: Store, clock: Clock) -> None:
         self._options = options
@@ -51,6 +51,13 @@ class BaileysEngine:
         """See the port."""
         await asyncio.gather(*(self.close(h.session, h.connection) for h in list(self._pool.hosted.values())))
         await self._pool.stop()
+
+    def use_version(self, version: str) -> None:
+        """Log in with that version of WhatsApp Web (`2.3000.1043857760`) from the next connection on.
+
+        For when WhatsApp refused the present one with 405. Raises `InvalidSettings`.
+        """
+        self._pool.use_version(version)
 
     # --- opening and closing ------------------------------------------------------------------------------------
     async def open(self, request: port.OpenRequest) -> None:

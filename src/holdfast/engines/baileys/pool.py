@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import psutil
@@ -14,7 +14,7 @@ import structlog
 from holdfast.domain.errors import EngineUnavailable, HoldfastError
 from holdfast.engines.baileys.install import Installed
 from holdfast.engines.baileys.options import BaileysOptions
-from holdfast.engines.baileys.process import OnNote, OnRequest, Sidecar, SidecarGone
+from holdfast.engines.baileys.process import OnNote, OnRequest, Sidecar
 from holdfast.ports.clock import Clock
 
 log = structlog.get_logger(__name__)
@@ -70,6 +70,14 @@ class Pool:
         """End every process."""
         self._stopping = True
         await asyncio.gather(*(sidecar.stop(STOP_GRACE) for sidecar in [*self._sidecars, *self._own.values()]))
+
+    def use_version(self, version: str) -> None:
+        """Open connections with that version of WhatsApp Web from now on. Raises `InvalidSettings`."""
+        options = replace(self._options, wa_version=version)
+        parts = options.version_parts()
+        self._options = options
+        for sidecar in self.sidecars():
+            sidecar.tell("version", parts)
 
     def find(self, session: str, connection: int) -> Sidecar | None:
         """Where that very connection is hosted."""
@@ -210,6 +218,3 @@ def _memory(pid: int) -> int:
         return int(psutil.Process(pid).memory_info().rss)
     except psutil.Error:
         return 0
-
-
-__all__ = ["Hosted", "Pool", "SidecarGone"]
