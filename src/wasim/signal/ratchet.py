@@ -6,7 +6,7 @@ Public keys on the wire carry the type byte 5; inside, they are the bare 32 byte
 from __future__ import annotations
 
 import hmac
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from wasim import curve
@@ -56,6 +56,31 @@ class Chain:
             self.skipped[at] = seed
         while len(self.skipped) > MAX_SKIPPED:
             del self.skipped[next(iter(self.skipped))]
+
+    def take(self, number: int) -> bytes | None:
+        """The key of message ``number``, which is used up by that; None if it was before.
+
+        Raises ``SignalError`` if the message is too far ahead, or the chain ended before it.
+        """
+        self.skip_to(number)
+        if number < self.index:
+            return self.skipped.pop(number, None)
+        if not self.key:
+            raise SignalError("the chain is closed")
+        return self.step()[1]
+
+    def copy(self) -> Chain:
+        """A copy to try a message on."""
+        return Chain(self.key, self.index, dict(self.skipped))
+
+    def to_json(self) -> list[Any]:
+        """Facts in which bytes may stand."""
+        return [self.key, self.index, [[number, seed] for number, seed in self.skipped.items()]]
+
+    @classmethod
+    def from_json(cls, facts: list[Any]) -> Chain:
+        """The inverse of ``to_json``."""
+        return cls(facts[0], facts[1], dict(facts[2]))
 
 
 @dataclass(slots=True)
@@ -119,21 +144,17 @@ class Session:
         their, number = _bare(parts.get("ratchetKey", b"")), int(parts.get("counter", 0))
         trial = self.copy()
         trial._turn(their, int(parts.get("previousCounter", 0)))
-        chain = trial.receiving[their]
-        chain.skip_to(number)
-        if number < chain.index:
-            if number not in chain.skipped:
-                raise Duplicate("the message was decrypted before")
-            seed = chain.skipped.pop(number)
-        elif chain.key:
-            seed = chain.step()[1]
-        else:
-            raise SignalError("the chain is closed")
+        seed = trial.receiving[their].take(number)
+        if seed is None:
+            raise Duplicate("the message was decrypted before")
         cipher_key, mac_key, iv = _message_keys(seed)
         expected = _mac(mac_key, self.their_identity, self.own_identity, data[:-MAC_SIZE])
         if not hmac.compare_digest(expected, data[-MAC_SIZE:]):
             raise SignalError("the message's MAC is wrong")
-        plain = kdf.cbc_decrypt(cipher_key, iv, parts.get("ciphertext", b""))
+        try:
+            plain = kdf.cbc_decrypt(cipher_key, iv, parts.get("ciphertext", b""))
+        except ValueError:
+            raise SignalError("the message cannot be decrypted with its key") from None
         trial.pending = None
         self._become(trial)
         return plain
@@ -159,8 +180,12 @@ class Session:
 
     # --- keeping ------------------------------------------------------------------------------------------------
     def copy(self) -> Session:
-        """A copy to try a message on."""
-        return session_from_json(self.to_json())
+        """A copy to try a message on; keys are bytes, only the chains change in place."""
+        return replace(
+            self,
+            sending=self.sending.copy() if self.sending else None,
+            receiving={key: chain.copy() for key, chain in self.receiving.items()},
+        )
 
     def _become(self, other: Session) -> None:
         for name in self.__slots__:
@@ -175,9 +200,9 @@ class Session:
             "root": self.root,
             "ratchet": self.ratchet.private,
             "public": self.ratchet.public,
-            "sending": _chain_json(self.sending) if self.sending else None,
+            "sending": self.sending.to_json() if self.sending else None,
             "their_ratchet": self.their_ratchet,
-            "receiving": [[key, _chain_json(chain)] for key, chain in self.receiving.items()],
+            "receiving": [[key, chain.to_json()] for key, chain in self.receiving.items()],
             "previous": self.previous,
             "pending": [self.pending.pre_key_id, self.pending.signed_pre_key_id, self.pending.base_key]
             if self.pending
@@ -193,20 +218,12 @@ def session_from_json(facts: dict[str, Any]) -> Session:
         base_key=facts["base"],
         root=facts["root"],
         ratchet=KeyPair(facts["ratchet"], facts["public"]),
-        sending=_chain(facts["sending"]) if facts["sending"] else None,
+        sending=Chain.from_json(facts["sending"]) if facts["sending"] else None,
         their_ratchet=facts["their_ratchet"],
-        receiving={key: _chain(chain) for key, chain in facts["receiving"]},
+        receiving={key: Chain.from_json(chain) for key, chain in facts["receiving"]},
         previous=facts["previous"],
         pending=Pending(*facts["pending"]) if facts["pending"] else None,
     )
-
-
-def _chain_json(chain: Chain) -> list[Any]:
-    return [chain.key, chain.index, [[number, seed] for number, seed in chain.skipped.items()]]
-
-
-def _chain(facts: list[Any]) -> Chain:
-    return Chain(facts[0], facts[1], dict(facts[2]))
 
 
 def _bare(public: bytes) -> bytes:
