@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Union
 
 Kind = Union[str, "Schema"]
+MAX_NUMBER = (1 << 64) - 1
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def decode(schema: Schema, data: bytes) -> dict[str, Any]:
 
 
 def _write_varint(out: bytearray, value: int) -> None:
-    value &= (1 << 64) - 1
+    value &= MAX_NUMBER
     while value > 127:
         out.append(value & 127 | 128)
         value >>= 7
@@ -90,7 +91,7 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
         at += 1
         value |= (byte & 127) << shift
         if byte < 128:
-            return value, at
+            return value & MAX_NUMBER, at
     raise ProtobufError("a number of more than 10 bytes")
 
 
