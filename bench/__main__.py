@@ -1,0 +1,71 @@
+"""Run the measures: `python -m bench [ONLY]`, where ONLY is the beginning of an id, such as B5."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from bench import measures
+from bench.figures import Figure, keep, show
+from bench.processes import Holdfast, Wasim
+
+FEW, MANY = 50, 200
+
+
+async def run(only: str, step: measures.Step) -> list[Figure]:
+    """The figures whose ids begin with `only`."""
+    figures: list[Figure] = []
+
+    def wanted(*ids: str) -> bool:
+        return any(name.startswith(only) or only.startswith(name) for name in ids)
+
+    with tempfile.TemporaryDirectory(prefix="holdfast-bench-") as name:
+        folder = Path(name)
+        if wanted("B4", "B5", "B6", "B7"):
+            async with Wasim(folder) as wasim, Holdfast(wasim, folder) as holdfast:
+                await measures.link_all(wasim, holdfast, 1, step)
+                if wanted("B4"):
+                    figures.append(await measures.gap_of_restart(wasim, holdfast, step))
+                if wanted("B5"):
+                    figures += await measures.sending(wasim, holdfast, folder, step)
+                if wanted("B6"):
+                    figures += await measures.receiving(wasim, holdfast, folder, step)
+                if wanted("B7"):
+                    figures += await measures.status(holdfast, step)
+        if wanted("B1", "B2"):
+            sizes = []
+            for count in (FEW, MANY):
+                inner = folder / str(count)
+                inner.mkdir()
+                async with Wasim(inner) as wasim, Holdfast(wasim, inner) as holdfast:
+                    await measures.link_all(wasim, holdfast, count, step)
+                    ours, theirs, mb, floor_mb = await measures.restore(wasim, holdfast, inner, count, step)
+                figures.append(measures.restored(count, ours, theirs))
+                sizes.append((count, mb, floor_mb))
+            figures += measures.memory(sizes[0], sizes[1])
+    return [figure for figure in figures if figure.id.startswith(only)]
+
+
+def main() -> int:
+    """Measure, show, keep. 0 even where a bar is missed: a bench tells, it does not judge."""
+    only = sys.argv[1] if len(sys.argv) > 1 else ""
+    console = Console()
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("starting")
+        figures = asyncio.run(run(only, lambda text: progress.update(task, description=text)))
+    if not figures:
+        console.print(f"No figure begins with {only!r}: there are B1, B2, B4, B5, B6, B7.")
+        return 2
+    show(figures, console)
+    keep(figures)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
