@@ -82,7 +82,7 @@ class Walk(RuleBasedStateMachine):
     def progress(self, kind: str) -> None:
         assert self.open is not None
         makers: dict[str, Any] = {
-            "qr": lambda c: s.QrShown(c),
+            "qr": s.QrShown,
             "paired": lambda c: s.Paired(c, "40712345678"),
             "opened": lambda c: s.Opened(c, "40712345678"),
             "proved": lambda c: s.Proved(c, self.now),

@@ -130,21 +130,21 @@ class Messaging(Controller):
         if not ids:
             rows = await gateway.messages(data.session, chat, 10, 0, {"from_me": False})
             ids = [row.id for row in rows]
-        args = {"chat": chat, "ids": ids, "participant": data.participant}
+        args = {"chat": chat, "messages": [{"id": i, "participant": data.participant} for i in ids]}
         await gateway.call(data.session, "mark_read", args)
         return {"success": True}
 
     @post("/startTyping", summary="Show 'typing…'")
     async def start_typing(self, request: Req, data: JSONBody[ChatRequest]) -> dict[str, Any]:
         """To the other side of the chat."""
-        args = {"chat": from_waha_id(data.chatId), "state": "composing"}
+        args = {"chat": from_waha_id(data.chatId), "on": True}
         await gateway_of(request).call(data.session, "typing", args)
         return {"success": True}
 
     @post("/stopTyping", summary="Stop showing 'typing…'")
     async def stop_typing(self, request: Req, data: JSONBody[ChatRequest]) -> dict[str, Any]:
         """To the other side of the chat."""
-        args = {"chat": from_waha_id(data.chatId), "state": "paused"}
+        args = {"chat": from_waha_id(data.chatId), "on": False}
         await gateway_of(request).call(data.session, "typing", args)
         return {"success": True}
 
