@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
+
 from wasim import jid as jids
 from wasim.accounts import Account, Device
 from wasim.hub import Hub, Link
 from wasim.jid import Jid
 from wasim.stanzas.presence import set_available
 from wasim.wire.nodes import Node
+
+BATCH_SECONDS = 2.0
+"""How long a client that announces nothing is waited for before its offline stanzas are sent."""
 
 
 def stream_error(attrs: dict[str, str], *content: Node) -> Node:
@@ -43,7 +49,7 @@ def gone(hub: Hub, device: Device, link: Link) -> None:
 
 
 def start_offline(hub: Hub, device: Device, link: Link) -> None:
-    """Announce what waited; it is sent when the client asks for the batch. Nothing waited: say so at once."""
+    """Announce what waited; it is sent when the client asks for the batch, or soon, as not all clients ask."""
     waiting = device.queue.values()
     if not waiting:
         finish_offline(hub, device, link)
@@ -52,10 +58,13 @@ def start_offline(hub: Hub, device: Device, link: Link) -> None:
     attrs = {"count": str(len(waiting)), "appdata": "0"} | {tag: str(count) for tag, count in counts.items()}
     link.send(Node("ib", {"from": jids.SERVER}, [Node("offline_preview", attrs)]))
     hub.journal.note("offline-preview", jid=str(device.pn), count=len(waiting))
+    asyncio.get_running_loop().call_later(BATCH_SECONDS, finish_offline, hub, device, link)
 
 
 def finish_offline(hub: Hub, device: Device, link: Link) -> None:
-    """Send what waited, then the end mark; from now on new stanzas go out at once."""
+    """Send what waited, then the end mark; from now on new stanzas go out at once. Done already: nothing happens."""
+    if link.live or hub.link(device) is not link:
+        return
     count = hub.hand_over(device, link)
     link.send(Node("ib", {"from": jids.SERVER}, [Node("offline", {"count": str(count)})]))
     hub.journal.note("offline-done", jid=str(device.pn), count=count)
@@ -74,6 +83,11 @@ def unlink(hub: Hub, device: Device, reason: str) -> None:
     if link is not None:
         link.end(REMOVED, "device removed")
     hub.state.commit()
+
+
+def media_auth(device: Device) -> str:
+    """Give what ``device`` may upload media with."""
+    return hashlib.sha256(b"media" + device.identity + device.noise).hexdigest()[:32]
 
 
 def announce(hub: Hub, account: Account, change: str, device: Device) -> None:

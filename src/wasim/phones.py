@@ -100,8 +100,7 @@ class Network:
     def load(self) -> dict[str, Any]:
         """Give what the phone stored."""
         prefix = f"{self._device.phone}|"
-        facts = self._hub.state.load("phone")
-        return {key.removeprefix(prefix): value for key, value in facts if key.startswith(prefix)}
+        return {key.removeprefix(prefix): value for key, value in self._hub.state.load("phone", prefix)}
 
     def store(self, name: str, value: Any) -> None:
         """Keep one fact of the phone; None removes it."""

@@ -6,33 +6,28 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import random
 import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from aiohttp import WSCloseCode, web
 
-from wasim import admin, certs
+from wasim import admin, certs, devices
 from wasim.connection import Connection
 from wasim.hub import Hub
+from wasim.media import MediaServer
 from wasim.pairing import REF_SECONDS, Pairings
+from wasim.phone import Phone
 from wasim.phones import PhoneBook, PhoneFactory
 from wasim.sessions import opener
 from wasim.state import State
 
 WS_PATH = "/ws/chat"
 MAX_MESSAGE = 1 << 24
-
-
-def _default_phone(pn: str, lid: str, network: Any) -> Any:
-    from wasim.phone import Phone  # noqa: PLC0415 - phones are optional for who brings their own
-
-    return Phone(pn, lid, network)
 
 
 class WasimServer:
@@ -58,7 +53,7 @@ class WasimServer:
         ref_seconds: tuple[float, ...] = REF_SECONDS,
         now: Callable[[], float] = time.time,
         seed: int | None = None,
-        phone_factory: PhoneFactory = _default_phone,
+        phone_factory: PhoneFactory = Phone,
         journal_capacity: int = 200_000,
     ) -> None:
         self.host = host
@@ -72,38 +67,49 @@ class WasimServer:
         self._journal_capacity = journal_capacity
         self.connections: set[Connection] = set()
         self.started_at = 0.0
-        self.media: Any = None
+        self.media: MediaServer | None = None
 
     async def __aenter__(self) -> Self:
         """Start listening."""
-        self.state = State(self._state_path)
-        self.hub = Hub(self.state, self._now, self._rng, self._journal_capacity)
-        self.identity = certs.server_identity(self.state, self._now())
-        self.phones = PhoneBook(self.hub, self._phone_factory)
-        self.pairings = Pairings(self.hub, self.phones.of, self._ref_seconds)
+        async with contextlib.AsyncExitStack() as stack:
+            self.state = State(self._state_path)
+            stack.callback(self.state.close)
+            self.hub = Hub(self.state, self._now, self._rng, self._journal_capacity)
+            self.identity = certs.server_identity(self.state, self._now())
+            self.phones = PhoneBook(self.hub, self._phone_factory)
+            stack.push_async_callback(self.phones.close)
+            self.pairings = Pairings(self.hub, self.phones.of, self._ref_seconds)
+            stack.push_async_callback(self.pairings.close)
+            if self.media_port is not None:
+                await self._start_media(stack, self.media_port)
+            for account in list(self.hub.accounts):
+                await self.phones.of(account)
+            await self._listen(stack)
+            self.started_at = self._now()
+            self.hub.journal.note("started")
+            self._running = stack.pop_all()
+        return self
+
+    async def _start_media(self, stack: contextlib.AsyncExitStack, port: int) -> None:
+        folder = self._state_path and self._state_path.with_name(self._state_path.name + ".media")
+        self.media = MediaServer(self.host, port, folder=folder, authorised=self._may_upload)
+        await self.media.start()
+        stack.push_async_callback(self.media.stop)
+        self.hub.media_host = f"localhost:{self.media.port}"
+
+    def _may_upload(self, auth: str) -> bool:
+        return any(auth == devices.media_auth(d) for a in self.hub.accounts for d in a.devices.values())
+
+    async def _listen(self, stack: contextlib.AsyncExitStack) -> None:
         self._open = opener(self.hub, self.pairings)
-        await self._start_media()
         app = web.Application(client_max_size=MAX_MESSAGE)
         app.router.add_get(WS_PATH, self._on_socket)
         admin.add_routes(app, self)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, self.host, self.port)
-        try:
-            await site.start()
-        except OSError:
-            await self._runner.cleanup()
-            self.state.close()
-            raise
-        if not self.port:
-            server = site._server
-            assert isinstance(server, asyncio.Server)
-            self.port = server.sockets[0].getsockname()[1]
-        for account in list(self.hub.accounts):
-            await self.phones.of(account)
-        self.started_at = self._now()
-        self.hub.journal.note("started")
-        return self
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        await web.TCPSite(runner, self.host, self.port).start()
+        self.port = runner.addresses[0][1]
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -111,22 +117,7 @@ class WasimServer:
         """Close every connection and the state file."""
         for connection in list(self.connections):
             connection.end(None, "wasim stops")
-        await self._runner.cleanup()
-        await self.pairings.close()
-        await self.phones.close()
-        if self.media is not None:
-            await self.media.stop()
-        self.state.close()
-
-    async def _start_media(self) -> None:
-        if self.media_port is None:
-            return
-        with contextlib.suppress(ImportError):
-            from wasim.media import MediaServer  # noqa: PLC0415 - brought by the phones
-
-            self.media = MediaServer(host=self.host, port=self.media_port)
-            await self.media.start()
-            self.hub.media_host = f"localhost:{self.media.port}"
+        await self._running.aclose()
 
     # -- addresses
 
@@ -148,7 +139,7 @@ class WasimServer:
     @property
     def ca_file(self) -> Path | None:
         """The CA of the media server, for ``NODE_EXTRA_CA_CERTS``; None without media."""
-        return None if self.media is None else Path(self.media.ca_file)
+        return None if self.media is None else self.media.ca_file
 
     # -- the socket
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 _TABLE = "CREATE TABLE IF NOT EXISTS facts (kind TEXT, key TEXT, value TEXT, PRIMARY KEY (kind, key))"
+_LOAD = "SELECT key, value FROM facts WHERE kind = ? AND key >= ? AND key < ? ORDER BY key"
 
 
 class StateError(RuntimeError):
@@ -56,10 +57,11 @@ class State:
             self._begin()
             self._db.execute("DELETE FROM facts WHERE kind = ? AND key = ?", (kind, key))
 
-    def load(self, kind: str) -> Iterator[tuple[str, Any]]:
-        """Give the facts of a kind, ordered by key."""
+    def load(self, kind: str, prefix: str = "") -> Iterator[tuple[str, Any]]:
+        """Give the facts of a kind whose key starts with ``prefix``, ordered by key."""
         if self._db is not None:
-            for key, text in self._db.execute("SELECT key, value FROM facts WHERE kind = ? ORDER BY key", (kind,)):
+            bounds = (kind, prefix, prefix + "\U0010ffff")
+            for key, text in self._db.execute(_LOAD, bounds).fetchall():
                 yield key, json.loads(text, object_hook=_unpack)
 
     def commit(self) -> None:

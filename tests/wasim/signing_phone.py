@@ -38,11 +38,14 @@ class SigningPhone:
     receipts: list[Any] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.identity = curve.key_pair()
+        self.identity = curve.key_pair(self.network.load().get("identity"))
         self.companion = b""
         self.key_index = 0
 
     async def start(self) -> None:
+        if "identity" in self.network.load():
+            return
+        self.network.store("identity", self.identity.private)
         signed = curve.key_pair()
         keys = [
             Node("key", {}, [Node("id", {}, n.to_bytes(3, "big")), Node("value", {}, curve.key_pair().public)])

@@ -89,7 +89,7 @@ async def test_hard_blackhole_leaves_even_the_close_unanswered(wasim: WasimServe
 
 async def test_corrupt_frame(wasim: WasimServer, alice: PlainClient) -> None:
     await fault(wasim, "corrupt_frame", jid=ALICE)
-    assert (await alice.until("unhandled"))["code"] == "ERR_CRYPTO_INVALID_AUTH_TAG"
+    assert "authenticate" in (await alice.until("unhandled"))["message"]
 
 
 async def test_logout_on_the_phone(wasim: WasimServer, alice: PlainClient) -> None:

@@ -21,7 +21,7 @@ from wasim.wire.nodes import Node
 PASSED_ON = ("type", "category", "edit", "push_priority", "expiration")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass
 class Refusal(Exception):
     """A message that is not taken: the ack's error code, the reason for the log, the right list's hash."""
 

@@ -119,8 +119,7 @@ def _media(hub: Hub, device: Device, iq: Node) -> None:
     host = Node(
         "host", {"hostname": hub.media_host, "maxContentLengthBytes": str(100 * 1024 * 1024), "type": "primary"}
     )
-    auth = hashlib.sha256(device.noise or device.identity).hexdigest()[:32]
-    attrs = {"auth": auth, "ttl": "21600", "auth_ttl": "21600", "max_buckets": "12"}
+    attrs = {"auth": devices.media_auth(device), "ttl": "21600", "auth_ttl": "21600", "max_buckets": "12"}
     hub.result(device, iq, [Node("media_conn", attrs, [host])])
 
 
