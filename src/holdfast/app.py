@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-
-import uvicorn
+from typing import TYPE_CHECKING
 
 import holdfast
-from holdfast.api.app import build
-from holdfast.api.auth import key_hash
 from holdfast.config import Settings
+from holdfast.domain.access import key_hash
 from holdfast.domain.errors import DataDirNotWritable, HoldfastError
 from holdfast.engines.baileys.engine import BaileysEngine
 from holdfast.engines.baileys.options import BaileysOptions
@@ -24,6 +23,9 @@ from holdfast.runtime.delivery import Webhook
 from holdfast.runtime.node import Node, NodeSettings
 from holdfast.runtime.presence import Presence
 from holdfast.store import open_store
+
+if TYPE_CHECKING:
+    import uvicorn
 
 KEY_FILE = "api-key"
 
@@ -143,8 +145,19 @@ async def api_key(settings: Settings, store: Store) -> tuple[str, str | None]:
     return stands, fresh
 
 
-def server(node: Node, settings: Settings, hashed: str) -> uvicorn.Server:
-    """The HTTP server for a running instance; the caller gives it its socket."""
+async def server(node: Node, settings: Settings, hashed: str) -> uvicorn.Server:
+    """The HTTP server for a running instance; the caller gives it its socket.
+
+    Its modules take longer to import than all the rest: that happens on a thread, while sessions connect already.
+    """
+    return await asyncio.to_thread(_server, node, settings, hashed)
+
+
+def _server(node: Node, settings: Settings, hashed: str) -> uvicorn.Server:
+    import uvicorn  # noqa: PLC0415 - see `server`
+
+    from holdfast.api.app import build  # noqa: PLC0415
+
     app = build(node.gateway, hashed, body_limit=settings.body_limit, send_wait=settings.send_wait)
     config = uvicorn.Config(
         app,

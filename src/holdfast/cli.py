@@ -66,7 +66,7 @@ async def _serve(settings: Settings, instance: str) -> None:
     port = listener.getsockname()[1]
     async with running(settings, instance) as (node, store):
         hashed, fresh = await api_key(settings, store)
-        http = server(node, settings, hashed)
+        http = await server(node, settings, hashed)
         _announce(settings, port, fresh)
         with _stop_signals(http, node.stop_waiting):
             await http.serve(sockets=[listener])

@@ -48,7 +48,7 @@ async def run_demo(port: int, *, once: bool, console: Console) -> None:
             listener = bind(settings.host, settings.port)
             async with running(settings, "demo") as (node, store):
                 hashed, key = await api_key(settings, store)
-                http = server(node, settings, hashed)
+                http = await server(node, settings, hashed)
                 http.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
                 serving = asyncio.create_task(http.serve(sockets=[listener]))
                 stop = _on_signals(http, node)

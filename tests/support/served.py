@@ -13,8 +13,8 @@ import httpx
 import uvicorn
 
 from holdfast.api.app import build
-from holdfast.api.auth import key_hash
 from holdfast.app import bind
+from holdfast.domain.access import key_hash
 from holdfast.ports.store import Store
 from holdfast.runtime.clock import SystemClock
 from holdfast.runtime.node import Node, NodeSettings

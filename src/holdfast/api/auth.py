@@ -14,17 +14,14 @@ from urllib.parse import parse_qs
 
 from litestar.types import ASGIApp, Receive, Scope, Send
 
+from holdfast.domain.access import key_hash
+
 COOKIE = "holdfast"
 COOKIE_LIFETIME = 7 * 86_400
 OPEN_PATHS = frozenset({"/ping", "/api/status", "/login", "/favicon.ico", "/"})
 OPEN_PREFIXES = ("/static/",)
 STREAMS = ("/ws", "/api/holdfast/events")
 _DENIED = json.dumps({"message": "Unauthorized", "statusCode": 401}).encode()
-
-
-def key_hash(key: str) -> str:
-    """What is kept of an API key."""
-    return hashlib.sha256(key.encode()).hexdigest()
 
 
 class Guard:

@@ -115,12 +115,10 @@ class Node:
         return self
 
     async def _start(self) -> None:
-        await self._store.open()
-        self._stack.push_async_callback(self._store.close)
-        await self._store.register_instance(self.instance, self._settings.url, self._settings.version)
         for engine in self._engines.values():
-            await engine.start(self._sink)
             self._stack.push_async_callback(engine.stop)
+        self._stack.push_async_callback(self._store.close)
+        await asyncio.gather(self._open_store(), *(engine.start(self._sink) for engine in self._engines.values()))
         await self.delivery.start()
         self._stack.push_async_callback(self.delivery.stop)
         for row in await self._store.sessions():
@@ -132,6 +130,10 @@ class Node:
         await self.supervisor.start()
         self._stack.push_async_callback(self._stop_sessions)
         log.info("instance started", action="start", instance=self.instance)
+
+    async def _open_store(self) -> None:
+        await self._store.open()
+        await self._store.register_instance(self.instance, self._settings.url, self._settings.version)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -13,7 +13,6 @@ from holdfast.store import urls
 from holdfast.store.bootclock import DatabaseTime
 from holdfast.store.drivers import Driver
 from holdfast.store.drivers.inline import InlineDriver
-from holdfast.store.drivers.postgres import PostgresDriver
 from holdfast.store.drivers.sqlite import SqliteDriver
 from holdfast.store.facade import SqlStore
 from holdfast.store.migrate import migration_sql
@@ -34,6 +33,8 @@ def _driver(url: str, time: DatabaseTime) -> Driver:
     if path is not None:
         return InlineDriver(time) if path == urls.MEMORY else SqliteDriver(path, time)
     if urls.is_postgres(url):
+        from holdfast.store.drivers.postgres import PostgresDriver  # noqa: PLC0415 - slow to import, and seldom needed
+
         return PostgresDriver(url)
     raise InvalidSettings(
         "HOLDFAST_DATABASE_URL must begin with sqlite:/// or postgresql://; "
