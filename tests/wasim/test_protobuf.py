@@ -25,6 +25,7 @@ OUTER = Schema(
         3: ("data", "bytes", False),
         4: ("text", "string", False),
         5: ("inner", INNER, False),
+        6: ("double", "double", False),
         16: ("many", INNER, True),
         2000: ("numbers", "uint", True),
     },
@@ -34,6 +35,7 @@ INNERS = st.fixed_dictionaries({}, optional={"number": NUMBERS, "text": st.text(
 OUTERS = st.fixed_dictionaries(
     {},
     optional={
+        "double": st.floats(allow_nan=False),
         "number": NUMBERS, "flag": st.booleans(), "data": st.binary(), "text": st.text(), "inner": INNERS,
         "many": st.lists(INNERS, min_size=1), "numbers": st.lists(NUMBERS, min_size=1),
     },
@@ -88,6 +90,10 @@ def test_errors_name_the_field() -> None:
 # --- against WAProto
 
 KEY = {"remoteJid": "1@lid", "fromMe": True, "id": "3A0", "participant": "2@lid"}
+FILE = {
+    "url": "u", "mimetype": "m", "fileSha256": b"s", "fileLength": 5, "mediaKey": b"k", "fileEncSha256": b"e",
+    "directPath": "d",
+}  # fmt: skip
 EXAMPLES: list[tuple[Schema, str, dict[str, Any]]] = [
     (schema.DEVICE_IDENTITY, "ADVDeviceIdentity", {"rawId": 9, "timestamp": 1_700_000_000, "keyIndex": 3}),
     (
@@ -117,6 +123,22 @@ EXAMPLES: list[tuple[Schema, str, dict[str, Any]]] = [
     ),
     (schema.MESSAGE, "Message", {"reactionMessage": {"key": KEY, "text": "👍", "senderTimestampMs": 17_000_000_123}}),
     (schema.MESSAGE, "Message", {"protocolMessage": {"key": KEY, "type": 0}}),
+    (schema.MESSAGE, "Message", {"videoMessage": FILE | {"seconds": 6, "caption": "c"}}),
+    (schema.MESSAGE, "Message", {"audioMessage": FILE | {"seconds": 6, "ptt": True}}),
+    (schema.MESSAGE, "Message", {"documentMessage": FILE | {"title": "t", "fileName": "f", "caption": "c"}}),
+    (schema.MESSAGE, "Message", {"stickerMessage": FILE}),
+    (schema.MESSAGE, "Message", {"contactMessage": {"displayName": "d", "vcard": "v"}}),
+    (
+        schema.MESSAGE,
+        "Message",
+        {"locationMessage": {"degreesLatitude": 44.43, "degreesLongitude": -26.1, "name": "n", "address": "a"}},
+    ),
+    (schema.MESSAGE, "Message", {"pollCreationMessageV3": {"name": "n", "options": [{"optionName": "o"}]}}),
+    (schema.MESSAGE, "Message", {"pollCreationMessage": {"name": "n"}, "messageContextInfo": {"messageSecret": b"x"}}),
+    *(
+        (schema.MESSAGE, "Message", {name: {"message": {"conversation": "inside"}}})
+        for name in ("ephemeralMessage", "viewOnceMessageV2", "documentWithCaptionMessage", "editedMessage")
+    ),
     (
         schema.MESSAGE,
         "Message",
@@ -207,7 +229,7 @@ def _loose(value: Any) -> Any:
         return {key: _loose(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_loose(item) for item in value]
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
 def test_baileys_reads_and_writes_the_same() -> None:

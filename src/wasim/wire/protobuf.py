@@ -1,17 +1,19 @@
 """A small protobuf codec: messages as dicts, by tables of fields (``wire/schema.py``).
 
-A kind is ``"uint"``, ``"bool"``, ``"bytes"``, ``"string"`` or the ``Schema`` of a nested message. Unknown fields are
-skipped.
+A kind is ``"uint"``, ``"bool"``, ``"double"``, ``"bytes"``, ``"string"`` or the ``Schema`` of a nested message.
+Unknown fields are skipped.
 """
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Union
 
 Kind = Union[str, "Schema"]
 MAX_NUMBER = (1 << 64) - 1
+_DOUBLE = struct.Struct("<d")
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ def decode(schema: Schema, data: bytes) -> dict[str, Any]:
         if field is None:
             continue
         name, kind, repeated = field
-        value = _value(kind, raw, f"{schema.name}.{name}")
+        value = _value(kind, raw, tag & 7, schema.name, name)
         if repeated:
             out.setdefault(name, []).append(value)
         else:
@@ -75,6 +77,10 @@ def _write(out: bytearray, number: int, kind: Kind, value: Any) -> None:
     if kind in ("uint", "bool"):
         _write_varint(out, number << 3)
         _write_varint(out, int(value))
+        return
+    if kind == "double":
+        _write_varint(out, number << 3 | 1)
+        out += _DOUBLE.pack(value)
         return
     data = encode(kind, value) if isinstance(kind, Schema) else value.encode() if isinstance(value, str) else value
     _write_varint(out, number << 3 | 2)
@@ -109,15 +115,18 @@ def _raw(data: bytes, at: int, wire: int) -> tuple[int | bytes, int]:
     return data[at : at + size], at + size
 
 
-def _value(kind: Kind, raw: int | bytes, name: str) -> Any:
+def _value(kind: Kind, raw: int | bytes, wire: int, schema: str, name: str) -> Any:
     if isinstance(raw, int):
         if kind not in ("uint", "bool"):
-            raise ProtobufError(f"{name} holds a number")
+            raise ProtobufError(f"{schema}.{name} holds a number")
         return bool(raw) if kind == "bool" else raw
-    if isinstance(kind, Schema):
-        return decode(kind, raw)
-    if kind == "string":
-        return raw.decode("utf-8", "replace")
-    if kind == "bytes":
-        return raw
-    raise ProtobufError(f"{name} holds bytes")
+    if wire == 1 and kind == "double":
+        return _DOUBLE.unpack(raw)[0]
+    if wire == 2:
+        if isinstance(kind, Schema):
+            return decode(kind, raw)
+        if kind == "string":
+            return raw.decode("utf-8", "replace")
+        if kind == "bytes":
+            return raw
+    raise ProtobufError(f"{schema}.{name} holds {'bytes' if wire == 2 else 'a number of fixed size'}")

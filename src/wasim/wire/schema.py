@@ -64,6 +64,35 @@ IMAGE = _schema(
     height=(6, "uint"), width=(7, "uint"), mediaKey=(8, "bytes"), fileEncSha256=(9, "bytes"), directPath=(11, "string"),
     mediaKeyTimestamp=(12, "uint"), contextInfo=(17, CONTEXT),
 )  # fmt: skip
+VIDEO = _schema(
+    "VideoMessage",
+    url=(1, "string"), mimetype=(2, "string"), fileSha256=(3, "bytes"), fileLength=(4, "uint"), seconds=(5, "uint"),
+    mediaKey=(6, "bytes"), caption=(7, "string"), fileEncSha256=(11, "bytes"), directPath=(13, "string"),
+)  # fmt: skip
+AUDIO = _schema(
+    "AudioMessage",
+    url=(1, "string"), mimetype=(2, "string"), fileSha256=(3, "bytes"), fileLength=(4, "uint"), seconds=(5, "uint"),
+    ptt=(6, "bool"), mediaKey=(7, "bytes"), fileEncSha256=(8, "bytes"), directPath=(9, "string"),
+)  # fmt: skip
+DOCUMENT = _schema(
+    "DocumentMessage",
+    url=(1, "string"), mimetype=(2, "string"), title=(3, "string"), fileSha256=(4, "bytes"), fileLength=(5, "uint"),
+    mediaKey=(7, "bytes"), fileName=(8, "string"), fileEncSha256=(9, "bytes"), directPath=(10, "string"),
+    caption=(20, "string"),
+)  # fmt: skip
+STICKER = _schema(
+    "StickerMessage",
+    url=(1, "string"), fileSha256=(2, "bytes"), fileEncSha256=(3, "bytes"), mediaKey=(4, "bytes"),
+    mimetype=(5, "string"), directPath=(8, "string"), fileLength=(9, "uint"),
+)  # fmt: skip
+CONTACT = _schema("ContactMessage", displayName=(1, "string"), vcard=(16, "string"))
+LOCATION = _schema(
+    "LocationMessage",
+    degreesLatitude=(1, "double"), degreesLongitude=(2, "double"), name=(3, "string"), address=(4, "string"),
+)  # fmt: skip
+POLL_OPTION = _schema("PollCreationMessage.Option", optionName=(1, "string"))
+POLL = _schema("PollCreationMessage", name=(2, "string"), options=(3, POLL_OPTION, True))
+CONTEXT_INFO = _schema("MessageContextInfo", messageSecret=(3, "bytes"))
 REACTION = _schema("ReactionMessage", key=(1, MESSAGE_KEY), text=(2, "string"), senderTimestampMs=(4, "uint"))
 SHARED_SENDER_KEY = _schema(
     "SenderKeyDistribution", groupId=(1, "string"), axolotlSenderKeyDistributionMessage=(2, "bytes")
@@ -89,14 +118,21 @@ PROTOCOL_FIELDS: dict[int, tuple[str, Kind, bool]] = {
 PROTOCOL = Schema("ProtocolMessage", PROTOCOL_FIELDS)
 DEVICE_SENT_FIELDS: dict[int, tuple[str, Kind, bool]] = {1: ("destinationJid", "string", False)}
 DEVICE_SENT = Schema("DeviceSentMessage", DEVICE_SENT_FIELDS)
+FUTURE_PROOF_FIELDS: dict[int, tuple[str, Kind, bool]] = {}
+FUTURE_PROOF = Schema("FutureProofMessage", FUTURE_PROOF_FIELDS)
 MESSAGE = _schema(
     "Message",
     conversation=(1, "string"), senderKeyDistributionMessage=(2, SHARED_SENDER_KEY), imageMessage=(3, IMAGE),
-    extendedTextMessage=(6, TEXT), protocolMessage=(12, PROTOCOL), deviceSentMessage=(31, DEVICE_SENT),
-    reactionMessage=(46, REACTION),
+    contactMessage=(4, CONTACT), locationMessage=(5, LOCATION), extendedTextMessage=(6, TEXT),
+    documentMessage=(7, DOCUMENT), audioMessage=(8, AUDIO), videoMessage=(9, VIDEO), protocolMessage=(12, PROTOCOL),
+    stickerMessage=(26, STICKER), deviceSentMessage=(31, DEVICE_SENT), messageContextInfo=(35, CONTEXT_INFO),
+    ephemeralMessage=(40, FUTURE_PROOF), reactionMessage=(46, REACTION), pollCreationMessage=(49, POLL),
+    documentWithCaptionMessage=(53, FUTURE_PROOF), viewOnceMessageV2=(55, FUTURE_PROOF),
+    editedMessage=(58, FUTURE_PROOF), pollCreationMessageV3=(64, POLL),
 )  # fmt: skip
 PROTOCOL_FIELDS[14] = ("editedMessage", MESSAGE, False)  # messages nest in each other
 DEVICE_SENT_FIELDS[2] = ("message", MESSAGE, False)
+FUTURE_PROOF_FIELDS[1] = ("message", MESSAGE, False)
 
 REVOKE, APP_STATE_KEY_SHARE, MESSAGE_EDIT, HISTORY_SYNC_NOTIFICATION = 0, 6, 14, 5
 """``ProtocolMessage.type``."""
