@@ -22,10 +22,25 @@ _WRAPPERS = (
     "documentWithCaptionMessage",
     "groupMentionedMessage",
     "botInvokeMessage",
+    "botForwardedMessage",
     "lottieStickerMessage",
+    "editedMessage",
+    "associatedChildMessage",
+    "groupStatusMessage",
+    "groupStatusMessageV2",
+    "questionMessage",
+    "questionReplyMessage",
+    "pollCreationMessageV4",
 )
 _SILENT = frozenset(
-    {"senderKeyDistributionMessage", "messageContextInfo", "protocolMessage", "deviceSentMessage", "keepInChatMessage"}
+    {
+        "senderKeyDistributionMessage",
+        "fastRatchetKeySenderKeyDistributionMessage",
+        "messageContextInfo",
+        "protocolMessage",
+        "deviceSentMessage",
+        "keepInChatMessage",
+    }
 )
 _MEDIA = {
     "imageMessage": "image",
@@ -39,12 +54,17 @@ _MEDIA = {
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """A message as users see it. `target` is the id of the message that a reaction, edit or revoke is about."""
+    """A message as users see it. `target` is the id of the message that a reaction, edit or revoke is about.
+
+    `author` is who wrote the target, as the revoke claims; `becomes` is the kind that an edited message has now.
+    """
 
     kind: str
     text: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
     target: str = ""
+    author: str = ""
+    becomes: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +116,7 @@ def _context(part: Body) -> dict[str, Any]:
         return {}
     facts: dict[str, Any] = {}
     if info.get("stanzaId"):
-        quoted = read(unwrap(info.get("quotedMessage") or {}).body)
+        quoted = _quoted(info.get("quotedMessage") or {})
         facts["quoted"] = {
             "id": str(info["stanzaId"]),
             "participant": jids.bare(str(info.get("participant") or "")),
@@ -107,6 +127,16 @@ def _context(part: Body) -> dict[str, Any]:
     if info.get("isForwarded"):
         facts["forwarded"] = True
     return facts
+
+
+def _quoted(body: Body) -> Content | None:
+    """What a quoted message says, without what it quotes in turn: a sender may nest quotes hundreds deep."""
+    flat = {
+        name: {key: value for key, value in part.items() if key != "contextInfo"} if isinstance(part, Mapping) else part
+        for name, part in unwrap(body).body.items()
+        if name != "protocolMessage"
+    }
+    return read(flat)
 
 
 def _text(part: Body) -> Content:
@@ -126,7 +156,8 @@ def _media(kind: str, part: Body) -> Content:
 
 
 def _number(value: object) -> float:
-    return float(value) if isinstance(value, int | float | str) and str(value).replace(".", "", 1).isdigit() else 0.0
+    text = str(value) if isinstance(value, int | float | str) else ""
+    return float(text) if text.replace(".", "", 1).isdecimal() else 0.0
 
 
 def _location(part: Body) -> Content:
@@ -165,25 +196,25 @@ def _buttons(part: Body) -> Content:
     return Content("text", str(text), _context(part))
 
 
-def _edited(part: Body) -> Content | None:
-    inner = unwrap(part.get("message") or {}).body
-    return read(inner)
-
-
 def _protocol(part: Body) -> Content | None:
     """Revokes and edits; all else (history, keys, settings) is WhatsApp's own business."""
     kind = part.get("type")
     if kind in ("REVOKE", 0) or (kind is None and part.get("key") and len(part) == 1):
-        return Content("revoked", target=_key_id(part.get("key")))
+        return Content("revoked", target=_key_id(part.get("key")), author=_key_author(part.get("key")))
     if kind in ("MESSAGE_EDIT", 14):
-        after = read(unwrap(part.get("editedMessage") or {}).body)
+        inner = unwrap(part.get("editedMessage") or {}).body
+        after = None if "protocolMessage" in inner else read(inner)
         if after is not None:
-            return Content("edited", after.text, after.facts, _key_id(part.get("key")))
+            return Content("edited", after.text, after.facts, _key_id(part.get("key")), becomes=after.kind)
     return None
 
 
 def _key_id(key: object) -> str:
     return str(key.get("id") or "") if isinstance(key, Mapping) else ""
+
+
+def _key_author(key: object) -> str:
+    return jids.bare(str(key.get("participant") or "")) if isinstance(key, Mapping) else ""
 
 
 _READERS: Mapping[str, Callable[[Body], Content | None]] = {
@@ -201,5 +232,4 @@ _READERS: Mapping[str, Callable[[Body], Content | None]] = {
     "buttonsResponseMessage": _buttons,
     "listResponseMessage": _buttons,
     "templateButtonReplyMessage": _buttons,
-    "editedMessage": _edited,
 }

@@ -22,10 +22,11 @@ MAX_DIGITS = 15
 def canonical_phone(phone: str) -> str:
     """The digits of a phone number in international format.
 
-    Accepts `+40 712 345 678`, `0040712345678`, `40712345678`, spaces, dashes, dots and brackets. Raises
-    `InvalidPhone` for local format (a leading 0), letters, and what is too short or too long for E.164.
+    Accepts `+40 712 345 678`, `0040712345678`, `40712345678`, spaces, dashes, dots and brackets; a bracketed trunk
+    zero (`+40 (0) 712 345 678`) is left out, as nobody dials it from abroad. Raises `InvalidPhone` for local format
+    (a leading 0), letters, and what is too short or too long for E.164.
     """
-    text = re.sub(r"[\s().\-/]", "", phone.strip())
+    text = re.sub(r"[\s().\-/]", "", re.sub(r"(?<=\d)\s*\(0\)", "", phone.strip()))
     text = text.removesuffix("@c.us").removesuffix("@s.whatsapp.net")
     if text.startswith("+"):
         text = text[1:]
@@ -47,7 +48,9 @@ def account_name(phone: str, namespace: str = "prod") -> str:
 
 
 def user_name(user_id: str) -> str:
-    """`u_` and the first 12 characters of a user's id (S0.c)."""
+    """`u_` and the first 12 characters of a user's id (S0.c). Raises `InvalidName`, for an empty id as well."""
+    if not user_id:
+        raise InvalidName("A user id is needed to name the user's session.")
     return valid_session_name(f"u_{user_id[:12]}")
 
 

@@ -17,7 +17,7 @@ def split(jid: str) -> tuple[str, int, str]:
     user, _, server = jid.partition("@")
     user, _, device = user.partition(":")
     user = user.partition("_")[0]
-    return user, int(device) if device.isdigit() else 0, PN if server == "c.us" else server
+    return user, int(device) if device.isdecimal() else 0, PN if server == "c.us" else server
 
 
 def bare(jid: str) -> str:

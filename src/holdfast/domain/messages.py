@@ -2,7 +2,8 @@
 
 Stanza attributes as Baileys 7.0.0-rc14 reads them (lib/Utils/decode-wa-message.js): `from` is the chat, or the sender
 in a group's `participant`; `recipient` is the chat of a message that another device of ours sent; `sender_pn` and
-`sender_lid`, `participant_pn` and `participant_lid` name the same person's other address.
+`sender_lid`, `participant_pn` and `participant_lid` name the same person's other address. `edit` is `8` where a
+group's admin deletes another's message (lib/Socket/messages-send.js).
 """
 
 from __future__ import annotations
@@ -103,12 +104,12 @@ def _message(row: InboxRow, me: Me) -> Interpreted:
     learnt = Interpreted(
         row.seq, contacts=_contacts(row.attrs, where), mappings=_mappings(row.attrs, lid_chat=where.from_me)
     )
-    content = read(opened.body)
+    content = Content("unknown") if _undecoded(row) else read(opened.body)
     if content is None or "|part" in row.key:
         return learnt
     message = _row(row, where, content, view_once=opened.view_once)
     if content.kind in ("reaction", "revoked", "edited", "poll_vote"):
-        return _about_another(learnt, message, content)
+        return _about_another(learnt, message, content, _author(row.attrs, where, content, me))
     event = NewEvent("message", {"message": message_to_json(message)}, where.chat)
     return Interpreted(
         row.seq, messages=(message,), contacts=learnt.contacts, mappings=learnt.mappings, events=(event,)
@@ -118,7 +119,7 @@ def _message(row: InboxRow, me: Me) -> Interpreted:
 def _where(attrs: Mapping[str, str], destination: str, me: Me) -> _Where:
     """Chat and sender. A message from our own account is ours, whichever of our devices sent it."""
     origin = jids.bare(attrs.get("from", ""))
-    own = {f"{me.get('phone')}@{jids.PN}", jids.bare(str(me.get("lid") or "-"))}
+    own = _own(me)
     if jids.is_group(origin) or origin.endswith("@broadcast"):
         sender = jids.bare(attrs.get("participant") or origin)
         return _Where(origin, sender, sender in own)
@@ -126,6 +127,24 @@ def _where(attrs: Mapping[str, str], destination: str, me: Me) -> _Where:
         recipient = destination or (jids.bare(attrs["recipient"]) if attrs.get("recipient") else origin)
         return _Where(recipient, origin, True)
     return _Where(origin, origin, False)
+
+
+def _own(me: Me) -> set[str]:
+    return {f"{me.get('phone')}@{jids.PN}", jids.bare(str(me.get("lid") or "-"))}
+
+
+def _undecoded(row: InboxRow) -> bool:
+    """Whether there is a message of which nothing could be read: a kind newer than our protobuf, or a damaged one."""
+    return bool(row.plaintext) and not set(row.body) - {"messageContextInfo"}
+
+
+def _author(attrs: Mapping[str, str], where: _Where, content: Content, me: Me) -> tuple[str, bool]:
+    """Who wrote the message that is changed, and whether we did. Everyone may change their own messages only; the
+    server lets a group's admin delete those of others, and marks it.
+    """
+    if content.kind == "revoked" and content.author and attrs.get("edit") == "8" and jids.is_group(where.chat):
+        return content.author, content.author in _own(me)
+    return where.sender, where.from_me
 
 
 def _row(row: InboxRow, where: _Where, content: Content, *, view_once: bool) -> MessageRow:
@@ -142,7 +161,7 @@ def _row(row: InboxRow, where: _Where, content: Content, *, view_once: bool) -> 
         chat=where.chat,
         from_me=where.from_me,
         sender=where.sender,
-        timestamp=float(stamp) if stamp.isdigit() else row.received_at,
+        timestamp=float(stamp) if stamp.isdecimal() else row.received_at,
         kind=content.kind,
         text=content.text,
         ack=1 if where.from_me else 2,
@@ -151,8 +170,8 @@ def _row(row: InboxRow, where: _Where, content: Content, *, view_once: bool) -> 
     )
 
 
-def _about_another(learnt: Interpreted, message: MessageRow, content: Content) -> Interpreted:
-    """A reaction, an edit or a revoke changes the message it names; only edits and revokes change its row."""
+def _about_another(learnt: Interpreted, message: MessageRow, content: Content, author: tuple[str, bool]) -> Interpreted:
+    """A reaction, an edit or a revoke is about the message it names; only edits and revokes change its row."""
     payload = {"message": message_to_json(message), "target": content.target}
     event = NewEvent(f"message.{content.kind}", payload, message.chat)
     edits: tuple[MessageRow, ...] = ()
@@ -162,10 +181,10 @@ def _about_another(learnt: Interpreted, message: MessageRow, content: Content) -
             MessageRow(
                 id=content.target,
                 chat=message.chat,
-                from_me=message.from_me,
-                sender=message.sender,
+                from_me=author[1],
+                sender=author[0],
                 timestamp=message.timestamp,
-                kind=content.kind,
+                kind=content.becomes or content.kind,
                 text=message.text,
                 ack=message.ack,
                 body=mark,
@@ -185,7 +204,8 @@ def _mappings(attrs: Mapping[str, str], *, lid_chat: bool = False) -> tuple[tupl
     for address, lid_name, pn_name in (*people, ("from", "sender_lid", "sender_pn")):
         pairs.append(_pair(attrs.get(address, ""), attrs.get(lid_name, ""), attrs.get(pn_name, "")))
     if lid_chat and attrs.get("recipient"):
-        pairs.append(_pair(attrs["recipient"], attrs.get("peer_recipient_lid", ""), attrs.get("peer_recipient_pn", "")))
+        lid, phone = (attrs.get(f"peer_{name}") or attrs.get(name, "") for name in ("recipient_lid", "recipient_pn"))
+        pairs.append(_pair(attrs["recipient"], lid, phone))
     return tuple(pair for pair in pairs if pair is not None)
 
 

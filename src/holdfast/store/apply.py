@@ -28,6 +28,7 @@ def apply_inbox(
     for row in people.canonical(c, name, processed.edits):
         if messages.edit(c, name, row):
             news.messages.add((row.id, row.from_me))
+            news.edited.add(row.id)
     for _, id_, level in processed.acks:
         queued, shown = outbox.acknowledge(c, name, id_, level), messages.acknowledge(c, name, id_, level)
         if queued or shown:
@@ -40,18 +41,23 @@ def apply_inbox(
 
 
 class _News:
-    """What really changed, to drop the events of what did not. Payloads as `domain.rows.NewEvent` states them."""
+    """What really changed, to drop the events of what did not. Payloads as `domain.messages` makes them: an edit or a
+    revoke has an id of its own, and names the message that it changes as `target`. A reaction changes no row.
+    """
 
     def __init__(self) -> None:
         self.messages: set[tuple[str, bool]] = set()
+        self.edited: set[str] = set()
         self.acks: set[tuple[str, int]] = set()
 
     def has(self, event: NewEvent) -> bool:
         payload = event.payload
         if event.kind == "message.ack":
             return (payload.get("id"), payload.get("ack")) in self.acks
+        if event.kind in ("message.edited", "message.revoked"):
+            return payload.get("target") in self.edited
         message = payload.get("message")
-        if isinstance(message, dict) and "id" in message:
+        if event.kind == "message" and isinstance(message, dict):
             return (message["id"], bool(message.get("from_me"))) in self.messages
         return True
 

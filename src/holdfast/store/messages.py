@@ -66,12 +66,16 @@ def _count(c: Connection, name: str, row: MessageRow) -> None:
 
 
 def edit(c: Connection, name: str, row: MessageRow) -> bool:
-    """Change kind, text and body of a known message. Whether it is known."""
+    """Change kind, text and body of a known message of the same author. Whether there was one.
+
+    In a group, any member could name any message: only the author's is changed (`domain.messages` says who that is).
+    """
     values = _values(row)
+    theirs = _M.from_me.is_(True) if row.from_me else _M.sender == row.sender
     return (
         c.execute(
             update(message)
-            .where(_M.session_name == name, _M.chat == row.chat, _M.from_me == row.from_me, _M.id == row.id)
+            .where(_M.session_name == name, _M.chat == row.chat, _M.from_me == row.from_me, _M.id == row.id, theirs)
             .values({column: values[column] for column in ("kind", "text", "body")})
         ).rowcount
         > 0
