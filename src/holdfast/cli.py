@@ -57,6 +57,9 @@ def serve(host: Host = None, port: Port = None, data_dir: DataDir = None) -> Non
     import uvloop  # noqa: PLC0415 - only the server needs it
 
     uvloop.run(_serve(settings, instance))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)  # all is closed; the interpreter's own tidying would only keep the next instance waiting
 
 
 async def _serve(settings: Settings, instance: str) -> None:
