@@ -26,8 +26,8 @@ def canonical_phone(phone: str) -> str:
     zero (`+40 (0) 712 345 678`) is left out, as nobody dials it from abroad. Raises `InvalidPhone` for local format
     (a leading 0), letters, and what is too short or too long for E.164.
     """
-    text = re.sub(r"[\s().\-/]", "", re.sub(r"(?<=\d)\s*\(0\)", "", phone.strip()))
-    text = text.removesuffix("@c.us").removesuffix("@s.whatsapp.net")
+    text = phone.strip().removesuffix("@c.us").removesuffix("@s.whatsapp.net")
+    text = re.sub(r"[\s().\-/]", "", re.sub(r"(?<=\d)\s*\(0\)", "", text))
     if text.startswith("+"):
         text = text[1:]
     elif text.startswith("00"):

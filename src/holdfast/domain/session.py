@@ -313,7 +313,7 @@ def _on_closed(state: State, event: Closed, now: float, rand: float, times: Time
     if linking:
         return _pairing_lost(state, why, now, rand, times)
     if why.kind is Kind.NOW or (state.phase is Phase.AUTHENTICATED and why.kind is Kind.RETRY):
-        return _connect(state, now, message=disconnects.RESTART_REQUIRED.message, code="authenticated", hasty=True)
+        return _restart(state, why, now, rand, times)
     if why.kind is Kind.TERMINAL:
         return _terminal(state, now, why.code, why.message)
     if why.kind is Kind.BROKEN:
@@ -325,6 +325,20 @@ def _on_closed(state: State, event: Closed, now: float, rand: float, times: Time
     if why.kind is Kind.OUTDATED:
         return _outdated(state, why, now, rand, times)
     return _retry(state, why, now, rand, times)
+
+
+def _restart(state: State, why: Disconnect, now: float, rand: float, times: Times) -> _Step:
+    """At once and without a penalty, as WhatsApp asked, but not for ever: what only ever restarts backs off."""
+    restarts = state.flaps + 1 if state.phase is Phase.CONNECTING or _is_short(state, now, times) else state.flaps
+    if restarts > _FLAPPING_FROM:
+        return _retry(state, why, now, rand, times)
+    again = replace(state, flaps=restarts)
+    return _connect(again, now, message=disconnects.RESTART_REQUIRED.message, code="authenticated", hasty=True)
+
+
+def _is_short(state: State, now: float, times: Times) -> bool:
+    """Whether the connection that ended had been open, but not long enough to count as stable."""
+    return state.working_since is not None and now - state.working_since < times.stable
 
 
 def _is_pairing(state: State) -> bool:
@@ -341,7 +355,8 @@ def _pairing_lost(state: State, why: Disconnect, now: float, rand: float, times:
     attempt = state.attempt + 1
     delay = min(backoff(attempt, rand) * times.factor, max(until - now, 0.0))
     message = f"{why.sentence} The pairing goes on."
-    return _wait(state, now, delay, "pairing", message, attempt=attempt, pairing_until=until)
+    entered, commands = _wait(state, now, delay, "pairing", message, attempt=attempt, pairing_until=until)
+    return entered, (RefreshVersion(), *commands) if why.kind is Kind.OUTDATED else commands
 
 
 def _expired(state: State, now: float) -> _Step:
@@ -375,7 +390,7 @@ def _outdated(state: State, why: Disconnect, now: float, rand: float, times: Tim
 
 def _retry(state: State, why: Disconnect, now: float, rand: float, times: Times) -> _Step:
     """Back off; a connection that opens and closes again and again escalates through `flaps`."""
-    short = state.working_since is not None and now - state.working_since < times.stable
+    short = _is_short(state, now, times)
     flaps = state.flaps + 1 if short else state.flaps
     attempt = state.attempt + 1
     failed = attempt > times.failed_after
@@ -388,7 +403,9 @@ def _retry(state: State, why: Disconnect, now: float, rand: float, times: Times)
 
 def _on_timer(state: State, event: TimerFired, now: float, rand: float, times: Times) -> _Step:
     if event.kind is TimerKind.RETRY and state.phase is Phase.WAITING:
-        if state.code == "pairing":
+        if _is_pairing(state) and state.pairing_until is not None and state.pairing_until <= now:
+            return _expired(state, now)
+        if _is_pairing(state):
             return _pair(state, now, state.pair_phone, until=state.pairing_until, attempt=state.attempt)
         return _connect(state, now, message=state.message, code=state.code)
     if event.kind is TimerKind.PAIRING and state.phase is Phase.PAIRING:
@@ -401,7 +418,7 @@ def _on_timer(state: State, event: TimerFired, now: float, rand: float, times: T
             entered, commands = _retry(closed, disconnects.TIMED_OUT, now, rand, times)
         return entered, (*_drop(state), *commands)
     if event.kind is TimerKind.STABLE and state.phase is Phase.WORKING:
-        return replace(state, flaps=0, conflicts=0, broken_at=None), ()
+        return replace(state, flaps=0, conflicts=0), ()
     if event.kind is TimerKind.HEALTH and state.phase is Phase.WORKING:
         return _health(state, now, rand, times)
     return state, ()

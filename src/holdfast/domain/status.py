@@ -33,7 +33,7 @@ def status_now(
     """
     status, code, message = public_status(state), state.code, state.message
     if desired_running and not (held and (state.live or state.phase is not Phase.WORKING)) and not state.needs_qr:
-        status, code, message = _unheld(has_credentials, state)
+        status, code, message = _unheld(has_credentials)
     elif not desired_running and not held and state.phase is not Phase.TERMINAL:
         status, code, message = "STOPPED", "stopped", state.message if state.phase is Phase.STOPPED else "Stopped."
     elif state.phase is Phase.WORKING and now - (state.verified_at or 0.0) > deadline:
@@ -50,10 +50,8 @@ def status_now(
     )
 
 
-def _unheld(has_credentials: bool, state: State) -> tuple[str, str, str]:
+def _unheld(has_credentials: bool) -> tuple[str, str, str]:
     """A session that should run and that no instance runs: it starts as soon as one claims it."""
     if has_credentials:
         return "STARTING", "restoring", RESTORING
-    if state.phase in (Phase.CONNECTING, Phase.PAIRING, Phase.WAITING, Phase.STOPPED):
-        return "STARTING", "starting", "Starting; waiting for an instance to take this session."
-    return public_status(state), state.code, state.message
+    return "STARTING", "starting", "Starting; waiting for an instance to take this session."
