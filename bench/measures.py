@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sqlite3
 import statistics
 import time
 from collections.abc import Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import aiohttp
-from aiohttp import web
+from tests.support.processes import KEY, Floor, Holdfast, Receiver, Wasim
 
 from bench.figures import Figure, at_least, at_most, below
-from bench.processes import Floor, Holdfast, Wasim
 
 Step = Callable[[str], None]
 ONE_LOGIN_TARGET = 0.65
@@ -172,48 +169,15 @@ async def _send(holdfast: Holdfast, chats: list[str], count: int, parallel: int)
     return time.perf_counter() - started
 
 
-class Receiver:
-    """A webhook receiver that notes when each message came."""
-
-    def __init__(self) -> None:
-        self.came: dict[str, float] = {}
-        self.grown = asyncio.Event()
-
-    async def _on_post(self, request: web.Request) -> web.Response:
-        envelope = json.loads(await request.read())
-        if envelope["event"] == "message":
-            self.came[envelope["payload"]["id"].split("_")[2]] = time.time()
-            self.grown.set()
-        return web.Response()
-
-    @asynccontextmanager
-    async def running(self) -> Any:
-        """Give its URL."""
-        app = web.Application()
-        app.router.add_post("/", self._on_post)
-        runner = web.AppRunner(app)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        server: Any = site._server
-        try:
-            yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-        finally:
-            await runner.cleanup()
-
-
 async def receiving(wasim: Wasim, holdfast: Holdfast, folder: Path, step: Step, count: int = 300) -> list[Figure]:
     """B6: from the simulator's sending to the webhook; the floor is Baileys' event."""
-    receiver = Receiver()
-    async with receiver.running() as url:
-        config = {"webhooks": [{"url": url, "events": ["message"]}]}
-        await holdfast.ask("PUT", "/api/sessions/s000", {"config": config})
+    async with Receiver() as receiver:
+        await holdfast.ask("PUT", "/api/sessions/s000", {"config": receiver.config("message")})
         step("receiving: Holdfast")
         sent = await _inject(wasim, count)
-        while not sent.keys() <= receiver.came.keys():
-            receiver.grown.clear()
-            await asyncio.wait_for(receiver.grown.wait(), 20)
-        ours = [(receiver.came[key] - at) * 1000 for key, at in sent.items()]
+        await receiver.until(lambda: len(receiver.texts()) >= count)
+        came_at = {e["payload"]["id"].split("_")[2]: receiver.arrived[e["id"]] for e in receiver.envelopes}
+        ours = [(came_at[key] - at) * 1000 for key, at in sent.items()]
         await holdfast.ask("PUT", "/api/sessions/s000", {"config": {}})
     await holdfast.stop()
     copy_credentials(folder, folder / "floor.sqlite3")
@@ -275,7 +239,7 @@ async def _load(holdfast: Holdfast, path: str, seconds: float) -> tuple[float, f
                 await answer.read()
             times.append(time.perf_counter() - began)
 
-    async with aiohttp.ClientSession(headers={"X-Api-Key": "bench"}, connector=aiohttp.TCPConnector(limit=16)) as http:
+    async with aiohttp.ClientSession(headers={"X-Api-Key": KEY}, connector=aiohttp.TCPConnector(limit=16)) as http:
         await asyncio.gather(*(worker(http) for _ in range(16)))
     return len(times) / seconds, statistics.quantiles(times, n=100)[98]
 

@@ -1,8 +1,11 @@
-"""The processes of a run: the simulator, Holdfast, and the floor, each started, asked and ended in order."""
+"""Real processes for proofs and figures: the simulator, Holdfast, bare Baileys; started, asked and ended in order."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import hashlib
+import hmac
 import json
 import os
 import shutil
@@ -10,16 +13,18 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import aiohttp
 import psutil
+from aiohttp import web
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
-KEY = "bench"
+KEY = "a-key-for-proofs"
 READY = 60.0
 
 
@@ -34,16 +39,16 @@ class Process:
 
     async def start(self) -> None:
         """Start it; its standard error goes to the log file, or nowhere."""
-        errors: Any = self._log.open("ab") if self._log else asyncio.subprocess.DEVNULL
         self.started_at = time.time()
-        self.child = await asyncio.create_subprocess_exec(
-            *self._command,
-            env=self._env,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=errors,
-            limit=1 << 24,
-        )
+        with self._log.open("ab") if self._log else open(os.devnull, "wb") as errors:
+            self.child = await asyncio.create_subprocess_exec(
+                *self._command,
+                env=self._env,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=errors,
+                limit=1 << 24,
+            )
 
     async def line(self) -> str:
         """The next line of its standard output. Raises RuntimeError when it ended instead."""
@@ -62,6 +67,11 @@ class Process:
         except TimeoutError:
             self.child.kill()
             await self.child.wait()
+        if self.child.stdin is not None:
+            self.child.stdin.close()
+        transport: Any = getattr(self.child, "_transport", None)
+        if transport is not None:
+            transport.close()  # its pipes would else be closed by the garbage collector, after the loop
 
     def memory(self) -> float:
         """Resident memory of the process and its children, in MB."""
@@ -177,18 +187,31 @@ class Holdfast(Process):
     async def link(self, wasim: Wasim, name: str, phone: str, config: Any = None) -> None:
         """Create a session and link it by QR."""
         await self.ask("POST", "/api/sessions", {"name": name, "start": True, "config": config})
-        qr = await self.ask("GET", f"/api/{name}/auth/qr", format="raw")
-        await wasim.post("mock-phone/scan-qr", text=qr["value"], phone=phone)
+        await self.scan(wasim, name, phone)
         await self.until_working(name)
+
+    async def until(self, name: str, holds: Callable[[dict[str, Any]], bool], timeout: float = 60.0) -> dict[str, Any]:
+        """Wait until a session's full status satisfies `holds`. Raises AssertionError with what it is instead."""
+        end = time.time() + timeout
+        while True:
+            view: dict[str, Any] = await self.ask("GET", f"/api/holdfast/sessions/{name}")
+            if holds(view):
+                return view
+            assert time.time() < end, f"{name} is still {view['status']} {view['reason']}: {view['message']}"
+            await asyncio.sleep(0.05)
 
     async def until_working(self, name: str, timeout: float = 60.0) -> None:
         """Wait until a session is WORKING."""
-        end = time.time() + timeout
-        while time.time() < end:
-            if (await self.ask("GET", f"/api/sessions/{name}"))["status"] == "WORKING":
-                return
-            await asyncio.sleep(0.05)
-        raise RuntimeError(f"{name} did not become WORKING")
+        await self.until(name, lambda view: view["status"] == "WORKING", timeout)
+
+    async def qr(self, name: str) -> str:
+        """The text of the QR on show."""
+        answer = await self.ask("GET", f"/api/{name}/auth/qr", format="raw")
+        return str(answer["value"])
+
+    async def scan(self, wasim: Wasim, name: str, phone: str) -> None:
+        """A phone scans what is on show."""
+        await wasim.post("mock-phone/scan-qr", text=await self.qr(name), phone=phone)
 
 
 class Floor(Process):
@@ -218,6 +241,65 @@ class Floor(Process):
         assert self.child.stdin is not None
         self.child.stdin.write(json.dumps(facts).encode() + b"\n")
         await self.child.stdin.drain()
+
+
+class Receiver:
+    """A webhook receiver on a port of its own: checks signatures, keeps envelopes in order of arrival."""
+
+    def __init__(self, key: str = "hook-secret") -> None:
+        self.key = key
+        self.envelopes: list[dict[str, Any]] = []
+        self.arrived: dict[str, float] = {}
+        self.refused = 0
+        self._grown = asyncio.Event()
+
+    async def _on_post(self, request: web.Request) -> web.Response:
+        body = await request.read()
+        signature = hmac.new(self.key.encode(), body, hashlib.sha512).hexdigest()
+        if not hmac.compare_digest(request.headers.get("X-Webhook-Hmac", ""), signature):
+            self.refused += 1
+            return web.Response(status=401)
+        envelope = json.loads(body)
+        self.envelopes.append(envelope)
+        self.arrived.setdefault(envelope["id"], time.time())
+        self._grown.set()
+        return web.Response()
+
+    async def __aenter__(self) -> Self:
+        app = web.Application()
+        app.router.add_post("/", self._on_post)
+        self._runner = web.AppRunner(app)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        await site.start()
+        server: Any = site._server
+        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        return self
+
+    async def __aexit__(self, *_: Any) -> None:
+        await self._runner.cleanup()
+
+    def config(self, *events: str) -> dict[str, Any]:
+        """A session's configuration that sends its events here."""
+        return {"webhooks": [{"url": self.url, "events": list(events) or ["*"], "hmac": {"key": self.key}}]}
+
+    def texts(self, session: str | None = None, event: str = "message") -> list[str]:
+        """Texts of the messages that came, each id once, in order of first arrival."""
+        seen: dict[str, str] = {}
+        for envelope in self.envelopes:
+            if envelope["event"] == event and session in (None, envelope["session"]):
+                seen.setdefault(envelope["payload"]["id"], envelope["payload"]["body"])
+        return list(seen.values())
+
+    async def until(self, holds: Callable[[], bool], timeout: float = 30.0) -> None:
+        """Wait until what came satisfies `holds`."""
+        end = time.time() + timeout
+        while not holds():
+            self._grown.clear()
+            left = end - time.time()
+            assert left > 0, f"{len(self.envelopes)} envelopes came, {self.refused} refused"
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._grown.wait(), min(left, 1.0))
 
 
 def free_port() -> int:
