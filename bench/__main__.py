@@ -9,10 +9,10 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from tests.support.processes import Holdfast, Wasim
 
 from bench import measures
 from bench.figures import Figure, keep, show
+from tests.support.processes import Holdfast, Wasim
 
 FEW, MANY = 50, 200
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-from tests.support.processes import KEY, Floor, Holdfast, Receiver, Wasim
 
 from bench.figures import Figure, at_least, at_most, below
+from tests.support.processes import KEY, Floor, Holdfast, Receiver, Wasim
 
 Step = Callable[[str], None]
 ONE_LOGIN_TARGET = 0.65

@@ -1,4 +1,4 @@
-"""Finds a Chromium that really starts, or installs one: Playwright's own where it can be had, else the system's package.
+"""Finds a Chromium that starts, or installs one: Playwright's own where it can be had, else the system's package.
 
 What was found is written to `.venv/.holdfast-browser` (a path, or nothing for Playwright's own), where the tests read
 it. Runs in the environment of `scripts/setup.sh`.

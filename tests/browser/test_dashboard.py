@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 from playwright.async_api import async_playwright, expect
+
 from tests.support.served import KEY, Served, check
 
 ROOT = Path(__file__).parents[2]

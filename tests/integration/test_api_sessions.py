@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import websockets
+
 from tests.support.served import KEY, Served, check
 
 PNG = b"\x89PNG\r\n\x1a\n"

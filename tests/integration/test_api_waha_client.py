@@ -6,8 +6,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.support.served import KEY, Served, check
 from waha import AsyncWahaClient
+
+from tests.support.served import KEY, Served, check
 
 CHAT = "40722000111@c.us"
 

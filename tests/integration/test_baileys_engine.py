@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.support.baileys_world import running, text_of
-
 from holdfast.ports import engine as port
+from tests.support.baileys_world import running, text_of
 
 ANA, BEA = "40711111111", "40722222222"
 

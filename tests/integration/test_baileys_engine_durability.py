@@ -10,10 +10,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tests.support.baileys_world import CACHE, World, running, text_of
 
 from holdfast.domain.errors import SendInDoubt
 from holdfast.ports import engine as port
+from tests.support.baileys_world import CACHE, World, running, text_of
 
 ANA, BEA = "40711111111", "40722222222"
 

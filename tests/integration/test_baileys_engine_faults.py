@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.baileys_world import World, running
 
 from holdfast.domain.errors import BadRequest, InvalidMessage, InvalidSettings, NotConnected, SendInDoubt
 from holdfast.engines.baileys import BaileysEngine
 from holdfast.ports import engine as port
+from tests.support.baileys_world import World, running
 
 ANA, BEA = "40711111111", "40722222222"
 BEA_JID = f"{BEA}@s.whatsapp.net"

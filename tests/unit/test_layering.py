@@ -18,12 +18,14 @@ MAY_IMPORT = {
     "engines": {"domain", "ports", "engines"},
     "store": {"domain", "ports", "store"},
     "runtime": {"domain", "ports", "engines", "store", "runtime"},
-    "api": {"domain", "ports", "runtime", "api"},
+    "api": {"domain", "ports", "runtime", "api", "web"},
     "web": {"domain", "ports", "runtime", "api", "web"},
 }
 """Which rooms of `holdfast` each room may use; modules beside the rooms put them together and may use all."""
 
-IMPURE = {"asyncio", "datetime", "io", "os", "pathlib", "random", "secrets", "socket", "subprocess", "threading", "time"}
+IMPURE = frozenset(
+    ["asyncio", "datetime", "io", "os", "pathlib", "random", "secrets", "socket", "subprocess", "threading", "time"]
+)
 """What the core may not touch: it decides, others act and tell the time."""
 
 SPEAKS_WASIM = {"demo"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 
 import pytest
 
@@ -75,8 +76,8 @@ def test_a_lost_connection_backs_off_and_heals() -> None:
             view = await until(node, "shop", lambda v: v.status == "WORKING", 400.0)
             assert view.attempt == 0
             times = [at for at, what, _ in engine.log if what == "login"]
-            gaps = [b - a for a, b in zip(times, times[1:], strict=False)][1:5]
-            assert all(later > earlier * 1.2 for earlier, later in zip(gaps, gaps[1:], strict=False)), gaps
+            gaps = [b - a for a, b in itertools.pairwise(times)][1:5]
+            assert all(later > earlier * 1.2 for earlier, later in itertools.pairwise(gaps)), gaps
 
     run(main)
 
@@ -152,7 +153,7 @@ def test_messages_are_sent_once_in_order_and_failures_explained() -> None:
             assert {row.state for row in rows} == {"sent"}
             first = [text for _, _, text in engine.sent]
             assert first == ["0", "0", "1", "2", "3", "4"]
-            assert len({id for _, id, _ in engine.sent}) == 5
+            assert len({sent_id for _, sent_id, _ in engine.sent}) == 5
             engine.account("shop").ack_error = 463
             refused = await node.gateway.send("shop", "40712345670@c.us", {"type": "text", "text": "x"})
             assert (refused.state, refused.error) == ("failed", 463)

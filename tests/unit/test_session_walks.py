@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -32,7 +33,8 @@ class Walk(RuleBasedStateMachine):
         self.open: int | None = None
         self.opened_while_terminal = False
         self.seq = 0
-        self.failures = 0
+        self.ordered: s.Ordered | None = None
+        self.deadline: float | None = None
 
     def feed(self, event: s.Event, rand: float = 0.5) -> None:
         before = self.state
@@ -45,6 +47,20 @@ class Walk(RuleBasedStateMachine):
         self.timers = {k: t for k, t in self.timers.items() if t[1] == self.state.generation}
         if isinstance(event, s.Paired) and self.state is not before:
             self.credentials = True
+        self.watch_pairing(before, event)
+
+    def watch_pairing(self, before: s.State, event: s.Event) -> None:
+        if self.state.code == "pairing_expired" != before.code:
+            assert self.deadline is None or self.now >= self.deadline - 1e-3, "a pairing was cut short"
+        until = self.state.pairing_until
+        ordered = isinstance(event, s.Ordered) or (
+            isinstance(event, s.Adopted) and self.state.command_seq != before.command_seq
+        )
+        if until is None or ordered:
+            self.deadline = None
+        if until is not None and self.deadline is None:
+            self.deadline = until
+            assert until == pytest.approx(self.now + TIMES.pairing)
 
     def carry_out(self, command: s.Command, before: s.State, event: s.Event) -> None:
         if isinstance(command, s.Open):
@@ -69,7 +85,16 @@ class Walk(RuleBasedStateMachine):
     def order(self, kind: str) -> None:
         self.seq += 1
         self.running = self.running if kind == "logout" else kind != "stop"
-        self.feed(s.Ordered(self.seq, kind, self.credentials))
+        self.ordered = s.Ordered(self.seq, kind, self.credentials)
+        self.feed(self.ordered)
+
+    @rule()
+    @precondition(lambda self: self.ordered is not None)
+    def order_told_again(self) -> None:
+        """A hint and a poll may both bring the same order: it is carried out once."""
+        assert self.ordered is not None
+        before = self.state
+        assert decide(before, self.ordered, self.now, 0.5, TIMES) == s.Decision(before)
 
     @rule(code=CODES, tag=TAGS, expire=st.sampled_from(["60", "9999", ""]), rand=st.floats(0, 0.999))
     @precondition(lambda self: self.open is not None)
@@ -105,13 +130,24 @@ class Walk(RuleBasedStateMachine):
     def nudged(self) -> None:
         self.feed(s.Nudged())
 
-    @rule()
-    def handed_over(self) -> None:
-        """The holder dies; another adopts what is stored."""
+    @rule(kind=st.sampled_from(["", "start", "stop", "restart", "logout", "pair"]), away=st.floats(0, 900))
+    def handed_over(self, kind: str, away: float) -> None:
+        """The holder dies; after a while another adopts what is stored, and what a user asked meanwhile."""
         self.open = None
         self.timers.clear()
-        self.state = replace(s.State.from_json(self.state.to_json()), live=False)
-        self.feed(s.Adopted(self.credentials, self.running))
+        self.now += away
+        self.state = stored = s.State.from_json(json.loads(json.dumps(self.state.to_json())))
+        order = self.ordered
+        if kind:
+            self.seq += 1
+            self.running = self.running if kind == "logout" else kind != "stop"
+            order = self.ordered = s.Ordered(self.seq, kind, self.credentials)
+        self.feed(s.Adopted(self.credentials, self.running, order))
+        assert self.state.command_seq == self.seq
+        held_off = stored.phase is s.Phase.WAITING and (stored.next_attempt_at or 0.0) > self.now
+        if held_off and not kind and self.running and self.credentials and stored.pairing_until is None:
+            assert (self.state.phase, self.open) == (s.Phase.WAITING, None), "a stored hold-off binds a new holder"
+            assert self.state.next_attempt_at == stored.next_attempt_at
 
     # --- what always holds ---
     @invariant()
@@ -129,13 +165,24 @@ class Walk(RuleBasedStateMachine):
     @invariant()
     def there_is_always_a_way_on(self) -> None:
         if self.state.phase is s.Phase.WAITING:
-            assert s.TimerKind.RETRY in self.timers
+            assert self.state.next_attempt_at is not None
+            assert abs(self.timers[s.TimerKind.RETRY][0] - self.state.next_attempt_at) < 1e-3
         elif self.state.phase in (s.Phase.CONNECTING, s.Phase.AUTHENTICATED):
             assert s.TimerKind.CONNECT in self.timers
         elif self.state.phase is s.Phase.PAIRING:
             assert s.TimerKind.PAIRING in self.timers
         elif self.state.phase is s.Phase.WORKING:
             assert s.TimerKind.HEALTH in self.timers
+        if self.state.phase is not s.Phase.WAITING:
+            assert self.state.next_attempt_at is None
+
+    @invariant()
+    def a_pairing_has_one_deadline(self) -> None:
+        """Ten minutes from its first QR or first lost connection: nothing moves it, nothing outlives it."""
+        if self.deadline is not None:
+            assert self.state.pairing_until == self.deadline
+            slack = TIMES.connect if self.state.phase is s.Phase.CONNECTING else 0.0
+            assert self.now <= self.deadline + slack + 1e-3
 
     @invariant()
     def timers_never_pile_up(self) -> None:
