@@ -47,15 +47,13 @@ class Walk(RuleBasedStateMachine):
         self.timers = {k: t for k, t in self.timers.items() if t[1] == self.state.generation}
         if isinstance(event, s.Paired) and self.state is not before:
             self.credentials = True
-        self.watch_pairing(before, event)
+        self.watch_pairing(before)
 
-    def watch_pairing(self, before: s.State, event: s.Event) -> None:
+    def watch_pairing(self, before: s.State) -> None:
         if self.state.code == "pairing_expired" != before.code:
             assert self.deadline is None or self.now >= self.deadline - 1e-3, "a pairing was cut short"
         until = self.state.pairing_until
-        ordered = isinstance(event, s.Ordered) or (
-            isinstance(event, s.Adopted) and self.state.command_seq != before.command_seq
-        )
+        ordered = self.state.command_seq != before.command_seq
         if until is None or ordered:
             self.deadline = None
         if until is not None and self.deadline is None:
@@ -77,9 +75,15 @@ class Walk(RuleBasedStateMachine):
             self.credentials = False
 
     # --- what may happen ---
-    @initialize()
-    def begin(self) -> None:
+    @initialize(linked=st.booleans())
+    def begin(self, linked: bool) -> None:
         self.order("start")
+        if linked:
+            self.progress("qr")
+            self.progress("paired")
+            self.closed(515, "", "", 0.5)
+            self.progress("opened")
+            assert self.state.phase is s.Phase.WORKING
 
     @rule(kind=st.sampled_from(["start", "stop", "restart", "logout", "pair"]))
     def order(self, kind: str) -> None:
@@ -114,14 +118,14 @@ class Walk(RuleBasedStateMachine):
         }
         self.feed(makers[kind](self.open))
 
-    @rule(seconds=st.floats(0.1, 2_000))
-    def time_passes(self, seconds: float) -> None:
+    @rule(seconds=st.floats(0.1, 2_000), silent=st.booleans())
+    def time_passes(self, seconds: float, silent: bool) -> None:
         end = self.now + seconds
         while self.timers and min(t[0] for t in self.timers.values()) <= end:
             kind, (at, generation) = min(self.timers.items(), key=lambda item: item[1][0])
             del self.timers[kind]
             self.now = max(self.now, at)
-            if self.open is not None and self.state.phase is s.Phase.WORKING:
+            if self.open is not None and self.state.phase is s.Phase.WORKING and not silent:
                 self.feed(s.Proved(self.open, self.now))
             self.feed(s.TimerFired(kind, generation))
         self.now = end
@@ -130,7 +134,18 @@ class Walk(RuleBasedStateMachine):
     def nudged(self) -> None:
         self.feed(s.Nudged())
 
-    @rule(kind=st.sampled_from(["", "start", "stop", "restart", "logout", "pair"]), away=st.floats(0, 900))
+    @rule(kind=st.sampled_from(s.TimerKind), code=CODES)
+    def something_stale_comes(self, kind: s.TimerKind, code: int) -> None:
+        """Timers of earlier phases, and what earlier connections still had to say."""
+        earlier = self.state.connection - 1
+        stale = [s.TimerFired(kind, self.state.generation - 1), s.Closed(earlier, code), s.Opened(earlier, "1")]
+        for event in (*stale, s.Paired(earlier, "1"), s.QrShown(earlier), s.Proved(earlier, self.now)):
+            assert decide(self.state, event, self.now, 0.5, TIMES) == s.Decision(self.state)
+
+    @rule(
+        kind=st.sampled_from(["", "", "", "start", "stop", "restart", "logout", "pair"]),
+        away=st.sampled_from([0.0, 0.5, 30.0, 900.0]),
+    )
     def handed_over(self, kind: str, away: float) -> None:
         """The holder dies; after a while another adopts what is stored, and what a user asked meanwhile."""
         self.open = None
@@ -144,6 +159,10 @@ class Walk(RuleBasedStateMachine):
             order = self.ordered = s.Ordered(self.seq, kind, self.credentials)
         self.feed(s.Adopted(self.credentials, self.running, order))
         assert self.state.command_seq == self.seq
+        if stored.phase is s.Phase.TERMINAL and kind in ("", "stop", "logout"):
+            assert (self.state.phase in (s.Phase.TERMINAL, s.Phase.STOPPED), self.open) == (True, None)
+        if stored.phase is s.Phase.TERMINAL and not kind:
+            assert self.state.code == stored.code, "a new holder forgot why"
         held_off = stored.phase is s.Phase.WAITING and (stored.next_attempt_at or 0.0) > self.now
         if held_off and not kind and self.running and self.credentials and stored.pairing_until is None:
             assert (self.state.phase, self.open) == (s.Phase.WAITING, None), "a stored hold-off binds a new holder"
