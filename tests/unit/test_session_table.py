@@ -28,7 +28,9 @@ def state(phase: s.Phase, **facts: object) -> s.State:
 
 
 def events() -> list[s.Event]:
-    orders = [s.Ordered(9, kind, known) for kind in ("start", "stop", "restart", "logout", "pair") for known in (0, 1)]
+    orders = [
+        s.Ordered(9, kind, known) for kind in ("start", "stop", "restart", "logout", "pair") for known in (False, True)
+    ]
     timers = [s.TimerFired(kind, generation) for kind in s.TimerKind for generation in (6, 7)]
     adopted = [s.Adopted(bool(c), bool(r)) for c in (0, 1) for r in (0, 1)]
     on_connection: list[s.Event] = []
