@@ -1,141 +1,309 @@
-"""Real processes under test: started in folders of their own on ports that are free, waited for by what they print.
-
-Nothing here sleeps: each wait is for a line, an answer or an event, with a deadline that names what did not come.
-"""
+"""Real processes for proofs and figures: the simulator, Holdfast, bare Baileys; started, asked and ended in order."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
+import hmac
+import json
 import os
+import shutil
 import signal
+import socket
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
 
+import aiohttp
 import psutil
+from aiohttp import web
 
-BIN = Path(sys.executable).parent
 ROOT = Path(__file__).resolve().parents[2]
-
-KEEP_LINES = 5_000
-
-
-class Gone(AssertionError):
-    """A process ended, or kept silent, where something was expected of it; the message ends with its last lines."""
+BIN = Path(sys.executable).parent
+KEY = "a-key-for-proofs"
+READY = 60.0
 
 
-class Program:
-    """One started program. Its stdout and stderr are read as they come; the last lines are kept."""
+class Process:
+    """A child process whose first lines are read, and which never outlives the block."""
 
-    def __init__(self, name: str, process: asyncio.subprocess.Process) -> None:
-        self.name = name
-        self.process = process
-        self.lines: list[str] = []
-        self._grown = asyncio.Event()
-        assert process.stdout is not None
-        assert process.stderr is not None
-        self._readers = [asyncio.create_task(self._read(stream)) for stream in (process.stdout, process.stderr)]
+    def __init__(self, *command: str | Path, env: dict[str, str] | None = None, log: Path | None = None) -> None:
+        self._command = [str(part) for part in command]
+        self._env = {**os.environ, **(env or {})}
+        self._log = log
+        self.started_at = 0.0
 
-    @classmethod
-    async def start(cls, command: Sequence[str | Path], cwd: Path, env: Mapping[str, str] | None = None) -> Program:
-        """Start it with this process' environment, without what is meant for other instances, and `env`."""
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("HOLDFAST_")}
-        for name in ("PORT", "DATABASE_URL", "ACCOUNT_NAMESPACE"):
-            inherited.pop(name, None)
-        process = await asyncio.create_subprocess_exec(
-            *map(str, command),
-            cwd=cwd,
-            env={**inherited, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1", "COLUMNS": "200", **(env or {})},
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            limit=1 << 22,
+    async def start(self) -> None:
+        """Start it; its standard error goes to the log file, or nowhere."""
+        self.started_at = time.time()
+        with self._log.open("ab") if self._log else open(os.devnull, "wb") as errors:
+            self.child = await asyncio.create_subprocess_exec(
+                *self._command,
+                env=self._env,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=errors,
+                limit=1 << 24,
+            )
+
+    async def line(self) -> str:
+        """The next line of its standard output. Raises RuntimeError when it ended instead."""
+        assert self.child.stdout is not None
+        line = await asyncio.wait_for(self.child.stdout.readline(), READY)
+        if not line:
+            raise RuntimeError(f"{self._command[0]} ended with {await self.child.wait()}")
+        return line.decode().rstrip("\n")
+
+    async def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """End it and wait; it is killed if it does not end in 20 s."""
+        if self.child.returncode is None:
+            self.child.send_signal(number)
+        try:
+            await asyncio.wait_for(self.child.wait(), 20)
+        except TimeoutError:
+            self.child.kill()
+            await self.child.wait()
+        if self.child.stdin is not None:
+            self.child.stdin.close()
+        transport: Any = getattr(self.child, "_transport", None)
+        if transport is not None:
+            transport.close()  # its pipes would else be closed by the garbage collector, after the loop
+
+    def memory(self) -> float:
+        """Resident memory of the process and its children, in MB."""
+        process = psutil.Process(self.child.pid)
+        family = [process, *process.children(recursive=True)]
+        return sum(member.memory_info().rss for member in family) / 1e6
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+
+class Wasim(Process):
+    """The simulator in a process of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(BIN / "wasim", "serve", "--port", "0", log=folder / "wasim.log")
+
+    async def __aenter__(self) -> Self:
+        await super().__aenter__()
+        facts = dict([(await self.line()).split(maxsplit=1) for _ in range(4)])
+        self.url, self.root_key, self.ca_file = facts["url"], facts["root-key"], facts["ca-file"]
+        self.admin = facts["admin"]
+        self.http = aiohttp.ClientSession()
+        return self
+
+    async def __aexit__(self, *_: Any) -> None:
+        await self.http.close()
+        await self.stop()
+
+    async def get(self, path: str, **query: Any) -> Any:
+        """A GET of the admin API."""
+        async with self.http.get(f"{self.admin}/{path}", params={k: str(v) for k, v in query.items()}) as answer:
+            return await answer.json()
+
+    async def post(self, path: str, body: Any = None, text: str | None = None, **query: Any) -> Any:
+        """A POST of the admin API."""
+        data = {"data": text} if text is not None else {"json": body}
+        async with self.http.post(f"{self.admin}/{path}", params=query, **data) as answer:
+            found = await answer.json()
+            if answer.status >= 400:
+                raise RuntimeError(f"wasim: {found}")
+            return found
+
+    async def seq(self) -> int:
+        """Where its log stands."""
+        return int((await self.get("stats"))["seq"])
+
+    async def until_logins(self, since: int, count: int, timeout: float = 120.0) -> list[dict[str, Any]]:
+        """The first `count` records of completed logins after `since`."""
+        end = time.time() + timeout
+        while time.time() < end:
+            found = await self.get("log", since=since, kind="offline-done", limit=100_000)
+            if len(found) >= count:
+                return list(found[:count])
+            await self.get("wait", since=found[-1]["seq"] if found else since, kind="offline-done", timeout=1)
+        raise RuntimeError(f"only {len(found)} of {count} sessions logged in")
+
+
+class Holdfast(Process):
+    """Holdfast, as a user starts it."""
+
+    def __init__(self, wasim: Wasim, folder: Path, **env: str) -> None:
+        self.port = free_port()
+        self.folder = folder
+        super().__init__(
+            BIN / "holdfast",
+            "serve",
+            env={
+                "HOLDFAST_DATA_DIR": str(folder),
+                "HOLDFAST_PORT": str(self.port),
+                "HOLDFAST_API_KEY": KEY,
+                "HOLDFAST_WHATSAPP_URL": wasim.url,
+                "HOLDFAST_WHATSAPP_ROOT_KEY": wasim.root_key,
+                "HOLDFAST_WHATSAPP_CA_FILE": "" if wasim.ca_file == "-" else wasim.ca_file,
+                "HOLDFAST_LOG_FORMAT": "json",
+                **env,
+            },
+            log=folder / "holdfast.log",
         )
-        return cls(Path(str(command[0])).name, process)
+        self.url = f"http://127.0.0.1:{self.port}"
 
-    @property
-    def pid(self) -> int:
-        """The process' id."""
-        return self.process.pid
+    async def start(self) -> None:
+        """Start; returns when it says that it is ready."""
+        await super().start()
+        while "is ready" not in await self.line():
+            pass
 
-    async def _read(self, stream: asyncio.StreamReader) -> None:
-        async for line in stream:
-            self.lines.append(line.decode(errors="replace").rstrip())
-            del self.lines[:-KEEP_LINES]
-            self._notify()
-        self._notify()
+    async def __aenter__(self) -> Self:
+        self.http = aiohttp.ClientSession(
+            headers={"X-Api-Key": KEY}, connector=aiohttp.TCPConnector(limit=64), raise_for_status=False
+        )
+        await self.start()
+        return self
 
-    def _notify(self) -> None:
-        self._grown.set()
+    async def __aexit__(self, *_: Any) -> None:
+        await self.http.close()
+        await self.stop()
+
+    async def ask(self, method: str, path: str, body: Any = None, **query: str) -> Any:
+        """The decoded answer. Raises RuntimeError for an error."""
+        async with self.http.request(method, self.url + path, json=body, params=query) as answer:
+            found = await answer.json(content_type=None)
+            if answer.status >= 400:
+                raise RuntimeError(f"{method} {path}: {answer.status} {found}")
+            return found
+
+    async def link(self, wasim: Wasim, name: str, phone: str, config: Any = None) -> None:
+        """Create a session and link it by QR."""
+        await self.ask("POST", "/api/sessions", {"name": name, "start": True, "config": config})
+        await self.scan(wasim, name, phone)
+        await self.until_working(name)
+
+    async def until(self, name: str, holds: Callable[[dict[str, Any]], bool], timeout: float = 60.0) -> dict[str, Any]:
+        """Wait until a session's full status satisfies `holds`. Raises AssertionError with what it is instead."""
+        end = time.time() + timeout
+        while True:
+            view: dict[str, Any] = await self.ask("GET", f"/api/holdfast/sessions/{name}")
+            if holds(view):
+                return view
+            assert time.time() < end, f"{name} is still {view['status']} {view['reason']}: {view['message']}"
+            await asyncio.sleep(0.05)
+
+    async def until_working(self, name: str, timeout: float = 60.0) -> None:
+        """Wait until a session is WORKING."""
+        await self.until(name, lambda view: view["status"] == "WORKING", timeout)
+
+    async def qr(self, name: str) -> str:
+        """The text of the QR on show."""
+        answer = await self.ask("GET", f"/api/{name}/auth/qr", format="raw")
+        return str(answer["value"])
+
+    async def scan(self, wasim: Wasim, name: str, phone: str) -> None:
+        """A phone scans what is on show."""
+        await wasim.post("mock-phone/scan-qr", text=await self.qr(name), phone=phone)
+
+
+class Floor(Process):
+    """Bare Baileys: `floor.mjs` on the same accounts."""
+
+    def __init__(self, wasim: Wasim, database: Path, sessions: list[str]) -> None:
+        node = BIN / "node"
+        super().__init__(
+            node if node.exists() else shutil.which("node") or "node",
+            "--disable-warning=ExperimentalWarning",
+            ROOT / "bench/floor.mjs",
+            wasim.url,
+            wasim.root_key,
+            database,
+            ",".join(sessions),
+        )
+
+    async def until(self, on: str) -> dict[str, Any]:
+        """The next event of a kind."""
+        while True:
+            event: dict[str, Any] = json.loads(await self.line())
+            if event["on"] == on:
+                return event
+
+    async def command(self, **facts: Any) -> None:
+        """Tell it to do something."""
+        assert self.child.stdin is not None
+        self.child.stdin.write(json.dumps(facts).encode() + b"\n")
+        await self.child.stdin.drain()
+
+
+class Receiver:
+    """A webhook receiver on a port of its own: checks signatures, keeps envelopes in order of arrival."""
+
+    def __init__(self, key: str = "hook-secret") -> None:
+        self.key = key
+        self.envelopes: list[dict[str, Any]] = []
+        self.arrived: dict[str, float] = {}
+        self.refused = 0
         self._grown = asyncio.Event()
 
-    async def line(self, wanted: Callable[[str], bool], timeout: float = 60.0) -> str:
-        """The first line, already read or to come, that is `wanted`. Raises `Gone`."""
-        try:
-            async with asyncio.timeout(timeout):
-                while True:
-                    found = next((line for line in self.lines if wanted(line)), None)
-                    if found is not None:
-                        return found
-                    if all(reader.done() for reader in self._readers):
-                        raise Gone(f"{self.name} ended with {await self.process.wait()}.\n{self.tail()}")
-                    await self._grown.wait()
-        except TimeoutError:
-            raise Gone(f"{self.name} did not say so within {timeout:.0f} s.\n{self.tail()}") from None
+    async def _on_post(self, request: web.Request) -> web.Response:
+        body = await request.read()
+        signature = hmac.new(self.key.encode(), body, hashlib.sha512).hexdigest()
+        if not hmac.compare_digest(request.headers.get("X-Webhook-Hmac", ""), signature):
+            self.refused += 1
+            return web.Response(status=401)
+        envelope = json.loads(body)
+        self.envelopes.append(envelope)
+        self.arrived.setdefault(envelope["id"], time.time())
+        self._grown.set()
+        return web.Response()
 
-    def tail(self, count: int = 25) -> str:
-        """Its last lines."""
-        return "\n".join(f"    {line[:500]}" for line in self.lines[-count:])
+    async def __aenter__(self) -> Self:
+        app = web.Application()
+        app.router.add_post("/", self._on_post)
+        self._runner = web.AppRunner(app)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        await site.start()
+        server: Any = site._server
+        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        return self
 
-    def signal(self, number: signal.Signals) -> None:
-        """Send a signal, if it still runs."""
-        with contextlib.suppress(ProcessLookupError):
-            self.process.send_signal(number)
+    async def __aexit__(self, *_: Any) -> None:
+        await self._runner.cleanup()
 
-    async def ended(self, timeout: float = 30.0) -> int:
-        """Wait for its end; its exit code. Raises `Gone`."""
-        try:
-            async with asyncio.timeout(timeout):
-                code = await self.process.wait()
-                await asyncio.gather(*self._readers)
-                return code
-        except TimeoutError:
-            raise Gone(f"{self.name} still runs after {timeout:.0f} s.\n{self.tail()}") from None
+    def config(self, *events: str) -> dict[str, Any]:
+        """A session's configuration that sends its events here."""
+        return {"webhooks": [{"url": self.url, "events": list(events) or ["*"], "hmac": {"key": self.key}}]}
 
-    async def stop(self, timeout: float = 20.0) -> None:
-        """SIGTERM, and SIGKILL for what does not obey; its children go with it."""
-        family = self.children()
-        self.signal(signal.SIGTERM)
-        try:
-            await self.ended(timeout)
-        except Gone:
-            self.signal(signal.SIGKILL)
-            await self.ended()
-        finally:
-            for child in family:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    child.kill()
+    def texts(self, session: str | None = None, event: str = "message") -> list[str]:
+        """Texts of the messages that came, each id once, in order of first arrival."""
+        seen: dict[str, str] = {}
+        for envelope in self.envelopes:
+            if envelope["event"] == event and session in (None, envelope["session"]):
+                seen.setdefault(envelope["payload"]["id"], envelope["payload"]["body"])
+        return list(seen.values())
 
-    async def kill(self) -> None:
-        """`kill -9`: no farewell. Its children notice by themselves, and are not helped."""
-        self.signal(signal.SIGKILL)
-        await self.ended()
+    async def until(self, holds: Callable[[], bool], timeout: float = 30.0) -> None:
+        """Wait until what came satisfies `holds`."""
+        end = time.time() + timeout
+        while not holds():
+            self._grown.clear()
+            left = end - time.time()
+            assert left > 0, f"{len(self.envelopes)} envelopes came, {self.refused} refused"
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._grown.wait(), min(left, 1.0))
 
-    def children(self) -> list[psutil.Process]:
-        """The processes that it started, and theirs."""
-        try:
-            return psutil.Process(self.pid).children(recursive=True)
-        except psutil.NoSuchProcess:
-            return []
 
-    def memory(self) -> int:
-        """Bytes that it and its children use alone or share fairly (PSS where the kernel tells, else RSS)."""
-        total = 0
-        for process in [psutil.Process(self.pid), *self.children()]:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                try:
-                    total += process.memory_full_info().pss
-                except (psutil.AccessDenied, AttributeError):
-                    total += process.memory_info().rss
-        return total
+def free_port() -> int:
+    """A port that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
