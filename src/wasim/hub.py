@@ -8,6 +8,7 @@ link only appends to the connection's outgoing buffer, a phone's link to the pho
 from __future__ import annotations
 
 import random
+import ssl
 from collections.abc import Callable
 from typing import Protocol
 
@@ -67,6 +68,7 @@ class Hub:
         self.watchers: dict[str, set[str]] = {}
         """Account phone -> addresses of the devices that watch its presence."""
         self.media_host = ""
+        self.media_tls: ssl.SSLContext | None = None
         self._ids = 0
 
     # -- ids

@@ -15,7 +15,13 @@ from wasim.signal.kdf import cbc_decrypt, cbc_encrypt, hkdf, mac
 
 MAC_SIZE = 10
 KEYS_SIZE = 112
-LABELS = {"image": b"WhatsApp Image Keys", "history": b"WhatsApp History Keys"}
+LABELS = {
+    "image": b"WhatsApp Image Keys",
+    "sticker": b"WhatsApp Image Keys",
+    "video": b"WhatsApp Video Keys",
+    "audio": b"WhatsApp Audio Keys",
+    "document": b"WhatsApp Document Keys",
+}
 
 
 class MediaError(ValueError):

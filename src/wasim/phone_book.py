@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections import deque
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from wasim import jid as jids
 from wasim.ports import PhoneNetwork
 from wasim.wire.nodes import Node
 
 KEPT = 20_000
+KEPT_FILES = 1_000
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +47,18 @@ class Memory:
 
     def __init__(self, network: PhoneNetwork) -> None:
         self._network = network
+        self._changed = asyncio.Event()
         self.messages: deque[PhoneMessage] = deque(maxlen=KEPT)
         self.receipts: deque[SeenReceipt] = deque(maxlen=KEPT)
         self.names: dict[str, str] = {}
+        self.files: OrderedDict[str, Mapping[str, Any]] = OrderedDict()
         self._phones: dict[str, str] = {}
         self._lids: dict[str, str] = {}
         facts = network.load()
         kept = sorted((int(name[2:]), value) for name, value in facts.items() if name.startswith("m|"))
         self.messages.extend(PhoneMessage(**value) for _, value in kept)
         self._count = kept[-1][0] + 1 if kept else 0
+        self.files.update((name[5:], value) for name, value in facts.items() if name.startswith("file|"))
         for lid, phone in (facts.get("people") or {}).items():
             self._learn(lid, phone)
         self.names.update(facts.get("names") or {})
@@ -62,10 +69,35 @@ class Memory:
         self._network.store(f"m|{self._count}", asdict(message))
         self._network.store(f"m|{self._count - KEPT}", None)
         self._count += 1
+        self._tell()
 
     def add_receipt(self, receipt: SeenReceipt) -> None:
         """Show how far a message got."""
         self.receipts.append(receipt)
+        self._tell()
+
+    def find(self, message_id: str) -> PhoneMessage | None:
+        """The newest message with that id."""
+        return next((message for message in reversed(self.messages) if message.id == message_id), None)
+
+    def keep_file(self, message_id: str, file: Mapping[str, Any]) -> None:
+        """Remember how to fetch a message's file; the newest ``KEPT_FILES``."""
+        self.files[message_id] = file
+        self._network.store(f"file|{message_id}", dict(file))
+        while len(self.files) > KEPT_FILES:
+            oldest, _ = self.files.popitem(last=False)
+            self._network.store(f"file|{oldest}", None)
+
+    def _tell(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def until(self, look: Callable[[], Found | None], timeout: float) -> Found:
+        """Give what ``look`` finds, waiting for it. Raises TimeoutError after ``timeout`` seconds."""
+        async with asyncio.timeout(timeout):
+            while (found := look()) is None:
+                await self._changed.wait()
+        return found
 
     def learn(self, node: Node, address: str = "from", prefix: str = "sender") -> None:
         """Take over from a stanza which LID belongs to which number, and the sender's name."""

@@ -14,6 +14,8 @@ from wasim.wire.nodes import Node
 
 BATCH = 100
 """One-time pre-keys per upload."""
+SIGNED_ID = 1
+"""The id of the signed pre-key; phones keep theirs."""
 KEPT_SESSIONS = 8
 """Older sessions with a device that are still tried, as the other side may go on with one of them for a while."""
 
@@ -57,7 +59,7 @@ class KeyRing:
                 "skey",
                 {},
                 [
-                    Node("id", {}, (1).to_bytes(3, "big")),
+                    Node("id", {}, SIGNED_ID.to_bytes(3, "big")),
                     Node("value", {}, self._signed.public),
                     Node("signature", {}, signature),
                 ],
@@ -78,6 +80,11 @@ class KeyRing:
         """Whether a message to that device can be encrypted now."""
         sessions = self._sessions.get(address)
         return sessions is not None and sessions[0].sending is not None
+
+    def identity_of(self, address: Address) -> bytes | None:
+        """The identity key of a device with which a session stands."""
+        sessions = self._sessions.get(address)
+        return sessions[0].their_identity if sessions else None
 
     def begin(self, address: Address, user: Node) -> None:
         """Start a session from a fetched bundle (``<user>`` of a key query). Raises ``SignalError``."""
@@ -108,6 +115,8 @@ class KeyRing:
         if known:
             return self._try(address, parts["message"], known)
         number = parts.get("preKeyId")
+        if parts.get("signedPreKeyId") != SIGNED_ID:
+            raise SignalError(f"there is no signed pre-key {parts.get('signedPreKeyId')}")
         one_time = self._one_time.get(number) if number is not None else None
         if number is not None and one_time is None:
             raise SignalError(f"one-time pre-key {number} was used before, or never existed")

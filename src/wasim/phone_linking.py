@@ -127,6 +127,26 @@ class Linking:
         return hkdf(shared + own + plain[64:], 32, info=b"adv_secret")
 
 
+def check_companion(data: bytes, companion: bytes, account: bytes | None) -> None:
+    """Hold a companion to the device identity that it shows, as clients do before they answer it.
+
+    :param companion: its identity key
+    :param account: its phone's identity key where that is known; else the one it shows is believed
+    :raises LinkingError: if one of the two signatures is wrong
+    """
+    try:
+        signed = decode(SIGNED_DEVICE_IDENTITY, data)
+    except ProtobufError as error:
+        raise LinkingError(f"the device identity cannot be read: {error}") from error
+    shown, details = signed.get("accountSignatureKey") or account or b"", signed.get("details", b"")
+    if account is not None and shown != account:
+        raise LinkingError("the device identity is of another account")
+    if not curve.verify(shown, ACCOUNT_PREFIX + details + companion, signed.get("accountSignature", b"")):
+        raise LinkingError("the phone's signature does not fit the companion's identity key")
+    if not curve.verify(companion, DEVICE_PREFIX + details + companion + shown, signed.get("deviceSignature", b"")):
+        raise LinkingError("the companion's signature does not fit its identity key")
+
+
 def _packed(numbers: list[int]) -> bytes:
     """Protobuf's packed varints."""
     out = bytearray()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import ssl
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -92,6 +93,11 @@ class Network:
     def rng(self) -> random.Random:
         """Give the server's randomness."""
         return self._hub.rng
+
+    @property
+    def media_tls(self) -> ssl.SSLContext | None:
+        """Give what the media server is spoken to with."""
+        return self._hub.media_tls
 
     def now(self) -> float:
         """Give the server's time in seconds since 1970."""

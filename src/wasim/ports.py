@@ -7,6 +7,7 @@ it sends goes through the very same handlers as a socket's stanzas, and what is 
 from __future__ import annotations
 
 import random
+import ssl
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -19,6 +20,11 @@ class PhoneNetwork(Protocol):
     @property
     def rng(self) -> random.Random:
         """Seeded randomness for choices that are not secret (delays, orders)."""
+        ...
+
+    @property
+    def media_tls(self) -> ssl.SSLContext | None:
+        """What the media server is spoken to with; None if there is none."""
         ...
 
     def now(self) -> float:

@@ -96,6 +96,7 @@ class WasimServer:
         await self.media.start()
         stack.push_async_callback(self.media.stop)
         self.hub.media_host = f"localhost:{self.media.port}"
+        self.hub.media_tls = self.media.client_tls()
 
     def _may_upload(self, auth: str) -> bool:
         return any(auth == devices.media_auth(d) for a in self.hub.accounts for d in a.devices.values())

@@ -33,7 +33,7 @@ process.on('unhandledRejection', error => emit('unhandled', { code: error?.code,
 
 const require = createRequire(join(options.modules, 'x.js'))
 const baileys = await import(pathToFileURL(require.resolve('baileys')).href)
-const { default: makeWASocket, initAuthCreds, BufferJSON, WA_CERT_DETAILS, proto } = baileys
+const { default: makeWASocket, initAuthCreds, BufferJSON, WA_CERT_DETAILS, proto, downloadMediaMessage } = baileys
 const { WA_CERT_DETAILS: details } = WA_CERT_DETAILS
   ? baileys
   : await import(pathToFileURL(join(dirname(require.resolve('baileys')), 'Defaults/index.js')).href)
@@ -77,6 +77,7 @@ class MemoryAuth {
 }
 
 const auth = new MemoryAuth(options.auth)
+const received = new Map()
 let sock
 
 const textOf = message =>
@@ -108,7 +109,9 @@ function watch(sock) {
     }
   })
   sock.ev.on('messages.upsert', ({ messages, type }) => {
-    for (const { key, message, pushName, status, messageStubType } of messages) {
+    for (const whole of messages) {
+      const { key, message, pushName, status, messageStubType } = whole
+      if (message?.imageMessage) received.set(key.id, whole)
       emit('message', { type, key, text: textOf(message), kind: Object.keys(message ?? {})[0], pushName, status, stub: messageStubType })
     }
   })
@@ -129,6 +132,12 @@ const commands = {
   send: async ({ to, text, messageId }) => (await sock.sendMessage(to, { text }, { messageId })).key,
   react: async ({ to, key, emoji }) => (await sock.sendMessage(to, { react: { text: emoji, key } })).key,
   image: async ({ to, base64, caption }) => (await sock.sendMessage(to, { image: Buffer.from(base64, 'base64'), caption })).key,
+  download: async ({ key }) => (await downloadMediaMessage(received.get(key.id), 'buffer', {})).toString('base64'),
+  'forget-sessions': async () => { auth.data.session = {} },
+  'forge-identity': async () => {
+    auth.creds.account = { ...auth.creds.account, accountSignature: Buffer.alloc(64, 1) }
+    auth.data.session = {}
+  },
   read: async ({ keys }) => sock.readMessages(keys),
   presence: async ({ type, to }) => sock.sendPresenceUpdate(type, to),
   subscribe: async ({ to }) => sock.presenceSubscribe(to),

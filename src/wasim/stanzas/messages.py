@@ -193,6 +193,7 @@ def _to_group(hub: Hub, device: Device, to: Jid, node: Node) -> str | None:
     expected = {id(d): d for account in members for d in account.devices.values() if d is not device}
     right = _phash([d.lid for d in expected.values()])
     keys = {id(target): enc for _, target, enc in _listed(hub, node, right)}
+    keys.pop(id(device), None)  # Baileys 7.0.0-rc14 lists its own device by LID (``extractDeviceJids``), and may
     if keys.keys() - expected.keys():
         raise Refusal(479, "a device that is not in the group is listed", right)
     only = hub.accounts.device(node.attrs.get("participant"))

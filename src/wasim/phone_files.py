@@ -1,0 +1,72 @@
+"""A phone's files: sealed and uploaded to the media server, fetched from it and opened."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import aiohttp
+
+from wasim.media_crypto import open_sealed, seal
+from wasim.phone_contacts import PhoneError, ask
+from wasim.phone_content import Body
+from wasim.ports import PhoneNetwork
+from wasim.wire.nodes import Node
+
+
+class Files:
+    """See the module."""
+
+    def __init__(self, network: PhoneNetwork) -> None:
+        self._network = network
+
+    async def upload(self, kind: str, plain: bytes) -> dict[str, Any]:
+        """Seal and upload a file; give what a message says of it.
+
+        :raises PhoneError: if there is no media server, or it refuses the file
+        """
+        host, auth = await self._connection()
+        sealed = seal(kind, plain)
+        name = base64.urlsafe_b64encode(sealed.enc_sha256).decode().rstrip("=")
+        path = "image" if kind == "sticker" else kind
+        url = f"https://{host}/mms/{path}/{name}"
+        query = {"auth": auth, "token": name}
+        async with (
+            aiohttp.ClientSession() as http,
+            http.post(url, params=query, data=sealed.data, ssl=self._network.media_tls or True) as answer,
+        ):
+            if answer.status != 200:
+                raise PhoneError(f"the media server refused the file: {answer.status} {await answer.text()}")
+            found = await answer.json()
+        return {
+            "url": found["url"], "directPath": found["direct_path"], "mediaKey": sealed.key,
+            "fileSha256": sealed.sha256, "fileEncSha256": sealed.enc_sha256, "fileLength": sealed.length,
+        }  # fmt: skip
+
+    async def _connection(self) -> tuple[str, str]:
+        """Ask for the media host and what to upload with."""
+        connection = (await ask(self._network, "set", "w:m", [Node("media_conn")])).child("media_conn")
+        host = connection.child("host") if connection else None
+        if connection is None or host is None:
+            raise PhoneError("the server named no media host")
+        return host.attrs["hostname"], connection.attrs["auth"]
+
+    async def download(self, kind: str, file: Body) -> bytes:
+        """Fetch and open a file by what its message says.
+
+        :raises PhoneError: if the media server does not give it
+        :raises MediaError: if it is not what the message says
+        """
+        host, _ = await self._connection()
+        url = f"https://{host}{file.get('directPath', '')}"
+        async with (
+            aiohttp.ClientSession() as http,
+            http.get(url, ssl=self._network.media_tls or True) as answer,
+        ):
+            if answer.status != 200:
+                raise PhoneError(f"the media server does not give the file: {answer.status} {await answer.text()}")
+            data = await answer.read()
+        return open_sealed(
+            kind, data, file.get("mediaKey", b""), sha256=file.get("fileSha256", b""),
+            enc_sha256=file.get("fileEncSha256", b""),
+        )  # fmt: skip

@@ -1,0 +1,187 @@
+"""What reaches a phone: messages are decrypted, shown and acknowledged; receipts are noted; retries are answered."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wasim import jid as jids
+from wasim.jid import Jid
+from wasim.phone_book import PhoneMessage, SeenReceipt
+from wasim.phone_contacts import PhoneError
+from wasim.phone_content import Body, read, unpad
+from wasim.phone_linking import LinkingError, check_companion
+from wasim.ports import PhoneNetwork
+from wasim.signal.ratchet import Duplicate, SignalError, read_pre_key_message
+from wasim.wire.nodes import Node
+from wasim.wire.protobuf import ProtobufError, decode
+from wasim.wire.schema import MESSAGE
+
+if TYPE_CHECKING:
+    from wasim.phone import Phone
+
+MAX_RETRIES = 5
+
+
+class Receiving:
+    """See the module."""
+
+    def __init__(self, phone: Phone, network: PhoneNetwork) -> None:
+        self._phone = phone
+        self._network = network
+        self._retries: dict[str, int] = {}
+        self._vouched: set[tuple[tuple[str, int], bytes]] = set()
+
+    async def take(self, node: Node) -> None:
+        """Take one stanza."""
+        kind = node.attrs.get("type")
+        if node.tag == "message":
+            await self._on_message(node)
+        elif node.tag == "receipt":
+            await self._on_receipt(node)
+        elif node.tag == "notification" and kind in ("devices", "account_sync"):
+            self._phone.contacts.forget()
+        elif node.tag == "notification" and kind == "encrypt":
+            await self._phone.upload_keys()
+
+    async def _on_message(self, node: Node) -> None:
+        memory = self._phone.memory
+        memory.learn(node)
+        memory.learn(node, "participant", "participant")
+        sender = jids.parse(node.attrs.get("participant", node.attrs["from"]))
+        if sender is None:
+            return
+        shown: list[PhoneMessage] = []
+        for enc in node.children("enc"):
+            try:
+                message = await self._take_body(node, sender, self._decrypt(node, sender, enc))
+            except Duplicate:
+                continue
+            except (SignalError, ProtobufError, LinkingError) as error:
+                await self._ask_again(node, str(error))
+                return
+            if message is not None:
+                shown.append(message)
+        self._retries.pop(node.attrs["id"], None)
+        await self._network.send(Node("receipt", self._receipt(node)))
+        for message in shown:
+            if not message.from_me:
+                await self._react_to(message, node)
+
+    def _decrypt(self, node: Node, sender: Jid, enc: Node) -> Body:
+        kind, address = enc.attrs.get("type", ""), self._phone.contacts.address(sender)
+        if kind == "skmsg":
+            padded = self._phone.groups.decrypt(node.attrs["from"], address, enc.bytes())
+        else:
+            if kind == "pkmsg" and sender.device:
+                self._check_companion(node, address, enc.bytes())
+            padded = self._phone.keys.decrypt(address, kind, enc.bytes())
+        return decode(MESSAGE, unpad(padded))
+
+    def _check_companion(self, node: Node, address: tuple[str, int], data: bytes) -> None:
+        """Hold who writes for the first time to what their phone signed."""
+        companion = read_pre_key_message(data)["identityKey"]
+        if (address, companion) in self._vouched:
+            return
+        identity = node.child("device-identity")
+        if identity is None:
+            raise LinkingError("a companion's first message must carry its device identity")
+        own = address[0] == self._phone.pn.split("@")[0]
+        account = self._phone.keys.identity.public if own else self._phone.keys.identity_of((address[0], 0))
+        check_companion(identity.bytes(), companion, account)
+        self._vouched.add((address, companion))
+
+    async def _take_body(self, node: Node, sender: Jid, body: Body) -> PhoneMessage | None:
+        memory, contacts = self._phone.memory, self._phone.contacts
+        person, chat = memory.person(str(sender)), node.attrs["from"]
+        own = person == self._phone.pn
+        if shared := body.get("senderKeyDistributionMessage"):
+            data = shared.get("axolotlSenderKeyDistributionMessage", b"")
+            self._phone.groups.learn(shared.get("groupId", ""), contacts.address(sender), data)
+        if own and "appStateSyncKeyRequest" in body.get("protocolMessage", {}):
+            await self._phone.companions.share_app_state_key(sender.device)
+        sent = body.get("deviceSentMessage")
+        if own and sent:
+            chat, body = sent.get("destinationJid", ""), sent.get("message", {})
+        content = read(body)
+        if content is None:
+            return None
+        message_id, stamp = node.attrs["id"], int(node.attrs.get("t", "0"))
+        chat = memory.person(chat)
+        message = PhoneMessage(message_id, chat, person, own, content.kind, content.text, stamp, content.target)
+        if content.file is not None:
+            memory.keep_file(message_id, content.file)
+        memory.add(message)
+        return message
+
+    async def _react_to(self, message: PhoneMessage, node: Node) -> None:
+        phone = self._phone
+        if phone.read_receipts:
+            await phone.mark_read(node.attrs["from"], [message.id])
+        reply = phone.auto_reply(message) if callable(phone.auto_reply) else phone.auto_reply
+        if reply and message.kind == "text":
+            await phone.send_text(message.chat, reply)
+
+    def _receipt(self, node: Node) -> dict[str, str]:
+        attrs = {"id": node.attrs["id"], "to": node.attrs["from"]}
+        author = node.attrs.get("participant", node.attrs["from"])
+        if "participant" in node.attrs:
+            attrs["participant"] = author
+        if node.attrs.get("category") == "peer":
+            attrs["type"] = "peer_msg"
+        elif self._phone.memory.person(author) == self._phone.pn:
+            attrs["type"] = "sender"
+            if "recipient" in node.attrs:
+                attrs["recipient"] = node.attrs["recipient"]
+        return attrs
+
+    # --- what could not be decrypted ----------------------------------------------------------------------------
+    async def _ask_again(self, node: Node, reason: str) -> None:
+        message_id = node.attrs["id"]
+        count = self._retries.get(message_id, 0) + 1
+        self._retries[message_id] = count
+        if count > MAX_RETRIES:
+            raise PhoneError(f"message {message_id} cannot be decrypted: {reason}")
+        retry = {"v": "1", "count": str(count), "id": message_id, "t": node.attrs.get("t", "0")}
+        registration = self._phone.keys.registration_id.to_bytes(4, "big")
+        attrs = {"id": message_id, "to": node.attrs["from"], "type": "retry"}
+        attrs |= {name: node.attrs[name] for name in ("participant", "recipient") if name in node.attrs}
+        await self._network.send(Node("receipt", attrs, [Node("retry", retry), Node("registration", {}, registration)]))
+
+    async def _on_receipt(self, node: Node) -> None:
+        memory, kind = self._phone.memory, node.attrs.get("type", "delivery")
+        memory.learn(node)
+        if kind == "retry":
+            await self._send_again(node)
+            return
+        listed = node.child("list")
+        ids = [node.attrs["id"], *(item.attrs["id"] for item in (listed.children("item") if listed else []))]
+        sender, stamp = memory.person(node.attrs.get("participant", node.attrs["from"])), int(node.attrs.get("t", "0"))
+        for message_id in ids:
+            memory.add_receipt(SeenReceipt(message_id, sender, kind, stamp))
+
+    async def _send_again(self, node: Node) -> None:
+        """Somebody could not decrypt a message of ours: start afresh with that device, under the same id."""
+        device = jids.parse(node.attrs.get("participant", node.attrs["from"]))
+        known = self._phone.sent.get(node.attrs["id"])
+        if device is None or known is None:
+            return
+        contacts, keys = self._phone.contacts, self._phone.keys
+        chat, body = known
+        group, own = chat.endswith(jids.GROUP), self._phone.memory.person(str(device)) == self._phone.pn
+        address, bundle, registration = contacts.address(device), node.child("keys"), node.child("registration")
+        keys.forget(address)
+        self._phone.groups.forget(chat, address)
+        if bundle is not None and registration is not None:
+            keys.begin(address, Node("user", {}, [registration, *bundle.children()]))
+        else:
+            await contacts.ensure_sessions([device])
+        copy = {"deviceSentMessage": {"destinationJid": chat, "message": body}}
+        enc = contacts.encrypt(device, copy if own and not group else body)
+        retry = node.child("retry")
+        enc.attrs["count"] = retry.attrs.get("count", "1") if retry else "1"
+        attrs = {"to": str(device), "id": node.attrs["id"], "type": "text"}
+        if group:
+            attrs |= {"to": chat, "participant": str(device), "addressing_mode": "lid"}
+        elif own:
+            attrs["recipient"] = chat
+        await self._network.send(Node("message", attrs, [enc]))
