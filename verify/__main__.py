@@ -1,0 +1,27 @@
+"""Run the checks: `python -m verify [ONLY]`, where ONLY is the beginning of an id, such as G3."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from rich.console import Console
+
+from verify import disconnects, promises, seeds
+from verify.harness import CHECKS, run_all
+
+TOPICS = (promises, disconnects, seeds)
+
+
+def main() -> int:
+    """0 when all passed, 1 when one failed, 2 when none was chosen."""
+    only = sys.argv[1] if len(sys.argv) > 1 else ""
+    console = Console(soft_wrap=True)
+    if not any(one.id.startswith(only) for one in CHECKS):
+        console.print(f"No check begins with {only!r}. There are: {', '.join(one.id for one in CHECKS)}")
+        return 2
+    return 1 if asyncio.run(run_all(only, console)) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,124 @@
+"""Checks, by id: how they are written down, run, and told."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from tests.support.processes import Holdfast, Receiver, Wasim
+
+TIMEOUT = 180.0
+AT_ONCE = 2
+
+
+@dataclass(frozen=True)
+class World:
+    """What a check starts with: a simulator, Holdfast on it, and a webhook receiver."""
+
+    wasim: Wasim
+    holdfast: Holdfast
+    hook: Receiver
+
+    async def link(self, name: str = "shop", phone: str = "40712345678") -> None:
+        """Create a session whose events go to the receiver, and link it by QR."""
+        await self.holdfast.link(self.wasim, name, phone, self.hook.config())
+
+    async def fault(self, kind: str, **facts: object) -> None:
+        """Let the simulator go wrong."""
+        await self.wasim.post("fault", {"kind": kind, **facts})
+
+    async def inject(self, text: str, to: str = "40712345678", sender: str = "40712345601") -> str:
+        """A phone writes."""
+        return str((await self.wasim.post("inject", {"from": sender, "to": to, "text": text}))["id"])
+
+    async def timeline(self, name: str = "shop") -> list[dict[str, object]]:
+        """Oldest first."""
+        rows = await self.holdfast.ask("GET", f"/api/holdfast/sessions/{name}/timeline")
+        return list(reversed(rows))
+
+
+Body = Callable[[World], Awaitable[str]]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the report. `body` returns its figure, or raises what was wrong."""
+
+    id: str
+    what: str
+    body: Body
+    env: dict[str, str]
+
+
+CHECKS: list[Check] = []
+
+
+def check(id: str, what: str, **env: str) -> Callable[[Body], Body]:
+    """Register a check; `env` are Holdfast's settings without their prefix."""
+
+    def register(body: Body) -> Body:
+        CHECKS.append(Check(id, what, body, {f"HOLDFAST_{name}": value for name, value in env.items()}))
+        return body
+
+    return register
+
+
+@asynccontextmanager
+async def world(env: dict[str, str]) -> AsyncIterator[World]:
+    """Fresh processes in a folder of their own."""
+    with tempfile.TemporaryDirectory(prefix="holdfast-verify-") as name:
+        folder = Path(name)
+        async with Wasim(folder) as wasim, Receiver() as hook, Holdfast(wasim, folder, **env) as holdfast:
+            yield World(wasim, holdfast, hook)
+
+
+async def run_one(one: Check) -> tuple[bool, str]:
+    """(passed, figure or what was wrong)."""
+    started = time.monotonic()
+    try:
+        async with asyncio.timeout(TIMEOUT):
+            async with world(one.env) as fresh:
+                figure = await one.body(fresh)
+    except TimeoutError:
+        return False, f"not done in {TIMEOUT:.0f} s"
+    except Exception as error:
+        return False, f"{type(error).__name__}: {error}"[:300]
+    return True, figure or f"{time.monotonic() - started:.1f} s"
+
+
+async def run_all(only: str, console: Console) -> int:
+    """Run the checks whose ids begin with `only`; how many failed."""
+    chosen = [one for one in CHECKS if one.id.startswith(only)]
+    gate, failed, done = asyncio.Semaphore(AT_ONCE), 0, 0
+
+    async def one_line(one: Check) -> None:
+        nonlocal failed, done
+        async with gate:
+            passed, figure = await run_one(one)
+        done += 1
+        failed += not passed
+        colour = "green" if passed else "bold red"
+        console.print(
+            f"[{colour}]{'PASS' if passed else 'FAIL'}[/]  {one.id:<22} {one.what}  {figure}", highlight=False
+        )
+        if console.is_terminal:
+            console.print(f"[dim]{done}/{len(chosen)}[/]", end="\r")
+
+    tasks = [asyncio.create_task(one_line(one)) for one in chosen]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.gather(*tasks, return_exceptions=True)
+    console.print(f"{len(chosen) - failed} passed, {failed} failed")
+    return failed
