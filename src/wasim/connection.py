@@ -25,6 +25,9 @@ from wasim.wire.protobuf import ProtobufError, decode, encode
 MAX_BUFFERED = 64 * 1024 * 1024
 HANDSHAKE_SECONDS = 20.0
 CLOSE_SECONDS = 5.0
+GRACE_SECONDS = 1.0
+"""How long a client has to close by itself after a last stanza. Baileys takes the stanza a moment after its frame; a
+close that arrives within that moment would hide it (428 in place of 515)."""
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +69,8 @@ class Connection:
         self._wake = asyncio.Event()
         self._cipher: Cipher | None = None
         self._ending = False
+        self._last_words = False
+        self._closed = asyncio.Event()
         self._dead: str | None = None
         self._corrupt_next = False
 
@@ -86,6 +91,7 @@ class Connection:
         if not self._ending:
             if node is not None:
                 self.send(node)
+                self._last_words = True
             self._ending = True
             self._note("ended", reason=reason)
             self._wake.set()
@@ -130,6 +136,7 @@ class Connection:
                 self.session.on_close()
             self._note("disconnected", reason=reason)
             self._ending = True
+            self._closed.set()
             self._wake.set()
             await self._finish(writer)
 
@@ -223,6 +230,9 @@ class Connection:
                     break
                 self._wake.clear()
                 await self._wake.wait()
+            if self._last_words:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._closed.wait(), GRACE_SECONDS)
             if not self._silent():
                 await self._socket.close()
 
