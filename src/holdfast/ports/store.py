@@ -182,8 +182,12 @@ class Store(Protocol):
         ...
 
     # --- outbox ---------------------------------------------------------------------------------------------
-    async def enqueue(self, row: OutboxRow, fingerprint: str) -> tuple[OutboxRow, bool]:
+    async def enqueue(self, row: OutboxRow, fingerprint: str, *, epoch: int | None = None) -> tuple[OutboxRow, bool]:
         """Accept a message. With a known idempotency key and the same fingerprint: the first row, and False.
+
+        With the holder's current `epoch`, a due row of a chat in which no other is in flight, due or put back for a
+        retry is stored as claimed already (`sending`, one attempt) and returned so: the caller sends it. With a stale
+        epoch, in a busy chat, or before `send_at` it is `queued` like any other, and nothing is raised.
 
         Raises `IdempotencyConflict` (same key, other body), `DuplicateMessageId`, `SessionNotFound`.
         """

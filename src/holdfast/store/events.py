@@ -10,16 +10,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from sqlalchemy import Connection, func, select, text
+from sqlalchemy import Connection, text
 
 from holdfast.domain.rows import EventRow, NewEvent
-from holdfast.store.schema import cursor, event
-from holdfast.store.sql import dumps, insert, now, raw
+from holdfast.store.sql import Query, dumps, loads
 
 _CLASS = 0x486F6C64
 """First half of the advisory locks' keys; the second is a number of the log modulo 2^31."""
 
-_APPEND = "INSERT INTO event (id, session_name, kind, chat, at, payload) VALUES (?, ?, ?, ?, ?, ?) RETURNING seq"
+_APPEND = Query(
+    "INSERT INTO event (id, session_name, kind, chat, at, payload) VALUES (?, ?, ?, ?, holdfast_now(), ?) "
+    "RETURNING seq, at"
+)
+_ROWS = "SELECT seq, id, session_name, kind, chat, at, payload FROM event WHERE seq > ? AND seq <= ?"
+_READ = Query(f"{_ROWS} ORDER BY seq LIMIT ?")
+_READ_SESSION = Query(f"{_ROWS} AND session_name = ? ORDER BY seq LIMIT ?")
+_END = Query("SELECT COALESCE(MAX(seq), 0) FROM event WHERE seq <= ?")
+_STANDS = Query("SELECT seq FROM cursor WHERE consumer = ?")
+_START = Query("INSERT INTO cursor (consumer, seq) VALUES (?, ?) ON CONFLICT DO NOTHING")
+_ADVANCE = Query(
+    "INSERT INTO cursor (consumer, seq) VALUES (?, ?) "
+    "ON CONFLICT (consumer) DO UPDATE SET seq = excluded.seq WHERE cursor.seq < excluded.seq"
+)
+_EVERYTHING = 2**63 - 1
 _PUBLISH = text(
     f"SELECT pg_advisory_xact_lock_shared({_CLASS}, (last_value % 2147483648)::int) FROM event_seq_seq"  # noqa: S608
 )
@@ -36,19 +49,18 @@ def append(c: Connection, name: str, new: Sequence[NewEvent], new_id: Callable[[
         return []
     if c.dialect.name == "postgresql":
         c.execute(_PUBLISH)
-    at = now(c)
     rows = []
     for entry in new:
         id_ = new_id()
-        seq = raw(c, _APPEND, (id_, name, entry.kind, entry.chat, at, dumps(entry.payload))).scalar_one()
+        seq, at = _APPEND.first(c, id_, name, entry.kind, entry.chat, dumps(entry.payload))
         rows.append(EventRow(seq, id_, name, entry.kind, entry.chat, at, entry.payload))
     return rows
 
 
-def _horizon(c: Connection) -> int | None:
-    """The last number that surely no later commit undercuts; None: all that can be seen."""
+def _horizon(c: Connection) -> int:
+    """The last number that surely no later commit undercuts."""
     if c.dialect.name != "postgresql":
-        return None
+        return _EVERYTHING
     last: int = c.execute(_LAST).scalar_one()
     in_flight = c.execute(_IN_FLIGHT).scalars().all()
     horizon: int = min([last, *(last - ((last - before) % 2147483648) for before in in_flight)])
@@ -58,35 +70,32 @@ def _horizon(c: Connection) -> int | None:
 def read(c: Connection, after: int, limit: int, session: str | None) -> list[EventRow]:
     """In order of `seq`."""
     horizon = _horizon(c)
-    e = event.c
-    rows = select(e.seq, e.id, e.session_name, e.kind, e.chat, e.at, e.payload).where(e.seq > after)
-    if horizon is not None:
-        rows = rows.where(e.seq <= horizon)
-    if session is not None:
-        rows = rows.where(e.session_name == session)
-    return [EventRow(*found) for found in c.execute(rows.order_by(e.seq).limit(limit))]
+    if session is None:
+        rows = _READ.all(c, after, horizon, limit)
+    else:
+        rows = _READ_SESSION.all(c, after, horizon, session, limit)
+    return [EventRow(seq, id_, name, kind, chat, at, loads(said)) for seq, id_, name, kind, chat, at, said in rows]
 
 
 def end(c: Connection) -> int:
     """The newest number that can be read; 0 if there is none."""
-    horizon = _horizon(c)
-    newest = select(func.coalesce(func.max(event.c.seq), 0))
-    if horizon is not None:
-        newest = newest.where(event.c.seq <= horizon)
-    return int(c.execute(newest).scalar_one())
+    return int(_END.first(c, _horizon(c))[0])
+
+
+def stands(c: Connection, consumer: str) -> int | None:
+    """Where a known consumer stands."""
+    found = _STANDS.first(c, consumer)
+    return None if found is None else int(found[0])
 
 
 def position(c: Connection, consumer: str) -> int:
     """Where a consumer stands; a new one stands at the log's end."""
-    found: int | None = c.execute(select(cursor.c.seq).where(cursor.c.consumer == consumer)).scalar()
-    if found is not None:
-        return found
-    c.execute(insert(c, cursor).values(consumer=consumer, seq=end(c)).on_conflict_do_nothing())
-    stands: int = c.execute(select(cursor.c.seq).where(cursor.c.consumer == consumer)).scalar_one()
-    return stands
+    if (known := stands(c, consumer)) is not None:
+        return known
+    _START.run(c, consumer, end(c))
+    return int(_STANDS.first(c, consumer)[0])
 
 
 def advance(c: Connection, consumer: str, seq: int) -> None:
     """Forward only."""
-    stmt = insert(c, cursor).values(consumer=consumer, seq=seq)
-    c.execute(stmt.on_conflict_do_update(index_elements=["consumer"], set_={"seq": seq}, where=cursor.c.seq < seq))
+    _ADVANCE.run(c, consumer, seq)

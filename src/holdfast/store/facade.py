@@ -27,6 +27,9 @@ from holdfast.ports.clock import Clock
 from holdfast.store import apply, events, inbox, keys, leases, messages, outbox, people, prune, sessions, settings, sql
 from holdfast.store.drivers import Driver
 
+_BRIEF = 200
+"""Rows up to which reading by an index is done sooner than handed to a thread."""
+
 
 class SqlStore:
     """`ports.store.Store` over a driver. The meaning of each method stands in the port."""
@@ -163,16 +166,16 @@ class SqlStore:
 
     async def inbox_pending(self, name: str, limit: int) -> list[InboxRow]:
         """See the port."""
-        return await self._read(lambda c: inbox.pending(c, name, limit))
+        return await self._read(lambda c: inbox.pending(c, name, limit), brief=limit <= _BRIEF)
 
     async def apply_inbox(self, name: str, epoch: int, processed: Processed) -> list[EventRow]:
         """See the port."""
         return await self._write(lambda c: apply.apply_inbox(c, name, epoch, processed, self._new_id))
 
     # --- outbox ---------------------------------------------------------------------------------------------
-    async def enqueue(self, row: OutboxRow, fingerprint: str) -> tuple[OutboxRow, bool]:
+    async def enqueue(self, row: OutboxRow, fingerprint: str, *, epoch: int | None = None) -> tuple[OutboxRow, bool]:
         """See the port."""
-        return await self._write(lambda c: outbox.enqueue(c, row, fingerprint))
+        return await self._write(lambda c: outbox.enqueue(c, row, fingerprint, epoch))
 
     async def claim_outbox(self, name: str, epoch: int, limit: int) -> list[OutboxRow]:
         """See the port."""
@@ -233,7 +236,7 @@ class SqlStore:
 
     async def events(self, after: int, limit: int, session: str | None = None) -> list[EventRow]:
         """See the port."""
-        return await self._read(lambda c: events.read(c, after, limit, session))
+        return await self._read(lambda c: events.read(c, after, limit, session), brief=limit <= _BRIEF)
 
     async def log_end(self) -> int:
         """See the port."""
@@ -241,7 +244,8 @@ class SqlStore:
 
     async def cursor(self, consumer: str) -> int:
         """See the port."""
-        return await self._write(lambda c: events.position(c, consumer))
+        known = await self._read(lambda c: events.stands(c, consumer), brief=True)
+        return await self._write(lambda c: events.position(c, consumer)) if known is None else known
 
     async def advance(self, consumer: str, seq: int) -> None:
         """See the port."""

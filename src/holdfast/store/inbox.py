@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection
 
 from holdfast.domain.rows import InboxRow
-from holdfast.store.schema import db_now, inbox
-from holdfast.store.sql import dumps, now, raw
+from holdfast.store.sql import Query, dumps, listed, loads, now, raw, rounded
 
 _ADD = (
     "INSERT INTO inbox (session_name, key, kind, attrs, plaintext, body, received_at) VALUES (?, ?, ?, ?, ?, ?, ?) "
     "ON CONFLICT (session_name, key) DO NOTHING"
 )
-_COLUMNS = (inbox.c.key, inbox.c.kind, inbox.c.attrs, inbox.c.plaintext, inbox.c.body, inbox.c.seq, inbox.c.received_at)
+_COLUMNS = "key, kind, attrs, plaintext, body, seq, received_at"
+_FIND = Query(f"SELECT {_COLUMNS} FROM inbox WHERE session_name = ? AND key = ?")  # noqa: S608
+_PENDING = Query(
+    f"SELECT {_COLUMNS} FROM inbox WHERE session_name = ? AND done_at IS NULL ORDER BY seq LIMIT ?"  # noqa: S608
+)
+_DONE = "UPDATE inbox SET done_at = holdfast_now() WHERE session_name = ? AND seq IN ({}) AND done_at IS NULL"
+_AT_ONCE = 500
 
 
 def add(c: Connection, name: str, rows: Sequence[InboxRow]) -> None:
@@ -28,26 +33,22 @@ def add(c: Connection, name: str, rows: Sequence[InboxRow]) -> None:
 
 def _row(found: Any) -> InboxRow:
     key, kind, attrs, plaintext, body, seq, received_at = found
-    return InboxRow(key, kind, attrs, bytes(plaintext), body, seq, received_at)
+    return InboxRow(key, kind, loads(attrs), bytes(plaintext), loads(body), seq, received_at)
 
 
 def find(c: Connection, name: str, key: str) -> InboxRow | None:
     """By dedupe key, processed or not."""
-    found = c.execute(select(*_COLUMNS).where(inbox.c.session_name == name, inbox.c.key == key)).first()
+    found = _FIND.first(c, name, key)
     return None if found is None else _row(found)
 
 
 def pending(c: Connection, name: str, limit: int) -> list[InboxRow]:
     """Unprocessed, oldest first."""
-    rows = select(*_COLUMNS).where(inbox.c.session_name == name, inbox.c.done_at.is_(None))
-    return [_row(found) for found in c.execute(rows.order_by(inbox.c.seq).limit(limit))]
+    return [_row(found) for found in _PENDING.all(c, name, limit)]
 
 
 def mark_done(c: Connection, name: str, seqs: Sequence[int]) -> None:
     """Dealt with; the rows stay for their keys' sake."""
-    if seqs:
-        c.execute(
-            update(inbox)
-            .where(inbox.c.session_name == name, inbox.c.seq.in_(list(seqs)), inbox.c.done_at.is_(None))
-            .values(done_at=db_now())
-        )
+    for start in range(0, len(seqs), _AT_ONCE):
+        part = rounded(seqs[start : start + _AT_ONCE])
+        listed(_DONE, len(part)).run(c, name, *part)

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, and_, case, func, select, update
+from sqlalchemy import Connection, and_, func, select, update
 
 from holdfast.domain.rows import ChatRow, Json, MessageRow
 from holdfast.store import people
-from holdfast.store.schema import chat, contact, message, outbox
-from holdfast.store.sql import insert
+from holdfast.store.schema import chat, contact, message
+from holdfast.store.sql import Query, dumps
 
 _M = message.c
 _COLUMNS = (_M.id, _M.chat, _M.from_me, _M.sender, _M.timestamp, _M.kind, _M.text, _M.ack, _M.body, _M.raw)
-_KEY = ["session_name", "chat", "from_me", "id"]
 
 
 def _row(found: Any) -> MessageRow:
@@ -22,47 +21,53 @@ def _row(found: Any) -> MessageRow:
     return MessageRow(id_, chat_, bool(from_me), sender, timestamp, kind, text, ack, body, bytes(raw))
 
 
+_INSERT = (
+    "INSERT INTO message (session_name, chat, from_me, id, sender, timestamp, kind, text, body, raw, ack) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, {}) ON CONFLICT (session_name, chat, from_me, id) DO NOTHING RETURNING seq"
+)
+_PUT_THEIRS = Query(_INSERT.format("?"))
+_PUT_OURS = Query(
+    _INSERT.format(
+        "GREATEST(?, COALESCE((SELECT CASE state WHEN 'read' THEN 3 WHEN 'delivered' THEN 2 ELSE -1 END "
+        "FROM outbox WHERE session_name = ? AND id = ?), -1))"
+    )
+)
+_COUNT = Query(
+    "INSERT INTO chat (session_name, id, name, timestamp, unread) VALUES (?, ?, '', ?, ?) "
+    "ON CONFLICT (session_name, id) DO UPDATE SET timestamp = GREATEST(chat.timestamp, excluded.timestamp), "
+    "unread = CASE excluded.unread WHEN 0 THEN 0 ELSE chat.unread + 1 END"
+)
+_ACKNOWLEDGE = Query(
+    "UPDATE message SET ack = ? WHERE session_name = ? AND id = ? AND from_me IS TRUE AND ack >= 0 AND ack < ? "
+    "RETURNING seq"
+)
+_FAIL = Query(
+    "UPDATE message SET ack = -1 WHERE session_name = ? AND id = ? AND from_me IS TRUE AND ack = 0 RETURNING seq"
+)
+_PUT_CHAT = Query(
+    "INSERT INTO chat (session_name, id, name, timestamp, unread) VALUES (?, ?, ?, ?, ?) "
+    "ON CONFLICT (session_name, id) DO UPDATE SET timestamp = GREATEST(chat.timestamp, excluded.timestamp), "
+    "name = COALESCE(NULLIF(excluded.name, ''), chat.name)"
+)
+
+
 def put(c: Connection, name: str, row: MessageRow) -> bool:
     """Insert unless known; count it in its chat. Whether it was new.
 
     A receipt may have come before its message was stored: then the outbox knows the higher ack.
     """
-    values = _values(row)
-    if row.from_me:
-        values["ack"] = max(row.ack, _acked(c, name, row.id))
-    stmt = insert(c, message).values(session_name=name, chat=row.chat, from_me=row.from_me, id=row.id, **values)
-    if not c.execute(stmt.on_conflict_do_nothing(index_elements=_KEY).returning(_M.seq)).all():
-        return False
-    _count(c, name, row)
-    return True
-
-
-def _acked(c: Connection, name: str, id_: str) -> int:
-    level = case((outbox.c.state == "delivered", 2), (outbox.c.state == "read", 3), else_=-1)
-    found: int | None = c.execute(select(level).where(outbox.c.session_name == name, outbox.c.id == id_)).scalar()
-    return -1 if found is None else found
-
-
-def _values(row: MessageRow) -> dict[str, Any]:
-    return {
-        "sender": row.sender, "timestamp": row.timestamp, "kind": row.kind, "text": _clean(row.text),
-        "ack": row.ack, "body": row.body, "raw": row.raw,
-    }  # fmt: skip
+    values = (
+        name, row.chat, row.from_me, row.id, row.sender, row.timestamp, row.kind, _clean(row.text), dumps(row.body),
+        row.raw, row.ack,
+    )  # fmt: skip
+    new = _PUT_OURS.all(c, *values, name, row.id) if row.from_me else _PUT_THEIRS.all(c, *values)
+    if new:
+        _COUNT.run(c, name, row.chat, row.timestamp, 0 if row.from_me else 1)
+    return bool(new)
 
 
 def _clean(text: str) -> str:
     return text.replace("\x00", "")  # PostgreSQL's text cannot hold it
-
-
-def _count(c: Connection, name: str, row: MessageRow) -> None:
-    stmt = insert(c, chat).values(
-        session_name=name, id=row.chat, name="", timestamp=row.timestamp, unread=0 if row.from_me else 1
-    )
-    newest = case((chat.c.timestamp < row.timestamp, row.timestamp), else_=chat.c.timestamp)
-    unread = 0 if row.from_me else chat.c.unread + 1
-    c.execute(
-        stmt.on_conflict_do_update(index_elements=["session_name", "id"], set_={"timestamp": newest, "unread": unread})
-    )
 
 
 def edit(c: Connection, name: str, row: MessageRow) -> bool:
@@ -70,13 +75,12 @@ def edit(c: Connection, name: str, row: MessageRow) -> bool:
 
     In a group, any member could name any message: only the author's is changed (`domain.messages` says who that is).
     """
-    values = _values(row)
     theirs = _M.from_me.is_(True) if row.from_me else _M.sender == row.sender
     return (
         c.execute(
             update(message)
             .where(_M.session_name == name, _M.chat == row.chat, _M.from_me == row.from_me, _M.id == row.id, theirs)
-            .values({column: values[column] for column in ("kind", "text", "body")})
+            .values(kind=row.kind, text=_clean(row.text), body=row.body)
         ).rowcount
         > 0
     )
@@ -84,26 +88,14 @@ def edit(c: Connection, name: str, row: MessageRow) -> bool:
 
 def acknowledge(c: Connection, name: str, id_: str, level: int) -> bool:
     """Raise the ack of a message of our own, or mark one that nobody has as failed (-1). Whether it moved."""
-    before = _M.ack == 0 if level < 0 else and_(_M.ack < level, _M.ack >= 0)
-    return (
-        c.execute(
-            update(message).where(_M.session_name == name, _M.id == id_, _M.from_me.is_(True), before).values(ack=level)
-        ).rowcount
-        > 0
-    )
+    moved = _FAIL.all(c, name, id_) if level < 0 else _ACKNOWLEDGE.all(c, level, name, id_, level)
+    return bool(moved)
 
 
 def put_chats(c: Connection, name: str, rows: Sequence[ChatRow]) -> None:
     """What WhatsApp tells of chats: a name replaces, time moves on; `unread` counts only for a chat not yet known."""
     for row in rows:
-        stmt = insert(c, chat).values(
-            session_name=name, id=row.id, name=row.name, timestamp=row.timestamp, unread=max(row.unread, 0)
-        )
-        newest = case((chat.c.timestamp < row.timestamp, row.timestamp), else_=chat.c.timestamp)
-        told: dict[str, Any] = {"timestamp": newest}
-        if row.name:
-            told["name"] = row.name
-        c.execute(stmt.on_conflict_do_update(index_elements=["session_name", "id"], set_=told))
+        _PUT_CHAT.run(c, name, row.id, row.name, row.timestamp, max(row.unread, 0))
 
 
 def chats(c: Connection, name: str, limit: int, offset: int) -> list[ChatRow]:

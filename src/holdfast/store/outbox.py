@@ -1,64 +1,100 @@
 """Messages accepted for sending (G4): stored under their WhatsApp id before the first attempt, forward only."""
 
+# ruff: noqa: S608 - the statements are joined from constants of this module
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, and_, exists, func, or_, select, update
+from sqlalchemy import Connection, func, select
 
 from holdfast.domain.errors import DuplicateMessageId, IdempotencyConflict, SessionNotFound
-from holdfast.domain.outbox import FINAL, STATE_OF_ACK, may_move
+from holdfast.domain.outbox import FINAL, STATE_OF_ACK, STATES, may_move
 from holdfast.domain.rows import MessageRow, NewEvent, OutboxRow
 from holdfast.store import events as log
 from holdfast.store import messages, people
-from holdfast.store.schema import IS_OPEN, db_now, outbox, session
-from holdfast.store.sql import check_epoch, insert, now
+from holdfast.store.schema import outbox
+from holdfast.store.sql import Query, check_epoch, current_epoch, dumps, loads, now
 
 _O = outbox.c
 _COLUMNS = (
-    _O.id, _O.session_name, _O.chat, _O.content, _O.state, _O.attempts, _O.created_at, _O.updated_at, _O.expires_at,
-    _O.send_at, _O.error, _O.message, _O.idempotency_key,
-)  # fmt: skip
+    "id, session_name, chat, content, state, attempts, created_at, updated_at, expires_at, send_at, error, message, "
+    "idempotency_key"
+)
+_OPEN = "state IN ('queued', 'sending')"
+_GET = Query(f"SELECT {_COLUMNS} FROM outbox WHERE session_name = ? AND id = ?")
+_BY_KEY = Query(f"SELECT {_COLUMNS}, fingerprint FROM outbox WHERE session_name = ? AND idempotency_key = ?")
+_SESSION = Query("SELECT 1 FROM session WHERE name = ? FOR KEY SHARE")
+_BUSY = Query(
+    f"SELECT 1 FROM outbox WHERE session_name = ? AND chat = ? AND {_OPEN} "
+    "AND (state = 'sending' OR send_at <= holdfast_now() OR attempts > 0) LIMIT 1"
+)
+_ADD = Query(
+    "INSERT INTO outbox (session_name, id, chat, content, state, attempts, claim_epoch, created_at, updated_at, "
+    "expires_at, send_at, idempotency_key, fingerprint) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, holdfast_now(), holdfast_now(), ?, ?, ?, ?) "
+    f"ON CONFLICT DO NOTHING RETURNING {_COLUMNS}"
+)
+_DUE = "((state = 'queued' AND send_at <= holdfast_now()) OR (state = 'sending' AND claim_epoch < ?))"
+_CLAIM = Query(
+    "UPDATE outbox SET state = 'sending', attempts = attempts + 1, claim_epoch = ?, updated_at = holdfast_now() "
+    f"WHERE {_DUE} AND seq IN (SELECT seq FROM outbox AS o WHERE session_name = ? AND {_OPEN} AND {_DUE} "
+    f"AND NOT EXISTS (SELECT 1 FROM outbox AS other WHERE other.session_name = ? AND other.chat = o.chat AND other.seq <> o.seq "
+    f"AND other.{_OPEN} AND ((other.state = 'sending' AND other.claim_epoch >= ?) OR (other.seq < o.seq AND "
+    "(other.state = 'sending' OR other.send_at <= holdfast_now() OR other.attempts > 0)))) ORDER BY seq LIMIT ?) "
+    f"RETURNING {_COLUMNS}, seq"
+)
+
+
+def _forward(state: str) -> Query:
+    allowed = ", ".join(f"'{before}'" for before in sorted(STATES) if may_move(before, state))
+    return Query(
+        "UPDATE outbox SET state = ?, updated_at = holdfast_now(), error = COALESCE(?, error), "
+        "message = COALESCE(?, message), send_at = COALESCE(?, send_at) "
+        f"WHERE session_name = ? AND id = ? AND state IN ({allowed}) RETURNING {_COLUMNS}"
+    )
+
+
+_FORWARD = {state: _forward(state) for state in sorted(STATES) if any(may_move(before, state) for before in STATES)}
+
+
+def _row(found: Any) -> OutboxRow:
+    id_, name, chat, content, *rest = found[:13]
+    return OutboxRow(id_, name, chat, loads(content), *rest)
 
 
 def get(c: Connection, name: str, id_: str) -> OutboxRow | None:
     """By message id."""
-    found: Any = c.execute(select(*_COLUMNS).where(_O.session_name == name, _O.id == id_)).first()
-    return None if found is None else OutboxRow(*found)
+    found = _GET.first(c, name, id_)
+    return None if found is None else _row(found)
 
 
-def enqueue(c: Connection, row: OutboxRow, fingerprint: str) -> tuple[OutboxRow, bool]:
-    """See `ports.store.Store.enqueue`."""
-    here = select(session.c.name).where(session.c.name == row.session).with_for_update(read=True, key_share=True)
-    if c.execute(here).first() is None:
+def enqueue(c: Connection, row: OutboxRow, fingerprint: str, epoch: int | None) -> tuple[OutboxRow, bool]:
+    """See `ports.store.Store.enqueue`.
+
+    Who may take the row at once keeps claims, and others of its kind, out of the session until the commit, so that no
+    two messages of a chat are in flight. The epoch comes before the session, as where a session is deleted.
+    """
+    ours = epoch is not None and current_epoch(c, row.session, alone=True) == epoch
+    if not _SESSION.all(c, row.session):
         raise SessionNotFound(f"There is no session '{row.session}'.")
     chat = people.resolve(c, row.session, [row.chat])[row.chat]
-    stmt = insert(c, outbox).values(
-        session_name=row.session, id=row.id, chat=chat, content=row.content, state="queued", attempts=0,
-        created_at=db_now(), updated_at=db_now(), expires_at=row.expires_at, send_at=row.send_at,
-        idempotency_key=row.idempotency_key, fingerprint=fingerprint,
+    taken = ours and row.send_at <= now(c) and not _BUSY.all(c, row.session, chat)
+    stored = _ADD.first(
+        c, row.session, row.id, chat, dumps(row.content), *(("sending", 1, epoch) if taken else ("queued", 0, 0)),
+        row.expires_at, row.send_at, row.idempotency_key, fingerprint,
     )  # fmt: skip
-    if not c.execute(stmt.on_conflict_do_nothing().returning(_O.seq)).all():
-        return _accepted_before(c, row, fingerprint), False
-    stored = get(c, row.session, row.id)
-    assert stored is not None
-    return stored, True
+    return (_accepted_before(c, row, fingerprint), False) if stored is None else (_row(stored), True)
 
 
 def _accepted_before(c: Connection, row: OutboxRow, fingerprint: str) -> OutboxRow:
-    if row.idempotency_key is not None:
-        first: Any = c.execute(
-            select(_O.fingerprint, *_COLUMNS).where(
-                _O.session_name == row.session, _O.idempotency_key == row.idempotency_key
-            )
-        ).first()
-        if first is not None:
-            if first[0] != fingerprint:
-                raise IdempotencyConflict
-            return OutboxRow(*first[1:])
-    raise DuplicateMessageId(f"A message with the id '{row.id}' was accepted before.")
+    first = None if row.idempotency_key is None else _BY_KEY.first(c, row.session, row.idempotency_key)
+    if first is None:
+        raise DuplicateMessageId(f"A message with the id '{row.id}' was accepted before.")
+    if first[13] != fingerprint:
+        raise IdempotencyConflict
+    return _row(first)
 
 
 def claim(c: Connection, name: str, epoch: int, limit: int) -> list[OutboxRow]:
@@ -67,32 +103,9 @@ def claim(c: Connection, name: str, epoch: int, limit: int) -> list[OutboxRow]:
     A row waits for another of its chat that is in flight, and for an older one that is due, in doubt, or put back for
     a later retry; not for one that is merely scheduled for later.
     """
-    check_epoch(c, name, epoch)
-    other = outbox.alias("other").c
-    due = or_(and_(_O.state == "queued", _O.send_at <= db_now()), and_(_O.state == "sending", _O.claim_epoch < epoch))
-    in_flight = and_(other.state == "sending", other.claim_epoch >= epoch)
-    ahead = and_(
-        other.seq < _O.seq,
-        or_(
-            other.state == "sending",
-            and_(other.state == "queued", or_(other.send_at <= db_now(), other.attempts > 0)),
-        ),
-    )
-    blocked = exists().where(
-        other.session_name == name,
-        other.chat == _O.chat,
-        other.seq != _O.seq,
-        other.state.in_(("queued", "sending")),
-        or_(in_flight, ahead),
-    )
-    first = select(_O.seq).where(_O.session_name == name, IS_OPEN, due, ~blocked).order_by(_O.seq).limit(limit)
-    taken = c.execute(
-        update(outbox)
-        .where(_O.seq.in_(first.scalar_subquery()), due)
-        .values(state="sending", attempts=_O.attempts + 1, claim_epoch=epoch, updated_at=db_now())
-        .returning(_O.seq, *_COLUMNS)
-    ).all()
-    return [OutboxRow(*found[1:]) for found in sorted(taken, key=lambda found: found[0])]
+    check_epoch(c, name, epoch, alone=True)
+    taken = _CLAIM.all(c, epoch, epoch, name, epoch, name, epoch, limit)
+    return [_row(found) for found in sorted(taken, key=lambda found: int(found[13]))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,29 +128,23 @@ def settle(
     A receipt may overtake the server's ack: then the row is ahead already, yet the message is stored, and told of.
     """
     check_epoch(c, name, epoch)
-    values: dict[str, Any] = {"error": facts.error, "message": facts.message}
-    if facts.retry_at is not None:
-        values["send_at"] = facts.retry_at
-    moved = _move(c, name, id_, facts.state, values)
+    moved = _move(c, name, id_, facts.state, (facts.error, facts.message, facts.retry_at))
     stored = facts.sent is not None and messages.put(c, name, people.canonical(c, name, [facts.sent])[0])
-    if moved or stored:
+    if moved is not None or stored:
         log.append(c, name, facts.events, new_id)
-    return get(c, name, id_) if moved else None
+    return moved
 
 
-def _move(c: Connection, name: str, id_: str, state: str, values: dict[str, Any]) -> bool:
-    here = and_(_O.session_name == name, _O.id == id_)
-    before = c.execute(select(_O.state).where(here).with_for_update()).scalar()
-    if before is None or not may_move(before, state):
-        return False
-    c.execute(update(outbox).where(here).values(state=state, updated_at=db_now(), **values))
-    return True
+def _move(c: Connection, name: str, id_: str, state: str, facts: tuple[Any, ...]) -> OutboxRow | None:
+    """`facts`: error, sentence, when to retry; None keeps what stands."""
+    found = _FORWARD[state].first(c, state, *facts, name, id_) if state in _FORWARD else None
+    return None if found is None else _row(found)
 
 
 def acknowledge(c: Connection, name: str, id_: str, level: int) -> bool:
     """A receipt or an ack for one of ours: the row moves forward, whatever it waited for."""
     state = "failed" if level < 0 else STATE_OF_ACK.get(level)
-    return state is not None and _move(c, name, id_, state, {})
+    return state is not None and _move(c, name, id_, state, (None, None, None)) is not None
 
 
 def counts(c: Connection, name: str) -> dict[str, int]:

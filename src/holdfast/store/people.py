@@ -14,8 +14,26 @@ from sqlalchemy import Connection, Table, and_, delete, exists, func, select, up
 
 from holdfast.domain import jids
 from holdfast.domain.rows import ContactRow, MessageRow
-from holdfast.store.schema import chat, contact, cursor, event, lid_map, message, outbox
-from holdfast.store.sql import insert
+from holdfast.store.schema import chat, contact, cursor, event, message, outbox
+from holdfast.store.sql import Query, insert, listed, rounded
+
+_AT_ONCE = 500
+_KNOWN = "SELECT lid, pn FROM lid_map WHERE session_name = ? AND lid IN ({})"
+_LEARN = Query(
+    "INSERT INTO lid_map (session_name, lid, pn) VALUES (?, ?, ?) "
+    "ON CONFLICT (session_name, lid) DO UPDATE SET pn = excluded.pn WHERE lid_map.pn <> excluded.pn RETURNING pn"
+)
+_PUT_CONTACT = Query(
+    "INSERT INTO contact (session_name, id, phone, lid, name, push_name) VALUES (?, ?, ?, "
+    "COALESCE(NULLIF(?, ''), (SELECT lid FROM lid_map WHERE session_name = ? AND pn = ? LIMIT 1), ''), ?, ?) "
+    "ON CONFLICT (session_name, id) DO UPDATE SET "
+    "phone = COALESCE(NULLIF(excluded.phone, ''), contact.phone), "
+    "lid = COALESCE(NULLIF(excluded.lid, ''), contact.lid), "
+    "name = COALESCE(NULLIF(excluded.name, ''), contact.name), "
+    "push_name = COALESCE(NULLIF(excluded.push_name, ''), contact.push_name) "
+    "WHERE excluded.phone NOT IN ('', contact.phone) OR excluded.lid NOT IN ('', contact.lid) "
+    "OR excluded.name NOT IN ('', contact.name) OR excluded.push_name NOT IN ('', contact.push_name)"
+)
 
 
 def resolve(c: Connection, name: str, addresses: Iterable[str]) -> dict[str, str]:
@@ -24,10 +42,10 @@ def resolve(c: Connection, name: str, addresses: Iterable[str]) -> dict[str, str
     lids = {address: jids.bare(address) for address in asked if jids.is_lid(address)}
     known: dict[str, str] = {}
     if lids:
-        rows = select(lid_map.c.lid, lid_map.c.pn).where(
-            lid_map.c.session_name == name, lid_map.c.lid.in_(sorted(set(lids.values())))
-        )
-        known = dict(c.execute(rows).all())
+        several = sorted(set(lids.values()))
+        for start in range(0, len(several), _AT_ONCE):
+            part = rounded(several[start : start + _AT_ONCE])
+            known.update(listed(_KNOWN, len(part)).all(c, name, *part))
     return {
         address: known.get(lids[address], lids[address]) if address in lids else _plain(address) for address in asked
     }
@@ -48,13 +66,7 @@ def learn(c: Connection, name: str, pairs: Sequence[tuple[str, str]]) -> None:
     for lid, pn in dict.fromkeys((jids.bare(lid), jids.bare(pn)) for lid, pn in pairs):
         if not (jids.is_lid(lid) and jids.phone_of(pn)):
             continue
-        stmt = insert(c, lid_map).values(session_name=name, lid=lid, pn=pn)
-        changed = c.execute(
-            stmt.on_conflict_do_update(
-                index_elements=["session_name", "lid"], set_={"pn": pn}, where=lid_map.c.pn != pn
-            ).returning(lid_map.c.pn)
-        ).all()
-        if changed:
+        if _LEARN.all(c, name, lid, pn):
             _merge(c, name, lid, pn)
 
 
@@ -126,24 +138,9 @@ def put_contacts(c: Connection, name: str, rows: Sequence[ContactRow]) -> None:
     canonical = resolve(c, name, [row.id for row in rows])
     for row in rows:
         id_ = canonical[row.id]
-        lid = row.lid or (row.id if jids.is_lid(row.id) else "") or _lid_of(c, name, id_)
-        facts = {
-            "phone": row.phone or jids.phone_of(id_), "lid": jids.bare(lid) if lid else "",
-            "name": row.name, "push_name": row.push_name,
-        }  # fmt: skip
-        told = {column: value for column, value in facts.items() if value}
-        stmt = insert(c, contact).values(session_name=name, id=id_, **facts)
-        keys = ["session_name", "id"]
-        c.execute(
-            stmt.on_conflict_do_update(index_elements=keys, set_=told)
-            if told
-            else stmt.on_conflict_do_nothing(index_elements=keys)
-        )
-
-
-def _lid_of(c: Connection, name: str, pn: str) -> str:
-    rows = select(lid_map.c.lid).where(lid_map.c.session_name == name, lid_map.c.pn == pn)
-    return c.execute(rows.limit(1)).scalar() or ""
+        lid = row.lid or (row.id if jids.is_lid(row.id) else "")
+        phone = row.phone or jids.phone_of(id_)
+        _PUT_CONTACT.run(c, name, id_, phone, jids.bare(lid) if lid else "", name, id_, row.name, row.push_name)
 
 
 def contacts(c: Connection, name: str, limit: int, offset: int) -> list[ContactRow]:

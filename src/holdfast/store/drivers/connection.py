@@ -54,7 +54,12 @@ class SqliteConnection:
     def _connect(self) -> sqlite3.Connection:
         uri = self._path if self._path == ":memory:" else f"file:{_quoted(self._path)}"
         raw = sqlite3.connect(
-            uri, timeout=self._busy, isolation_level=None, check_same_thread=False, uri=uri != ":memory:"
+            uri,
+            timeout=self._busy,
+            isolation_level=None,
+            check_same_thread=False,
+            uri=uri != ":memory:",
+            cached_statements=512,
         )
         try:
             raw.create_function("holdfast_now", 0, self._now)
@@ -97,7 +102,7 @@ class SqliteConnection:
         except sqlite3.Error as error:
             return [Outcome(error=self.translate(error))] * len(fns)
         try:
-            outcomes = [self._one(fn) for fn in fns]
+            outcomes = [Outcome(fns[0](self.core))] if len(fns) == 1 else [self._one(fn) for fn in fns]
             self.raw.execute("COMMIT")
         except Exception as error:
             if self.raw.in_transaction:
