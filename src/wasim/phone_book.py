@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from wasim import jid as jids
@@ -66,7 +66,8 @@ class Memory:
     def add(self, message: PhoneMessage) -> None:
         """Show a message."""
         self.messages.append(message)
-        self._network.store(f"m|{self._count}", asdict(message))
+        facts = {name: getattr(message, name) for name in PhoneMessage.__slots__}  # asdict would copy deeply
+        self._network.store(f"m|{self._count}", facts)
         self._network.store(f"m|{self._count - KEPT}", None)
         self._count += 1
         self._tell()
