@@ -161,7 +161,12 @@ export class Connection {
 
   private watchStanzas(sock: WASocket): void {
     const { ws } = sock;
-    ws.prependListener('CB:message', (node: BinaryNode) => this.envelopes.remember(node));
+    ws.prependListener('CB:message', (node: BinaryNode) => {
+      this.envelopes.remember(node);
+      // Baileys works off what waited on the server one by one, and meanwhile handles live messages at once: those would
+      // overtake. Called offline, a live message takes its place in the same queue (seen in messages-recv.js).
+      node.attrs['offline'] ??= 'live';
+    });
     ws.prependListener('CB:failure', (node: BinaryNode) => (this.why ??= fromFailure(node)));
     ws.prependListener('CB:stream:error', (node: BinaryNode) => (this.streamError = node));
     ws.on('CB:ack,class:message', (node: BinaryNode) => this.acks.settle(node.attrs));

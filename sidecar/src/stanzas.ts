@@ -25,7 +25,7 @@ export class Envelopes {
       // A group message brings the sender's key in a part of its own, before the message: only the last part is what
       // users see, so it has the stanza's plain key.
       const suffix = index === parts.length - 1 ? '' : `|part${index}`;
-      this.known.set(part.content as Uint8Array, { key: keyOf(node.attrs) + suffix, attrs: node.attrs });
+      this.known.set(part.content as Uint8Array, { key: keyOf(node.attrs) + suffix, attrs: { ...node.attrs } });
     }
   }
 
@@ -37,7 +37,7 @@ export class Envelopes {
 /** The row of a decrypted message. `padded` is what the Signal session gave: the last byte says how much to cut. */
 export function messageRow(envelope: Envelope, padded: Uint8Array): InboxRow {
   const plaintext = padded.subarray(0, padded.length - (padded.at(-1) ?? 0));
-  return { key: envelope.key, kind: 'message', attrs: { ...envelope.attrs }, plaintext, body: bodyOf(plaintext) };
+  return { key: envelope.key, kind: 'message', attrs: envelope.attrs, plaintext, body: bodyOf(plaintext) };
 }
 
 /** Padding as Baileys expects it back from the Signal repository. */
@@ -53,15 +53,19 @@ function bodyOf(plaintext: Uint8Array): unknown {
   }
 }
 
+/** Quotes nest as deep as a sender likes; what nobody reads is cut off, and stays in the plaintext. */
+const DEEPEST = 40;
+
 /** Bytes as `{"$b": base64}`; enums are names, 64-bit numbers plain numbers, and what is not set is left out. */
-function plain(value: unknown): unknown {
+function plain(value: unknown, depth = 0): unknown {
+  if (depth > DEEPEST) return null;
   if (value instanceof Uint8Array) {
     return { $b: Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString('base64') };
   }
-  if (Array.isArray(value)) return value.map(plain);
+  if (Array.isArray(value)) return value.map((inner) => plain(inner, depth + 1));
   if (typeof value === 'object' && value !== null) {
     const out: Record<string, unknown> = {};
-    for (const [name, inner] of Object.entries(value)) if (inner !== null && inner !== undefined) out[name] = plain(inner);
+    for (const [name, inner] of Object.entries(value)) if (inner !== null && inner !== undefined) out[name] = plain(inner, depth + 1);
     return out;
   }
   return value;
