@@ -79,11 +79,11 @@ async def asks_for_qr(w: World) -> str:
 async def qr_stays(w: World) -> str:
     await w.holdfast.ask("POST", "/api/sessions", {"name": "shop", "start": True})
     await w.holdfast.until("shop", lambda view: view["status"] == "SCAN_QR_CODE")
-    end, seen = time.time() + 24, set()
+    end, seen = time.time() + 19, set()
     while time.time() < end:
         view = await w.holdfast.ask("GET", "/api/holdfast/sessions/shop")
         assert view["status"] == "SCAN_QR_CODE", view
         seen.add(await w.holdfast.qr("shop"))
     await w.holdfast.scan(w.wasim, "shop", "40712345678")
     await w.holdfast.until_working("shop")
-    return f"{len(seen)} QRs in 240 scaled s, then linked"
+    return f"{len(seen)} QRs in 190 scaled s, then linked"
