@@ -35,6 +35,7 @@ from holdfast.ports.store import (
 )
 from holdfast.runtime.actor import Actor, Deps
 from holdfast.runtime.delivery import Delivery
+from holdfast.runtime.sender import Sender
 from holdfast.runtime.supervisor import Supervisor
 
 TEXT_LIMIT = 65_536
@@ -47,7 +48,7 @@ class LocalGateway:
     """What the faces may ask of this instance; see the port for outcomes and errors."""
 
     def __init__(
-        self, deps: Deps, supervisor: Supervisor, delivery: Delivery, wake_sender: Callable[[str], None]
+        self, deps: Deps, supervisor: Supervisor, delivery: Delivery, sender_of: Callable[[str], Sender | None]
     ) -> None:
         self.instance = deps.instance
         self.started_at = deps.clock.now()
@@ -55,7 +56,7 @@ class LocalGateway:
         self._engines = deps.engines
         self._supervisor = supervisor
         self._delivery = delivery
-        self._wake_sender = wake_sender
+        self._sender_of = sender_of
         self._hub = deps.hub
         self._clock = deps.clock
         self._liveness = deps.times.liveness
@@ -288,10 +289,25 @@ class LocalGateway:
                 status=view.status,
                 expected=["WORKING"],
             )
-        row, _ = await self._store.enqueue(
-            self._draft(view.name, jid, content, id, idempotency_key), _fingerprint(jid, content, id)
+        sender = self._sender_of(view.name)
+        row, fresh = await self._store.enqueue(
+            self._draft(view.name, jid, content, id, idempotency_key),
+            _fingerprint(jid, content, id),
+            epoch=sender.claim_epoch() if sender else None,
         )
+        if sender is not None and fresh and row.state == "sending":
+            return await self._answered(sender.fly(row), row, wait)
+        if sender is not None:
+            sender.wake()
         return await self._settled(view.name, row, wait)
+
+    async def _answered(self, flight: asyncio.Future[OutboxRow | None], row: OutboxRow, wait: float) -> OutboxRow:
+        """WhatsApp's answer to the first attempt; without one, whatever becomes of the row in the time that is left."""
+        end = self._clock.boot() + wait
+        done, _ = await asyncio.wait({flight}, timeout=wait)
+        if done and (sent := flight.result()) is not None:
+            return sent
+        return await self._settled(row.session, row, max(0.0, end - self._clock.boot()))
 
     def _draft(self, name: str, jid: str, content: Mapping[str, Any], id: str | None, key: str | None) -> OutboxRow:
         now = self._clock.now()
@@ -320,7 +336,6 @@ class LocalGateway:
             latest = found or latest
             return latest.state in outbox.ACKNOWLEDGED or latest.state in outbox.FINAL
 
-        self._wake_sender(name)
         await self._until(f"message:{name}:{row.id}", over, wait)
         return latest
 

@@ -102,7 +102,7 @@ class Node:
         )
         self.delivery = Delivery(store, clock, settings.webhooks, time_factor=settings.time_factor)
         self._hub.on_events(self.delivery.wake)
-        self.gateway = LocalGateway(deps, self.supervisor, self.delivery, self.wake_sender)
+        self.gateway = LocalGateway(deps, self.supervisor, self.delivery, self._sender)
 
     # --- life ---------------------------------------------------------------------------------------------------
     async def __aenter__(self) -> Self:
@@ -199,6 +199,11 @@ class Node:
         """Something was accepted for sending."""
         if parts := self._parts.get(name):
             parts.sender.wake()
+
+    def _sender(self, name: str) -> Sender | None:
+        """Who sends for a session that this instance holds."""
+        parts = self._parts.get(name)
+        return parts.sender if parts else None
 
     # --- engine events ------------------------------------------------------------------------------------------
     def _sink(self, event: e.EngineEvent | e.EngineDied) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 
 import structlog
 
@@ -43,6 +44,24 @@ class Sender:
         """Look at the outbox now."""
         self._wake.set()
 
+    def claim_epoch(self) -> int | None:
+        """The epoch under which a message may be accepted and claimed in one transaction, if there is room now."""
+        ready = self._actor.state.phase is Phase.WORKING and self._actor.may_act()
+        return self._actor.held.epoch if ready and len(self._flying) < self._parallel else None
+
+    def fly(self, row: OutboxRow) -> asyncio.Future[OutboxRow | None]:
+        """Send a row that was claimed already. The future has the row as soon as WhatsApp answered, and None if it did
+        not; what is stored of it follows: a crash in between repeats the send under the same id.
+        """
+        answered: asyncio.Future[OutboxRow | None] = asyncio.get_running_loop().create_future()
+        self._launch(row, answered)
+        return answered
+
+    def _launch(self, row: OutboxRow, answered: asyncio.Future[OutboxRow | None] | None) -> None:
+        task = asyncio.create_task(self._send(row, answered))
+        self._flying.add(task)
+        task.add_done_callback(self._landed)
+
     async def run(self) -> None:
         """Send until cancelled. Scheduled and expired rows are found by looking every `idle` seconds."""
         try:
@@ -56,9 +75,7 @@ class Sender:
                     await self._clock.sleep(STORE_RETRY)
                     continue
                 for row in claimed:
-                    task = asyncio.create_task(self._send(row))
-                    self._flying.add(task)
-                    task.add_done_callback(self._landed)
+                    self._launch(row, None)
                 if not claimed:
                     await self._rest()
         finally:
@@ -94,13 +111,24 @@ class Sender:
             idling.cancel()
 
     # --- one message --------------------------------------------------------------------------------------------
-    async def _send(self, row: OutboxRow) -> None:
-        if row.expires_at <= await self._store.now():
-            await self._settle(row, "expired", message="The message was not sent before its deadline.")
-            return
-        message = OutgoingMessage(row.id, row.chat, row.content)
+    async def _send(self, row: OutboxRow, answered: asyncio.Future[OutboxRow | None] | None) -> None:
+        ack: ServerAck | None = None
         try:
-            ack = await self._actor.engine.send(self._actor.name, self._actor.state.connection, message)
+            ack = await self._attempt(row)
+        finally:
+            if answered is not None and not answered.done():
+                answered.set_result(_after(row, ack) if ack is not None else None)
+        if ack is not None:
+            await self._acknowledged(row, ack)
+
+    async def _attempt(self, row: OutboxRow) -> ServerAck | None:
+        """WhatsApp's answer, or None where there was none and the row was settled otherwise."""
+        if row.expires_at <= self._clock.now():
+            await self._settle(row, "expired", message="The message was not sent before its deadline.")
+            return None
+        try:
+            message = OutgoingMessage(row.id, row.chat, row.content)
+            return await self._actor.engine.send(self._actor.name, self._actor.state.connection, message)
         except NotConnected:
             await self._settle(row, "queued", retry_at=0.0)
         except SendInDoubt:
@@ -108,8 +136,7 @@ class Sender:
             await self._settle(row, "queued", retry_at=await self._store.now() + IN_DOUBT_RETRY)
         except HoldfastError as error:
             await self._settle(row, "failed", error=400, message=error.sentence)
-        else:
-            await self._acknowledged(row, ack)
+        return None
 
     async def _acknowledged(self, row: OutboxRow, ack: ServerAck) -> None:
         if ack.error:
@@ -147,6 +174,13 @@ class Sender:
         self._hub.message_settled(self._actor.name, row.id)
         if settled is not None and state != "queued":
             self._hub.events_appended(self._actor.name)
+
+
+def _after(row: OutboxRow, ack: ServerAck) -> OutboxRow:
+    """The row as it will be stored."""
+    if ack.error:
+        return replace(row, state="failed", error=ack.error, message=outbox.refusal(ack.error), updated_at=ack.at)
+    return replace(row, state="sent", updated_at=ack.at)
 
 
 def sent_message(row: OutboxRow, at: float, me: Mapping[str, str]) -> MessageRow:
