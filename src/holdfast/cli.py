@@ -70,8 +70,8 @@ async def _serve(settings: Settings, instance: str) -> None:
     async with running(settings, instance) as (node, store):
         hashed, fresh = await api_key(settings, store)
         http = await server(node, settings, hashed)
-        _announce(settings, port, fresh)
         with _stop_signals(http, node.stop_waiting):
+            _announce(settings, port, fresh)
             await http.serve(sockets=[listener])
 
 
