@@ -14,6 +14,12 @@ from holdfast.store import inbox, messages, outbox, people
 from holdfast.store.sql import check_epoch
 
 
+def is_brief(processed: Processed) -> bool:
+    """Whether it is what one stanza brings, not a history."""
+    p = processed
+    return all(len(part) <= 4 for part in (p.messages, p.acks, p.edits, p.chats, p.contacts, p.mappings, p.events))
+
+
 def apply_inbox(
     c: Connection, name: str, epoch: int, processed: Processed, new_id: Callable[[], str]
 ) -> list[EventRow]:

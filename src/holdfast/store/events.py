@@ -22,7 +22,7 @@ _APPEND = Query(
     "INSERT INTO event (id, session_name, kind, chat, at, payload) VALUES (?, ?, ?, ?, holdfast_now(), ?) "
     "RETURNING seq, at"
 )
-_ROWS = "SELECT seq, id, session_name, kind, chat, at, payload FROM event WHERE seq > ? AND seq <= ?"
+_ROWS = "SELECT seq, id, session_name, kind, chat, at, CAST(payload AS TEXT) FROM event WHERE seq > ? AND seq <= ?"
 _READ = Query(f"{_ROWS} ORDER BY seq LIMIT ?")
 _READ_SESSION = Query(f"{_ROWS} AND session_name = ? ORDER BY seq LIMIT ?")
 _END = Query("SELECT COALESCE(MAX(seq), 0) FROM event WHERE seq <= ?")

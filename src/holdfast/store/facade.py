@@ -27,6 +27,9 @@ from holdfast.ports.clock import Clock
 from holdfast.store import apply, events, inbox, keys, leases, messages, outbox, people, prune, sessions, settings, sql
 from holdfast.store.drivers import Driver
 
+_FEW = 32
+"""Rows up to which a write is done sooner than handed to a thread."""
+
 _BRIEF = 200
 """Rows up to which reading by an index is done sooner than handed to a thread."""
 
@@ -153,7 +156,7 @@ class SqlStore:
 
     async def write_engine(self, name: str, epoch: int, write: EngineWrite) -> None:
         """See the port."""
-        await self._write(lambda c: keys.write_engine(c, name, epoch, write))
+        await self._write(lambda c: keys.write_engine(c, name, epoch, write), brief=len(write.keys) <= _FEW)
 
     async def clear_credentials(self, name: str) -> int:
         """See the port."""
@@ -170,16 +173,18 @@ class SqlStore:
 
     async def apply_inbox(self, name: str, epoch: int, processed: Processed) -> list[EventRow]:
         """See the port."""
-        return await self._write(lambda c: apply.apply_inbox(c, name, epoch, processed, self._new_id))
+        return await self._write(
+            lambda c: apply.apply_inbox(c, name, epoch, processed, self._new_id), brief=apply.is_brief(processed)
+        )
 
     # --- outbox ---------------------------------------------------------------------------------------------
     async def enqueue(self, row: OutboxRow, fingerprint: str, *, epoch: int | None = None) -> tuple[OutboxRow, bool]:
         """See the port."""
-        return await self._write(lambda c: outbox.enqueue(c, row, fingerprint, epoch))
+        return await self._write(lambda c: outbox.enqueue(c, row, fingerprint, epoch), brief=True)
 
     async def claim_outbox(self, name: str, epoch: int, limit: int) -> list[OutboxRow]:
         """See the port."""
-        return await self._write(lambda c: outbox.claim(c, name, epoch, limit))
+        return await self._write(lambda c: outbox.claim(c, name, epoch, limit), brief=True)
 
     async def settle_outbox(
         self,
@@ -196,7 +201,7 @@ class SqlStore:
     ) -> OutboxRow | None:
         """See the port."""
         facts = outbox.Settlement(state, error, message, retry_at, events, sent)
-        return await self._write(lambda c: outbox.settle(c, name, epoch, id, facts, new_id=self._new_id))
+        return await self._write(lambda c: outbox.settle(c, name, epoch, id, facts, new_id=self._new_id), brief=True)
 
     async def outbox_get(self, name: str, id: str) -> OutboxRow | None:
         """See the port."""
@@ -232,7 +237,7 @@ class SqlStore:
     # --- events and their consumers -------------------------------------------------------------------------
     async def append_events(self, session: str, events: Sequence[NewEvent]) -> list[EventRow]:
         """See the port."""
-        return await self._write(partial(_append, session, events, self._new_id))
+        return await self._write(partial(_append, session, events, self._new_id), brief=len(events) <= _FEW)
 
     async def events(self, after: int, limit: int, session: str | None = None) -> list[EventRow]:
         """See the port."""
@@ -249,7 +254,7 @@ class SqlStore:
 
     async def advance(self, consumer: str, seq: int) -> None:
         """See the port."""
-        await self._write(lambda c: events.advance(c, consumer, seq))
+        await self._write(lambda c: events.advance(c, consumer, seq), brief=True)
 
     async def prune(self, age: float) -> int:
         """See the port."""

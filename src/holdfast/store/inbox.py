@@ -14,7 +14,7 @@ _ADD = (
     "INSERT INTO inbox (session_name, key, kind, attrs, plaintext, body, received_at) VALUES (?, ?, ?, ?, ?, ?, ?) "
     "ON CONFLICT (session_name, key) DO NOTHING"
 )
-_COLUMNS = "key, kind, attrs, plaintext, body, seq, received_at"
+_COLUMNS = "key, kind, CAST(attrs AS TEXT), plaintext, CAST(body AS TEXT), seq, received_at"
 _FIND = Query(f"SELECT {_COLUMNS} FROM inbox WHERE session_name = ? AND key = ?")  # noqa: S608
 _PENDING = Query(
     f"SELECT {_COLUMNS} FROM inbox WHERE session_name = ? AND done_at IS NULL ORDER BY seq LIMIT ?"  # noqa: S608

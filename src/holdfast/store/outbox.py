@@ -19,8 +19,8 @@ from holdfast.store.sql import Query, check_epoch, current_epoch, dumps, loads, 
 
 _O = outbox.c
 _COLUMNS = (
-    "id, session_name, chat, content, state, attempts, created_at, updated_at, expires_at, send_at, error, message, "
-    "idempotency_key"
+    "id, session_name, chat, CAST(content AS TEXT), state, attempts, created_at, updated_at, expires_at, send_at, "
+    "error, message, idempotency_key"
 )
 _OPEN = "state IN ('queued', 'sending')"
 _GET = Query(f"SELECT {_COLUMNS} FROM outbox WHERE session_name = ? AND id = ?")
@@ -40,10 +40,10 @@ _DUE = "((state = 'queued' AND send_at <= holdfast_now()) OR (state = 'sending' 
 _CLAIM = Query(
     "UPDATE outbox SET state = 'sending', attempts = attempts + 1, claim_epoch = ?, updated_at = holdfast_now() "
     f"WHERE {_DUE} AND seq IN (SELECT seq FROM outbox AS o WHERE session_name = ? AND {_OPEN} AND {_DUE} "
-    f"AND NOT EXISTS (SELECT 1 FROM outbox AS other WHERE other.session_name = ? AND other.chat = o.chat AND other.seq <> o.seq "
-    f"AND other.{_OPEN} AND ((other.state = 'sending' AND other.claim_epoch >= ?) OR (other.seq < o.seq AND "
-    "(other.state = 'sending' OR other.send_at <= holdfast_now() OR other.attempts > 0)))) ORDER BY seq LIMIT ?) "
-    f"RETURNING {_COLUMNS}, seq"
+    f"AND NOT EXISTS (SELECT 1 FROM outbox AS other WHERE other.session_name = ? AND other.chat = o.chat "
+    f"AND other.seq <> o.seq AND other.{_OPEN} AND ((other.state = 'sending' AND other.claim_epoch >= ?) OR "
+    "(other.seq < o.seq AND (other.state = 'sending' OR other.send_at <= holdfast_now() OR other.attempts > 0)))) "
+    f"ORDER BY seq LIMIT ?) RETURNING {_COLUMNS}, seq"
 )
 
 

@@ -36,7 +36,7 @@ class SqliteConnection:
         self._path = path
         self._now = now
         self._readonly = readonly
-        self._busy = busy
+        self._busy = self._waits = busy
         try:
             engine = create_engine(
                 "sqlite://",
@@ -95,12 +95,30 @@ class SqliteConnection:
         except Exception as error:
             return Outcome(error=self.translate(error))
 
+    def write_now(self, fns: Sequence[Transaction]) -> list[Outcome] | None:
+        """As `write`, but None, with nothing done, if another process holds the file just now."""
+        self._wait(0.0)
+        try:
+            self.raw.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error:
+            return None  # whatever it is, `write` meets it again and says so
+        return self._run(fns)
+
+    def _wait(self, seconds: float) -> None:
+        if seconds != self._waits:
+            self.raw.execute(f"PRAGMA busy_timeout = {int(seconds * 1000)}").close()
+            self._waits = seconds
+
     def write(self, fns: Sequence[Transaction]) -> list[Outcome]:
         """Run all in one transaction, each in a savepoint of its own, so that each fails alone; then commit once."""
         try:
+            self._wait(self._busy)
             self.raw.execute("BEGIN IMMEDIATE")
         except sqlite3.Error as error:
             return [Outcome(error=self.translate(error))] * len(fns)
+        return self._run(fns)
+
+    def _run(self, fns: Sequence[Transaction]) -> list[Outcome]:
         try:
             outcomes = [Outcome(fns[0](self.core))] if len(fns) == 1 else [self._one(fn) for fn in fns]
             self.raw.execute("COMMIT")

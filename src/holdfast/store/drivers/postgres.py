@@ -80,7 +80,7 @@ class PostgresDriver:
             engine, self._engine = self._engine, None
             await engine.dispose()
 
-    async def write(self, fn: Callable[[Connection], T]) -> T:
+    async def write(self, fn: Callable[[Connection], T], *, brief: bool = False) -> T:
         """See `Driver.write`."""
         for attempt in range(1, ATTEMPTS + 1):
             try:

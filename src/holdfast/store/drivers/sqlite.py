@@ -11,6 +11,7 @@ import contextlib
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,10 +36,18 @@ Python's own 5 ms gives its lock up and takes it back before the writer wakes, a
 """
 
 
+INLINE = 4
+"""Most transactions that the loop commits itself."""
+
+SHORT = 0.001
+"""Seconds that a commit may take on average for the loop to do it itself: a slow disk is left to the thread."""
+
+
 @dataclass(slots=True)
 class _Asked:
     fn: Transaction
     answer: asyncio.Future[Any]
+    brief: bool = False
 
 
 class _Worker:
@@ -48,17 +57,26 @@ class _Worker:
         self._run = run
         self._loop = asyncio.get_running_loop()
         self._queue: SimpleQueue[_Asked | None] = SimpleQueue()
+        self._behind = 0
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._closed = False
         self._thread.start()
 
-    async def ask(self, fn: Callable[[Connection], T]) -> T:
+    async def ask(self, fn: Callable[[Connection], T], *, brief: bool = False) -> T:
         """Queue a transaction and wait for its outcome."""
         if self._closed:
             raise StoreUnavailable("The store is closed.")
         answer: asyncio.Future[T] = self._loop.create_future()
-        self._queue.put(_Asked(fn, answer))
+        self._admit(_Asked(fn, answer, brief))
         return await answer
+
+    def _admit(self, asked: _Asked) -> None:
+        self._hand([asked])
+
+    def _hand(self, batch: list[_Asked]) -> None:
+        self._behind += len(batch)
+        for asked in batch:
+            self._queue.put(asked)
 
     async def close(self) -> None:
         """Finish what was asked."""
@@ -68,9 +86,16 @@ class _Worker:
 
     def _work(self) -> None:
         while (batch := self._take()) is not None:
-            outcomes = self._run([asked.fn for asked in batch])
+            live = [asked for asked in batch if not asked.answer.cancelled()]
+            started = time.perf_counter()
+            outcomes = self._run([asked.fn for asked in live]) if live else []
+            took = time.perf_counter() - started
             with contextlib.suppress(RuntimeError):  # the loop was closed under us: nobody waits any more
-                self._loop.call_soon_threadsafe(_resolve, batch, outcomes)
+                self._loop.call_soon_threadsafe(self._done, len(batch), live, outcomes, took)
+
+    def _done(self, count: int, live: list[_Asked], outcomes: list[Outcome], took: float) -> None:
+        self._behind -= count
+        _resolve(live, outcomes)
 
     def _take(self) -> list[_Asked] | None:
         first = self._queue.get()
@@ -86,7 +111,59 @@ class _Worker:
                 self._queue.put(None)
                 break
             batch.append(following)
-        return [asked for asked in batch if not asked.answer.cancelled()]
+        return batch
+
+
+class _Writer(_Worker):
+    """Commits few short transactions on the loop, all else on the thread; never on both at once.
+
+    What is asked in one turn of the loop is taken together at the turn's end. While the thread has work, everything
+    goes to it, so that a queue is committed in large groups. Measured in docs/decisions/0002-sqlite-writer.md.
+    """
+
+    def __init__(self, name: str, connection: SqliteConnection) -> None:
+        self._connection = connection
+        self._waiting: list[_Asked] = []
+        self._cost = 0.0
+        super().__init__(name, connection.write)
+
+    def _admit(self, asked: _Asked) -> None:
+        if self._behind:
+            self._hand([asked])
+            return
+        self._waiting.append(asked)
+        if len(self._waiting) == 1:
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        batch = [asked for asked in self._waiting if not asked.answer.cancelled()]
+        self._waiting = []
+        if not batch:
+            return
+        if self._closed or len(batch) > INLINE or self._cost > SHORT or not all(asked.brief for asked in batch):
+            self._hand(batch)
+            return
+        started = time.perf_counter()
+        outcomes = self._connection.write_now([asked.fn for asked in batch])
+        if outcomes is None:
+            self._hand(batch)
+            return
+        self._note(time.perf_counter() - started, len(batch))
+        _resolve(batch, outcomes)
+
+    def _done(self, count: int, live: list[_Asked], outcomes: list[Outcome], took: float) -> None:
+        if live and all(asked.brief for asked in live):
+            self._note(took, len(live))
+        super()._done(count, live, outcomes, took)
+
+    def _note(self, took: float, count: int) -> None:
+        self._cost = 0.8 * self._cost + 0.2 * took / count
+
+    async def close(self) -> None:
+        """Finish what was asked."""
+        self._closed = True
+        self._flush()
+        await super().close()
 
 
 def _resolve(batch: list[_Asked], outcomes: list[Outcome]) -> None:
@@ -102,9 +179,9 @@ def _resolve(batch: list[_Asked], outcomes: list[Outcome]) -> None:
 class SqliteDriver:
     """The driver for a file. `busy`: seconds to wait for another process that writes."""
 
-    def __init__(self, path: str, time: DatabaseTime, *, busy: float = 10.0) -> None:
+    def __init__(self, path: str, clock: DatabaseTime, *, busy: float = 10.0) -> None:
         self._path = path
-        self._time = time
+        self._clock = clock
         self._busy = busy
         self._connections: list[SqliteConnection] = []
 
@@ -114,19 +191,19 @@ class SqliteDriver:
         await asyncio.to_thread(self._connect)
         writer, reader, brief = self._connections
         self._brief = brief
-        self._writer = _Worker("store-writer", writer.write)
+        self._writer = _Writer("store-writer", writer)
         self._reader = _Worker("store-reader", lambda fns: [reader.read(fn) for fn in fns])
 
     def _connect(self) -> None:
         _prepare_folder(Path(self._path))
         try:
-            writer = SqliteConnection(self._path, self._time, busy=self._busy)
+            writer = SqliteConnection(self._path, self._clock, busy=self._busy)
             self._connections.append(writer)
-            for step in (migrate.upgrade, self._time.anchor):
+            for step in (migrate.upgrade, self._clock.anchor):
                 if (error := writer.write([step])[0].error) is not None:
                     raise error
             for _ in range(2):
-                self._connections.append(SqliteConnection(self._path, self._time, readonly=True, busy=self._busy))
+                self._connections.append(SqliteConnection(self._path, self._clock, readonly=True, busy=self._busy))
         except BaseException:
             self._let_go()
             raise
@@ -144,9 +221,9 @@ class SqliteDriver:
         await self._reader.close()
         await asyncio.to_thread(self._let_go)
 
-    async def write(self, fn: Callable[[Connection], T]) -> T:
+    async def write(self, fn: Callable[[Connection], T], *, brief: bool = False) -> T:
         """See `Driver.write`."""
-        return await self._writer.ask(fn)
+        return await self._writer.ask(fn, brief=brief)
 
     async def read(self, fn: Callable[[Connection], T], *, brief: bool = False) -> T:
         """A look-up by key runs here: in WAL mode nothing blocks it, and a thread's hand-over costs more than it."""
