@@ -171,3 +171,51 @@ def test_numbers_beyond_all_counting_are_no_mistake_of_ours(tmp_path: Path) -> N
             assert answer.status_code == 200, (path, answer.text)
 
     check(tmp_path, body)
+
+
+NUL = [
+    ("POST", "/api/sessions", {"name": "a\0b", "start": False}),
+    ("POST", "/api/sessions", {"name": "other", "start": False, "config": {"metadata": {"a": "x\0"}}}),
+    ("POST", "/api/sessions", {"name": "other", "start": False, "config": {"metadata": {"a\0": "x"}}}),
+    ("PUT", "/api/sessions/shop", {"config": {"webhooks": [{"url": "http://127.0.0.1/\0", "events": ["*"]}]}}),
+    ("POST", "/api/sessions/start", {"name": "a\0"}),
+    ("POST", "/api/sendText", {"session": "shop", "chatId": "40722000111@c.us", "text": "a\0b"}),
+    ("POST", "/api/sendText", {"session": "shop", "chatId": "40722000111\0@c.us", "text": "a"}),
+    ("POST", "/api/sendText", {"session": "sh\0op", "chatId": "40722000111@c.us", "text": "a"}),
+    ("POST", "/api/sendSeen", {"session": "shop", "chatId": "40722000111", "messageIds": ["A\0"]}),
+    ("POST", "/api/shop/auth/request-code", {"phoneNumber": "40712345678\0"}),
+    ("GET", "/api/sessions/shop%00", None),
+    ("DELETE", "/api/sessions/shop%00", None),
+    ("POST", "/api/sessions/%00/start", None),
+    ("GET", "/api/shop/chats/all/messages/%00", None),
+    ("GET", "/api/shop/chats/40722000111%00/messages", None),
+    ("GET", "/api/contacts/all?session=shop%00", None),
+    ("GET", "/api/sendText?session=shop&phone=40722000111&text=%00", None),
+    ("GET", "/api/holdfast/messages/%00?session=shop", None),
+    ("GET", "/api/holdfast/events?session=%00", None),
+    ("GET", "/dashboard/s/shop%00", None),
+]
+
+
+def test_nul_is_refused_everywhere_and_nothing_is_stored(tmp_path: Path) -> None:
+    """PostgreSQL cannot keep U+0000, so no store is ever asked to."""
+
+    async def body(it: Served) -> None:
+        await it.linked()
+        before = (await it.http.get("/api/sessions?all=true")).json()[0]["config"]
+        for method, path, json in NUL:
+            told(await it.http.request(method, path, json=json), 400, "NUL")
+        form = {"Content-Type": "application/x-www-form-urlencoded", "HX-Request": "true"}
+        told(
+            await it.http.post("/dashboard/s/shop/send", content=b"chat=40722000111&text=a%00", headers=form),
+            400,
+            "NUL",
+        )
+        after = (await it.http.get("/api/sessions?all=true")).json()
+        assert [(s["name"], s["config"]) for s in after] == [("shop", before)]
+        assert it.engine.sent == []
+        said = r"a backslash, u and four zeros: \u0000"
+        sent = await it.http.post("/api/sendText", json={"session": "shop", "chatId": "40722000111", "text": said})
+        assert (sent.status_code, sent.json()["body"]) == (201, said)
+
+    check(tmp_path, body)

@@ -14,6 +14,7 @@ from litestar.types import ASGIApp
 import holdfast
 from holdfast.api.auth import Guard, guarded
 from holdfast.api.errors import HANDLERS
+from holdfast.api.intake import Intake, without_nul
 from holdfast.api.own import Own
 from holdfast.api.streams import events_socket
 from holdfast.api.waha.chats import Chats
@@ -31,6 +32,7 @@ def build(gateway: Gateway, key_hash: str, *, body_limit: int = 50_000_000, send
     app = Litestar(
         route_handlers=[Server, Sessions, Pairing, Messaging, Chats, Own, events_socket, *PAGES],
         exception_handlers=HANDLERS,
+        request_class=Intake,
         state=State({"gateway": gateway, "guard": guard, "send_wait": send_wait}),
         openapi_config=_openapi(),
         request_max_body_size=body_limit,
@@ -38,7 +40,7 @@ def build(gateway: Gateway, key_hash: str, *, body_limit: int = 50_000_000, send
         debug=False,
         logging_config=None,
     )
-    return guarded(app, guard)
+    return guarded(without_nul(app), guard)
 
 
 def _openapi() -> OpenAPIConfig:
