@@ -43,6 +43,7 @@ class SqliteConnection:
                 creator=self._connect,
                 poolclass=StaticPool,
                 isolation_level="AUTOCOMMIT",
+                hide_parameters=True,  # they hold message texts and keys, and errors reach logs
                 json_serializer=sql.dumps,
                 json_deserializer=sql.loads,
             )

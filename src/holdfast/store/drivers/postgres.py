@@ -60,6 +60,7 @@ class PostgresDriver:
             max_overflow=0,
             pool_timeout=self._timeout,
             pool_recycle=300,
+            hide_parameters=True,  # they hold message texts and keys, and errors reach logs
             json_serializer=sql.dumps,
             json_deserializer=sql.loads,
         )
