@@ -201,3 +201,10 @@ async def test_text_with_nul_is_stored_on_every_store(held: World) -> None:
     found = await held.store.message("a", "m1")
     assert found is not None
     assert (found.text, found.body, found.raw) == ("ab", {"x": "c\x00d"}, b"\x00")
+
+
+async def test_names_with_nul_are_stored_on_every_store(held: World) -> None:
+    people, chats = [ContactRow(PN, "", "", "A\x00na", "A\x00")], [ChatRow("1@g.us", "Fa\x00m", 1.0, 0)]
+    await held.store.apply_inbox("a", 1, Processed(contacts=people, chats=chats))
+    assert [(c.name, c.push_name) for c in await held.store.contacts("a", 10, 0)] == [("Ana", "A")]
+    assert [chat.name for chat in await held.store.chats("a", 10, 0)] == ["Fam"]

@@ -1,16 +1,23 @@
-"""Makes messages from inbox rows: whatever was committed before a crash is found again at start (G3)."""
+"""Makes messages from inbox rows: whatever was committed before a crash is found again at start (G3).
+
+A row that nothing can be made of is set aside: told in the log without its content, kept as it came, and never in the
+way of those behind it.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import structlog
 
-from holdfast.domain.errors import StaleEpoch, StoreUnavailable
+from holdfast.domain.errors import HoldfastError, StaleEpoch
 from holdfast.domain.messages import interpret, merge
+from holdfast.domain.synced import synced
 from holdfast.ports.clock import Clock
-from holdfast.ports.store import Processed, Store
+from holdfast.ports.store import InboxRow, Processed, Store
 from holdfast.runtime.actor import Actor
 from holdfast.runtime.hub import Hub
 
@@ -29,16 +36,16 @@ class Inbox:
         self._clock = clock
         self._hub = hub
         self._wake = asyncio.Event()
-        self._learnt: deque[Processed] = deque()
+        self._learnt: deque[tuple[str, Sequence[Mapping[str, Any]]]] = deque()
         self._log = log.bind(session=actor.name)
 
     def wake(self) -> None:
         """Rows were stored."""
         self._wake.set()
 
-    def learn(self, processed: Processed) -> None:
-        """Store contacts, chats and mappings that WhatsApp told beside the messages."""
-        self._learnt.append(processed)
+    def learn(self, kind: str, items: Sequence[Mapping[str, Any]]) -> None:
+        """Store contacts, chats and mappings that WhatsApp told beside the messages; see `ports.engine.Synced`."""
+        self._learnt.append((kind, items))
         self._wake.set()
 
     async def run(self) -> None:
@@ -49,8 +56,12 @@ class Inbox:
                 more = await self._batch()
             except StaleEpoch:
                 return
-            except StoreUnavailable as error:
+            except HoldfastError as error:
                 self._log.error("inbox not readable", action="inbox", code=error.code)
+                await self._clock.sleep(STORE_RETRY)
+                continue
+            except Exception as error:  # whatever is wrong with the inbox, messages must go on as soon as it is right
+                self._log.error("inbox not readable", action="inbox", code="bug", exc_info=error)
                 await self._clock.sleep(STORE_RETRY)
                 continue
             if not more:
@@ -58,15 +69,52 @@ class Inbox:
 
     async def _batch(self) -> bool:
         while self._learnt:
-            await self._store.apply_inbox(self._actor.name, self._actor.held.epoch, self._learnt[0])
+            await self._learn(*self._learnt[0])
             self._learnt.popleft()
         rows = await self._store.inbox_pending(self._actor.name, BATCH)
-        if not rows:
-            return False
-        processed = merge([interpret(row, self._actor.me) for row in rows])
+        if rows:
+            await self._take(rows)
+        return len(rows) == BATCH
+
+    async def _learn(self, kind: str, items: Sequence[Mapping[str, Any]]) -> None:
+        try:
+            told = synced(kind, items, self._actor.me)
+            await self._store.apply_inbox(self._actor.name, self._actor.held.epoch, told)
+        except HoldfastError:
+            raise
+        except Exception as error:  # advisory, and told again by WhatsApp: not worth a message that waits behind it
+            self._log.error(
+                "what WhatsApp told was left out", action="inbox", code="unreadable", kind=kind, exc_info=error
+            )
+
+    async def _take(self, rows: Sequence[InboxRow]) -> None:
+        """All in one transaction; if anything in them cannot be stored, one by one, so that only that is set aside."""
+        try:
+            await self._apply(merge([interpret(row, self._actor.me) for row in rows]))
+        except HoldfastError:
+            raise
+        except Exception as error:  # a mistake of ours with what somebody sent
+            if len(rows) > 1:
+                for row in rows:
+                    await self._take([row])
+            else:
+                await self._set_aside(rows[0], error)
+
+    async def _set_aside(self, row: InboxRow, error: Exception) -> None:
+        """Marked as done, if the store takes even that: the row itself stays, as long as all rows do."""
+        await self._apply(Processed(done=[row.seq]))
+        self._log.error(
+            "a received stanza cannot be read, and was set aside",
+            action="inbox",
+            code="unreadable",
+            kind=row.kind,
+            seq=row.seq,
+            exc_info=error,
+        )
+
+    async def _apply(self, processed: Processed) -> None:
         events = await self._store.apply_inbox(self._actor.name, self._actor.held.epoch, processed)
         for _, message_id, _ in processed.acks:
             self._hub.message_settled(self._actor.name, message_id)
         if events:
             self._hub.events_appended(self._actor.name)
-        return len(rows) == BATCH

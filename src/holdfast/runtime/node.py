@@ -16,7 +16,6 @@ from holdfast.domain.disconnects import NETWORK
 from holdfast.domain.errors import StoreUnavailable
 from holdfast.domain.lease import LeaseTimes
 from holdfast.domain.pacing import Pace
-from holdfast.domain.synced import synced
 from holdfast.ports import engine as e
 from holdfast.ports.clock import Clock
 from holdfast.ports.store import Store
@@ -219,6 +218,6 @@ class Node:
         if isinstance(event, e.InboxStored):
             self._parts[event.session].inbox.wake()
         elif isinstance(event, e.Synced):
-            self._parts[event.session].inbox.learn(synced(event.kind, event.items, actor.me))
+            self._parts[event.session].inbox.learn(event.kind, event.items)
         else:
             actor.engine_event(event)

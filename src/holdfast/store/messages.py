@@ -10,7 +10,7 @@ from sqlalchemy import Connection, and_, func, select, update
 from holdfast.domain.rows import ChatRow, Json, MessageRow
 from holdfast.store import people
 from holdfast.store.schema import chat, contact, message
-from holdfast.store.sql import Query, dumps
+from holdfast.store.sql import Query, dumps, keepable
 
 _M = message.c
 _COLUMNS = (_M.id, _M.chat, _M.from_me, _M.sender, _M.timestamp, _M.kind, _M.text, _M.ack, _M.body, _M.raw)
@@ -57,17 +57,13 @@ def put(c: Connection, name: str, row: MessageRow) -> bool:
     A receipt may have come before its message was stored: then the outbox knows the higher ack.
     """
     values = (
-        name, row.chat, row.from_me, row.id, row.sender, row.timestamp, row.kind, _clean(row.text), dumps(row.body),
+        name, row.chat, row.from_me, row.id, row.sender, row.timestamp, row.kind, keepable(row.text), dumps(row.body),
         row.raw, row.ack,
     )  # fmt: skip
     new = _PUT_OURS.all(c, *values, name, row.id) if row.from_me else _PUT_THEIRS.all(c, *values)
     if new:
         _COUNT.run(c, name, row.chat, row.timestamp, 0 if row.from_me else 1)
     return bool(new)
-
-
-def _clean(text: str) -> str:
-    return text.replace("\x00", "")  # PostgreSQL's text cannot hold it
 
 
 def edit(c: Connection, name: str, row: MessageRow) -> bool:
@@ -80,7 +76,7 @@ def edit(c: Connection, name: str, row: MessageRow) -> bool:
         c.execute(
             update(message)
             .where(_M.session_name == name, _M.chat == row.chat, _M.from_me == row.from_me, _M.id == row.id, theirs)
-            .values(kind=row.kind, text=_clean(row.text), body=row.body)
+            .values(kind=row.kind, text=keepable(row.text), body=row.body)
         ).rowcount
         > 0
     )
@@ -95,7 +91,7 @@ def acknowledge(c: Connection, name: str, id_: str, level: int) -> bool:
 def put_chats(c: Connection, name: str, rows: Sequence[ChatRow]) -> None:
     """What WhatsApp tells of chats: a name replaces, time moves on; `unread` counts only for a chat not yet known."""
     for row in rows:
-        _PUT_CHAT.run(c, name, row.id, row.name, row.timestamp, max(row.unread, 0))
+        _PUT_CHAT.run(c, name, row.id, keepable(row.name), row.timestamp, max(row.unread, 0))
 
 
 def chats(c: Connection, name: str, limit: int, offset: int) -> list[ChatRow]:

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Table, and_, delete, exists, func, select, up
 from holdfast.domain import jids
 from holdfast.domain.rows import ContactRow, MessageRow
 from holdfast.store.schema import chat, contact, cursor, event, message, outbox
-from holdfast.store.sql import Query, insert, listed, rounded
+from holdfast.store.sql import Query, insert, keepable, listed, rounded
 
 _AT_ONCE = 500
 _KNOWN = "SELECT lid, pn FROM lid_map WHERE session_name = ? AND lid IN ({})"
@@ -140,7 +140,8 @@ def put_contacts(c: Connection, name: str, rows: Sequence[ContactRow]) -> None:
         id_ = canonical[row.id]
         lid = row.lid or (row.id if jids.is_lid(row.id) else "")
         phone = row.phone or jids.phone_of(id_)
-        _PUT_CONTACT.run(c, name, id_, phone, jids.bare(lid) if lid else "", name, id_, row.name, row.push_name)
+        names = keepable(row.name), keepable(row.push_name)
+        _PUT_CONTACT.run(c, name, id_, phone, jids.bare(lid) if lid else "", name, id_, *names)
 
 
 def contacts(c: Connection, name: str, limit: int, offset: int) -> list[ContactRow]:

@@ -30,6 +30,11 @@ def loads(value: str | bytes) -> Any:
     return _decoder.decode(value)
 
 
+def keepable(said: str) -> str:
+    """A text that others wrote, without NUL: PostgreSQL's text cannot hold it."""
+    return said.replace("\x00", "")
+
+
 def insert(c: Connection, table: Table) -> Any:
     """INSERT that knows `on_conflict_do_nothing` and `on_conflict_do_update`, which both databases spell alike."""
     return sqlite.insert(table) if c.dialect.name == "sqlite" else postgresql.insert(table)
