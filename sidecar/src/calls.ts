@@ -68,22 +68,26 @@ async function downloadMedia({ sock }: Connection, args: Args): Promise<unknown>
   return { path, size: file.bytesWritten };
 }
 
-/** Ask for a sign of life: a ping, or whether our own device is still on the account's list. */
-export async function probe({ sock }: Connection, args: { listed: boolean; timeout: number }): Promise<boolean> {
+/** Ask for a sign of life: a ping, or whether our own device is still on the account's list. Rejects without an answer. */
+export async function probe({ sock }: Connection, args: { listed: boolean; timeout: number }): Promise<Probed> {
   const timeoutMs = args.timeout * 1000;
   if (!args.listed) {
     const attrs = { to: 's.whatsapp.net', type: 'get', xmlns: 'w:p' };
-    return (await sock.query({ tag: 'iq', attrs, content: [{ tag: 'ping', attrs: {} }] }, timeoutMs)) !== undefined;
+    const answer = await sock.query({ tag: 'iq', attrs, content: [{ tag: 'ping', attrs: {} }] }, timeoutMs);
+    return answer === undefined ? 'silent' : 'alive';
   }
   const me = jidDecode(sock.user?.id);
-  if (me === undefined) return false;
+  if (me === undefined) return 'silent';
   const query = new USyncQuery().withContext('message').withDeviceProtocol();
   query.withUser(new USyncUser().withId(`${me.user}@s.whatsapp.net`));
   const late = new Promise<undefined>((resolve) => setTimeout(resolve, timeoutMs, undefined).unref());
   const answer = await Promise.race([sock.executeUSyncQuery(query), late]);
   const devices = answer?.list[0]?.['devices'] as { deviceList?: { id: number }[] } | undefined;
-  return devices?.deviceList?.some((device) => device.id === me.device) === true;
+  if (devices?.deviceList === undefined) return 'silent';
+  return devices.deviceList.some((device) => device.id === me.device) ? 'alive' : 'unlisted';
 }
+
+type Probed = 'alive' | 'silent' | 'unlisted';
 
 const CALLS: Record<string, Call> = {
   check_number: checkNumber,

@@ -30,6 +30,7 @@ export interface OpenArgs {
   epoch: number;
   deadline: number;
   pair_phone: string | null;
+  expect_phone: string;
   creds: Uint8Array | null;
   mark_online: boolean;
 }
@@ -51,6 +52,7 @@ export class Connection {
   private readonly vault: Vault;
   private readonly envelopes = new Envelopes();
   private readonly markOnline: boolean;
+  private readonly expectPhone: string;
   private readonly onGone: () => void;
   private resolveClosed!: () => void;
   private pairPhone: string | null;
@@ -63,6 +65,7 @@ export class Connection {
   private why: Reason | null = null;
   private streamError: BinaryNode | null = null;
   private lastSeen = monotonic();
+  private lastDelivered: number | null = null;
   private lastPing = 0;
   private lastProved = 0;
   private closingSince = 0;
@@ -76,6 +79,7 @@ export class Connection {
     this.pairPhone = args.pair_phone;
     this.paired = creds !== null;
     this.markOnline = args.mark_online;
+    this.expectPhone = args.expect_phone;
     this.onGone = onGone;
     this.closed = new Promise((resolve) => (this.resolveClosed = resolve));
     this.events = new EventQueue(channel, args.session, args.connection, settings.credits, (full) => this.throttle(full));
@@ -167,6 +171,10 @@ export class Connection {
       // overtake. Called offline, a live message takes its place in the same queue (seen in messages-recv.js).
       node.attrs['offline'] ??= 'live';
     });
+    // What WhatsApp sends of its own accord; a link that only answers is deaf.
+    for (const tag of ['message', 'receipt', 'notification', 'presence', 'chatstate', 'call']) {
+      ws.prependListener(`CB:${tag}`, () => (this.lastDelivered = monotonic()));
+    }
     ws.prependListener('CB:failure', (node: BinaryNode) => (this.why ??= fromFailure(node)));
     ws.prependListener('CB:stream:error', (node: BinaryNode) => (this.streamError = node));
     ws.on('CB:ack,class:message', (node: BinaryNode) => this.acks.settle(node.attrs));
@@ -180,9 +188,20 @@ export class Connection {
     this.interpose(sock, 'CB:iq,,pair-success', async (node) => {
       // Stored before the phone is answered: a crash in between must not leave a linked device without credentials.
       const { creds } = configureSuccessfulPairing(node, this.vault.creds);
+      const phone = jidDecode(creds.me?.id)?.user ?? '';
+      if (this.expectPhone !== '' && phone !== this.expectPhone) return this.refusePairing(node, phone);
       await this.vault.keepCreds({ ...this.vault.creds, ...creds });
       crashPoint('pairing.stored');
     });
+  }
+
+  /** As whatsmeow refuses a pairing (pair.go): the phone is told that linking failed, so no dead device stays listed. */
+  private async refusePairing(node: BinaryNode, phone: string): Promise<never> {
+    const content = [{ tag: 'error', attrs: { code: '500', text: 'internal-error' } }];
+    const attrs = { to: 's.whatsapp.net', type: 'error', id: node.attrs['id'] ?? '' };
+    await this.sock.sendNode({ tag: 'iq', attrs, content });
+    this.terminate(reason(0, 'another_number', 'A phone with another number scanned the QR code.', { phone }));
+    throw new ChannelError('another_number', 'Another number.');
   }
 
   /** Let `first` finish before Baileys' own listeners see the stanza; if it fails, they never do. */
@@ -202,6 +221,7 @@ export class Connection {
     sock.ev.on('connection.update', (update) => {
       if (update.qr !== undefined) this.onQr(update.qr);
       if (update.isNewLogin === true) void this.onPaired();
+      if (update.reachoutTimeLock !== undefined) this.onTimeLock(update.reachoutTimeLock);
       if (update.connection === 'open') this.onOpen();
       if (update.connection === 'close') this.onEnd(sock, update.lastDisconnect?.error);
     });
@@ -242,6 +262,12 @@ export class Connection {
     this.open = true;
     this.lastProved = monotonic();
     this.events.put('opened', this.account());
+  }
+
+  /** WhatsApp names an end, or none; without one it lasts a day at most, and is asked for again by then. */
+  private onTimeLock(lock: { isActive?: boolean | undefined; timeEnforcementEnds?: Date | undefined }): void {
+    const end = lock.timeEnforcementEnds?.getTime() ?? Date.now() + DAY_MS;
+    this.events.put('restricted', { until: lock.isActive === true ? end / 1000 : null });
   }
 
   private account(): Record<string, string> {
@@ -324,8 +350,8 @@ export class Connection {
 
   // --- time -------------------------------------------------------------------------------------------------------
 
-  /** Called a few times a second. Answers the age of the last frame when a proof of life is due, else null. */
-  tick(now: number, bootNow: number): number | null {
+  /** Called a few times a second. When a proof of life is due: the ages of the last frame and of the last delivery. */
+  tick(now: number, bootNow: number): [number, number | null] | null {
     if (this.gone) return null;
     if (bootNow >= this.deadline) {
       this.terminate(reason(0, 'grant', 'The right to run this session was not renewed in time.'));
@@ -347,7 +373,7 @@ export class Connection {
     if (idle >= this.settings.keepalive && now - this.lastPing >= this.settings.keepalive) this.ping(now);
     if (this.open && now - this.lastProved >= this.settings.proved_every && this.lastSeen > this.lastProved) {
       this.lastProved = now;
-      return idle;
+      return [idle, this.lastDelivered === null ? null : now - this.lastDelivered];
     }
     return null;
   }

@@ -46,7 +46,7 @@ export class Host {
       case 'request_code':
         return this.within(args, (connection) => connection.requestCode((args as { phone: string }).phone));
       case 'probe':
-        return this.within(args, (connection) => probe(connection, args)).catch(() => false);
+        return this.within(args, (connection) => probe(connection, args)).catch(() => 'silent');
       case 'call': {
         const { method: name, args: inner } = args as { method: string; args: Record<string, unknown> };
         return this.within(args, (connection) => call(connection, name, inner));
@@ -116,10 +116,10 @@ export class Host {
   private tick(): void {
     const now = monotonic();
     const bootNow = boot();
-    const proofs: [string, number, number][] = [];
+    const proofs: [string, number, number, number | null][] = [];
     for (const connection of this.connections.values()) {
-      const age = connection.tick(now, bootNow);
-      if (age !== null) proofs.push([connection.session, connection.number, age]);
+      const ages = connection.tick(now, bootNow);
+      if (ages !== null) proofs.push([connection.session, connection.number, ...ages]);
     }
     if (proofs.length > 0) this.channel.note('proved', proofs);
   }

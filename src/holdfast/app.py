@@ -102,6 +102,7 @@ def _node_settings(settings: Settings) -> NodeSettings:
         pace=settings.pace(),
         sweep_every=5.0 * factor,
         verified_every=10.0 * factor,
+        fail_restricted=settings.restricted_sends == "fail",
         webhooks=hooks,
         time_factor=factor,
     )
@@ -113,6 +114,7 @@ def _baileys(settings: Settings, fd: int) -> BaileysOptions:
         root_key=settings.whatsapp_root_key or None,
         ca_file=Path(settings.whatsapp_ca_file) if settings.whatsapp_ca_file else None,
         wa_version=settings.whatsapp_version or None,
+        version_url=settings.whatsapp_version_url,
         browser=settings.browser_name,
         keepalive=settings.keepalive,
         liveness=settings.liveness_deadline,
@@ -121,6 +123,7 @@ def _baileys(settings: Settings, fd: int) -> BaileysOptions:
         inherit_fds=(fd,),
         time_factor=settings.time_factor,
         whatsapp_url=settings.whatsapp_url,
+        store_patience=3600.0 if settings.lease_mode == "lenient" else 10.0,
     )
     options.version_parts()
     return options

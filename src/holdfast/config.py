@@ -60,7 +60,9 @@ class Settings(BaseSettings):
     lease_ttl: float = Field(15.0, gt=0, description="How long a lease lasts without renewal.")
     lease_renew: float = Field(5.0, gt=0, description="How often leases are renewed.")
     lease_mode: Literal["strict", "lenient"] = Field(
-        "strict", description="`strict`: without the database connections close in time, so that never two are open."
+        "strict",
+        description="`strict`: without the database connections close in time, so that never two are open. "
+        "`lenient`: they stay open while it is away, and another instance that reaches it may open them as well.",
     )
     connect_timeout: float = Field(60.0, gt=0, description="How long a connection may take; stops at the first QR.")
     pairing_timeout: float = Field(600.0, gt=0, description="How long a QR or pairing code stays open.")
@@ -68,10 +70,16 @@ class Settings(BaseSettings):
     liveness_deadline: float = Field(30.0, gt=0, description="A WORKING older than its last proof by this is not said.")
     keepalive: float = Field(10.0, gt=0, description="How often the engine pings WhatsApp.")
     listed_interval: float = Field(600.0, gt=0, description="How often it is asked whether our device is still listed.")
+    quiet_interval: float = Field(
+        3600.0, ge=0, description="Nothing delivered for so long: log in again to see what waits. Doubles; 0: never."
+    )
     restore_tries: int = Field(3, ge=0, description="Failed attempts before FAILED is shown; slow retries go on.")
     connect_rate: float = Field(25.0, gt=0, description="Connections that an instance opens per second, at most.")
     connect_burst: float = Field(50.0, ge=1, description="Connections that it may open at once, before the rate holds.")
     send_wait: float = Field(30.0, ge=0, description="How long a send request waits for WhatsApp's acknowledgement.")
+    restricted_sends: Literal["hold", "fail"] = Field(
+        "hold", description="Messages to new people while WhatsApp restricts the account (463): keep, or fail at once."
+    )
     time_factor: float = Field(
         1.0,
         gt=0,
@@ -89,6 +97,10 @@ class Settings(BaseSettings):
     whatsapp_root_key: str = Field("", description="Hex of the Noise root key to trust. Empty: WhatsApp's own.")
     whatsapp_ca_file: str = Field("", description="CA file for TLS connections of the sidecar, beside the system's.")
     whatsapp_version: str = Field("", description="WhatsApp Web version as `2.3000.1`. Empty: the engine's own.")
+    whatsapp_version_url: str = Field(
+        "https://web.whatsapp.com/sw.js",
+        description="Where the present version is found when WhatsApp refuses ours (405): text with `client_revision`.",
+    )
     node: str = Field("", description="Path of the Node program. Empty: the one that came with Holdfast, else PATH.")
     sidecar_memory: int = Field(1024, ge=128, description="Memory limit of a sidecar's heap, in MB.")
     sessions_per_sidecar: int = Field(200, ge=1, description="Sessions that one sidecar hosts before a second starts.")
@@ -133,13 +145,15 @@ class Settings(BaseSettings):
             failed_after=self.restore_tries,
             broken_window=600.0 * f,
             outdated_retry=3600.0 * f,
+            quiet=self.quiet_interval * f,
             factor=f,
         )
 
     def lease(self) -> LeaseTimes:
         """The lease's times, scaled. The margin is a seventh of the ttl: 2 s of 15."""
         f = self.time_factor
-        return LeaseTimes(ttl=self.lease_ttl * f, renew=self.lease_renew * f, margin=self.lease_ttl * f / 7.5)
+        ttl = self.lease_ttl * f
+        return LeaseTimes(ttl, self.lease_renew * f, margin=ttl / 7.5, lenient=self.lease_mode == "lenient")
 
     def pace(self) -> Pace:
         """How fast connections are opened."""

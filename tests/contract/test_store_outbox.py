@@ -189,3 +189,14 @@ async def _walk(steps: list[tuple[str, str]]) -> None:
         assert row.attempts == attempts
         before = row.state
     await store.close()
+
+
+async def test_claims_of_known_people_only(held: World) -> None:
+    store = held.store
+    known, stranger = "40700000001@s.whatsapp.net", "40700000002@s.whatsapp.net"
+    theirs, ours = message("M1", known), message("M2", stranger, from_me=True)
+    await store.apply_inbox("a", 1, Processed([], [theirs, ours], [], [], [], [], []))
+    for id_, chat in (("o1", known), ("o2", stranger), ("o3", OTHER)):
+        await store.enqueue(outgoing(id_, chat), "f")
+    assert {row.id for row in await store.claim_outbox("a", 1, 10, known_only=True)} == {"o1", "o3"}
+    assert await claimed(held) == ["o2"]

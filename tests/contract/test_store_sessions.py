@@ -186,3 +186,26 @@ async def test_settings(world: World) -> None:
     assert await world.store.put_setting("k", "2", only_if_absent=True) == "1"
     assert await world.store.put_setting("k", "3") == "3"
     assert await world.store.setting("k") == "3"
+
+
+async def test_a_change_of_number_puts_conversations_apart_and_sends_nothing_old(held: World) -> None:
+    store = held.store
+    await store.apply_inbox("a", 1, Processed([], [message("M1")], [], [], [], [], []))
+    row, _ = await store.enqueue(outgoing(), "f")
+    await store.save_state(
+        "a", 1, {"phase": "working", "phone": "40712345678"}, me={"phone": "40712345678"}, timeline=None
+    )
+    await store.save_state("a", 1, {"phase": "authenticated"}, me={"phone": "49"}, timeline=None, put_apart="a_until_1")
+    assert await store.messages("a", None, 10, 0) == []
+    assert await store.chats("a", 10, 0) == []
+    assert [found.id for found in await store.messages("a_until_1", None, 10, 0)] == ["M1"]
+    failed = await store.outbox_get("a_until_1", row.id)
+    assert failed is not None
+    assert failed.state == "failed"
+    kept = await store.session("a_until_1")
+    assert kept is not None
+    assert (kept.desired, kept.me["phone"], kept.epoch) == ("stopped", "40712345678", 0)
+    assert "40712345678" not in kept.state["message"]
+    now = await store.session("a")
+    assert now is not None
+    assert now.me == {"phone": "49"}

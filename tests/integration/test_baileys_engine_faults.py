@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from holdfast.domain.errors import BadRequest, InvalidMessage, InvalidSettings, NotConnected, SendInDoubt
+from holdfast.domain.errors import BadRequest, InvalidMessage, NotConnected, SendInDoubt
 from holdfast.engines.baileys import BaileysEngine
 from holdfast.ports import engine as port
 from tests.support.baileys_world import World, running
@@ -70,7 +71,7 @@ async def test_a_corrupt_frame_closes_that_socket_only(world: World) -> None:
     closed = await world.take(port.Closed)
     assert (closed.session, closed.tag) == ("a", "socket")
     assert world.pid() == pid
-    assert await world.engine.probe("b", world.numbers["b"], listed=False, timeout=5.0)
+    assert await world.engine.probe("b", world.numbers["b"], listed=False, timeout=5.0) is port.Probed.ALIVE
 
 
 async def test_the_servers_refusal_of_a_message_is_told(world: World) -> None:
@@ -101,9 +102,9 @@ async def test_what_cannot_be_sent_or_asked_is_refused_in_words(world: World) ->
 
 async def test_probes_ask_whatsapp(world: World) -> None:
     number = world.numbers["a"]
-    assert await world.engine.probe("a", number, listed=False, timeout=5.0)
-    assert await world.engine.probe("a", number, listed=True, timeout=5.0)
-    assert not await world.engine.probe("nobody", 1, listed=False, timeout=5.0)
+    assert await world.engine.probe("a", number, listed=False, timeout=5.0) is port.Probed.ALIVE
+    assert await world.engine.probe("a", number, listed=True, timeout=5.0) is port.Probed.ALIVE
+    assert await world.engine.probe("nobody", 1, listed=False, timeout=5.0) is port.Probed.SILENT
 
 
 async def test_traffic_proves_life(world: World) -> None:
@@ -155,13 +156,14 @@ async def test_pairing_is_refused_over_credentials(world: World) -> None:
     assert (await world.take(port.Closed)).tag == "has_credentials"
 
 
-async def test_the_version_can_be_changed_while_running(world: World) -> None:
-    with pytest.raises(InvalidSettings):
-        world.engine.use_version("newest")
-    world.engine.use_version("2.3000.1")
+async def test_a_refused_version_is_looked_up_and_used_by_the_next_login(world: World) -> None:
+    await world.engine.close("a", world.numbers["a"])
+    await world.admin("fault", {"kind": "outdated"})
+    await world.open("a")
+    assert (await world.take(port.Closed)).code == 405
+    await asyncio.gather(*(world.engine.refresh_version() for _ in range(20)))
+    assert len(await world.seen(kind="version-asked")) == 1, "sessions that are refused together ask once"
     await world.login("a")
-    [sidecar] = world.engine._pool.sidecars()
-    assert not sidecar.gone.is_set()
 
 
 async def test_a_newer_connection_ends_the_older_one_first(world: World) -> None:
@@ -186,3 +188,34 @@ async def test_a_killed_sidecar_is_replaced(world: World) -> None:
     assert facts["restarts"] == 1
     assert facts["processes"][0]["memory"] > 10_000_000
     assert isinstance(world.engine, BaileysEngine)
+
+
+async def test_another_number_than_expected_is_refused_before_the_phone_is_answered(world: World) -> None:
+    await world.session("b")
+    await world.open("b", pair=True, expect=BEA)
+    qr = (await world.take(port.QrShown, "b")).qr
+    await world.admin("mock-phone/scan-qr", qr, phone="40733333333")
+    closed = await world.take(port.Closed, "b")
+    assert (closed.tag, closed.attrs) == ("another_number", {"phone": "40733333333"})
+    assert await world.store.read_keys("b", [("creds", "")]) == {}, "nothing of it is kept"
+    await world.open("b", pair=True, expect=BEA)
+    await world.admin("mock-phone/scan-qr", (await world.take(port.QrShown, "b")).qr, phone=BEA)
+    assert (await world.take(port.Paired, "b")).phone == BEA
+
+
+async def test_what_is_delivered_is_told_apart_from_answers(world: World) -> None:
+    await world.admin("inject", {"from": BEA, "to": ANA, "text": "hello"})
+    while (proved := await world.take(port.Proved)).delivered_age is None:
+        pass
+    first = proved.delivered_age
+    while (proved := await world.take(port.Proved)).delivered_age is None or proved.delivered_age <= first + 1.0:
+        pass
+    assert proved.age < 3.0, "it answers on, while nothing is delivered"
+
+
+async def test_a_restriction_is_told_with_its_end(world: World) -> None:
+    ends = 4_000_000_000
+    await world.admin("fault", {"kind": "ack_error", "jid": ANA, "code": 463, "count": 1, "ends": str(ends)})
+    ack = await world.send("a", BEA_JID, "hello", "3EB0D1")
+    assert ack.error == 463
+    assert (await world.take(port.Restricted)).until == ends

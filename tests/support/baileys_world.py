@@ -45,11 +45,18 @@ class World:
         return port.Grant(self.epochs[name], seconds)
 
     async def open(
-        self, name: str, *, pair: bool = False, phone: str | None = None, grant: port.Grant | None = None
+        self,
+        name: str,
+        *,
+        pair: bool = False,
+        phone: str | None = None,
+        expect: str = "",
+        grant: port.Grant | None = None,
     ) -> int:
         """Begin a new connection and return its number."""
         number = self.numbers[name] = self.numbers.get(name, 0) + 1
-        await self.engine.open(port.OpenRequest(name, number, grant or self.grant(name), pair=pair, pair_phone=phone))
+        right = grant or self.grant(name)
+        await self.engine.open(port.OpenRequest(name, number, right, pair=pair, pair_phone=phone, expect_phone=expect))
         return number
 
     async def take(self, kind: type[Event], session: str | None = None, within: float = PATIENCE) -> Event:
@@ -140,7 +147,11 @@ async def running(folder: Path, **options: Any) -> AsyncIterator[World]:
     try:
         async with WasimServer(port=0, **wasim_options) as wasim, aiohttp.ClientSession() as http:
             settings = BaileysOptions(
-                data_dir=CACHE, whatsapp_url=wasim.url, root_key=wasim.root_key_hex, ca_file=wasim.ca_file
+                data_dir=CACHE,
+                whatsapp_url=wasim.url,
+                root_key=wasim.root_key_hex,
+                ca_file=wasim.ca_file,
+                version_url=f"{wasim.admin_url.removesuffix('/admin')}/sw.js",
             )
             engine = BaileysEngine(replace(settings, **options), store, clock)
             world = World(engine, store, wasim, http)

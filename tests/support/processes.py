@@ -151,6 +151,7 @@ class Holdfast(Process):
                 "HOLDFAST_API_KEY": KEY,
                 "HOLDFAST_WHATSAPP_URL": wasim.url,
                 "HOLDFAST_WHATSAPP_ROOT_KEY": wasim.root_key,
+                "HOLDFAST_WHATSAPP_VERSION_URL": f"{wasim.admin.removesuffix('/admin')}/sw.js",
                 "HOLDFAST_WHATSAPP_CA_FILE": "" if wasim.ca_file == "-" else wasim.ca_file,
                 "HOLDFAST_LOG_FORMAT": "json",
                 **env,

@@ -47,6 +47,13 @@ class ScriptedEngine:
     live: dict[str, Live] = field(default_factory=dict)
     log: list[tuple[float, str, str]] = field(default_factory=list)
     sent: list[tuple[str, str, str]] = field(default_factory=list)
+    version: int = 1
+    present_version: int | None = None
+    least_version: int = 0
+    """Logins below it are refused with 405."""
+    versions_asked: int = 0
+    expected: dict[str, str] = field(default_factory=dict)
+    """The number that each session's pairing may be with; empty: any."""
     peers: list[ScriptedEngine] = field(default_factory=list)
     """Engines of other instances on the same WhatsApp."""
 
@@ -87,6 +94,7 @@ class ScriptedEngine:
         live = Live(request.connection, request.grant.epoch, now + request.grant.valid_for)
         self.live[name] = live
         self._note("pair" if request.pair else "login", name)
+        self.expected[name] = request.expect_phone
         self._spawn(self._life(name, live, pair=request.pair))
 
     def _spawn(self, work: Any) -> None:
@@ -101,6 +109,8 @@ class ScriptedEngine:
         account = self.account(name)
         if account.down is not None:
             self.close_with(name, *account.down)
+        elif self.version < self.least_version:
+            self.close_with(name, 405, "failure")
         elif pair:
             self._emit(e.QrShown(name, live.connection, f"qr-{name}-{live.connection}", 60.0))
         elif not account.linked:
@@ -123,6 +133,9 @@ class ScriptedEngine:
     def scan(self, name: str, phone: str | None = None) -> None:
         """A person scans the QR."""
         live, account = self.live[name], self.account(name)
+        if self.expected[name] not in ("", phone or account.phone):
+            self.close_with(name, 0, "another_number", {"phone": phone or account.phone})
+            return
         account.linked, account.phone = True, phone or account.phone
         self._emit(e.Paired(name, live.connection, account.phone, "", "Ana"))
         self.close_with(name, 515, "restart_required")
@@ -166,11 +179,18 @@ class ScriptedEngine:
         await asyncio.sleep(self.latency)
         return e.ServerAck(account.ack_error, 1_800_000_000.0)
 
-    async def probe(self, session: str, connection: int, *, listed: bool, timeout: float) -> bool:
+    async def probe(self, session: str, connection: int, *, listed: bool, timeout: float) -> e.Probed:
         if session not in self.live or self.account(session).silent:
             await asyncio.sleep(timeout)
-            return False
-        return True
+            return e.Probed.SILENT
+        if listed and not self.account(session).linked:
+            return e.Probed.UNLISTED
+        return e.Probed.ALIVE
+
+    async def refresh_version(self) -> None:
+        self.versions_asked += 1
+        if self.present_version is not None:
+            self.version = self.present_version
 
     async def call(self, session: str, connection: int, method: str, args: Mapping[str, Any]) -> Any:
         raise NotConnected()

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast.domain import state as s
-from holdfast.domain.session import decide, public_status
+from holdfast.domain.phases import public_status
+from holdfast.domain.session import decide
 
 NOW = 1_800_000_000.0
 TIMES = s.Times()

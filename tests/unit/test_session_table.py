@@ -8,7 +8,8 @@ import pytest
 
 from holdfast.domain import state as s
 from holdfast.domain.disconnects import ALL, Kind, ban_seconds, classify
-from holdfast.domain.session import decide, public_status
+from holdfast.domain.phases import public_status
+from holdfast.domain.session import decide
 
 NOW = 1_800_000_000.0
 TIMES = s.Times()

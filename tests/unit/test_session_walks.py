@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from holdfast.domain import state as s
-from holdfast.domain.session import decide, public_status
+from holdfast.domain.phases import public_status
+from holdfast.domain.session import decide
 from holdfast.domain.status import status_now
 
 TIMES = s.Times()

@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from litestar import Controller, Request, get
+import msgspec
+from litestar import Controller, Request, get, post
 from litestar.params import FromPath, FromQuery, HeaderParameter
 from litestar.response import ServerSentEvent, ServerSentEventMessage
 
@@ -17,6 +18,13 @@ from holdfast.domain.waha import plain_message_id, waha_events
 
 Req = Request[Any, Any, Any]
 TIMELINE_PAGE = 500
+
+
+class PairRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """How to link a session anew."""
+
+    phone: str | None = None
+    new_number: bool = False
 
 
 class Own(Controller):
@@ -45,6 +53,14 @@ class Own(Controller):
             session, page(limit, TIMELINE_PAGE), None if before is None else skip(before)
         )
         return [asdict(row) for row in rows]
+
+    @post("/sessions/{session:str}/pair", summary="Link anew, with another number if that is meant", status_code=200)
+    async def pair(self, request: Req, session: FromPath[str], data: PairRequest) -> dict[str, Any]:
+        """By QR, or by a code for `phone`. A session that had a number is linked with that number only, unless
+        `new_number` confirms a change; its conversations so far are then kept in a session of their own.
+        """
+        view = await gateway_of(request).pair(session, phone=data.phone, new_number=data.new_number)
+        return {"name": view.name, "status": view.status, **status_facts(view)}
 
     @get("/messages/{message_id:str}", summary="The story of one outgoing message")
     async def message(

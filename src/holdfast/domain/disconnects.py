@@ -90,6 +90,18 @@ TEMPORARILY_BANNED = Disconnect(
     "Send less, and wait: the session resumes by itself when the ban ends.",
 )
 RESTART_REQUIRED = Disconnect("restart_required", Kind.NOW, "WhatsApp asked for a new connection (515).")
+PAIRING_REFUSED = Disconnect(
+    "pairing_refused",
+    Kind.TERMINAL,
+    "WhatsApp gave no pairing code for this number.",
+    "Check the number, wait some minutes, or link by QR.",
+)
+ANOTHER_NUMBER = Disconnect(
+    "another_number",
+    Kind.TERMINAL,
+    "The phone that scanned has another number than this session had.",
+    "Link the same number again, or confirm that the session is to change its number.",
+)
 TIMED_OUT = Disconnect("timed_out", Kind.RETRY, "WhatsApp did not answer in time.")
 CONNECTION_LOST = Disconnect("connection_lost", Kind.RETRY, "The connection to WhatsApp was lost.")
 SERVER_ERROR = Disconnect("server_error", Kind.RETRY, "WhatsApp's server reported an error of its own.")
@@ -110,6 +122,20 @@ UNREACHABLE = Disconnect(
     "unreachable", Kind.RETRY, "WhatsApp cannot be reached from this machine.", "Check its network connection."
 )
 UNRESPONSIVE = Disconnect("unresponsive", Kind.RETRY, "The connection was open, but nothing came through it.")
+UNLISTED = Disconnect(
+    "unlisted",
+    Kind.RETRY,
+    "WhatsApp no longer lists this device on the account; connecting anew to be told why.",
+)
+STORE_UNAVAILABLE = Disconnect(
+    "store_unavailable",
+    Kind.RETRY,
+    "The database did not take a write, so the connection was closed before anything could be lost.",
+    "Check the database and its disk.",
+)
+CREDENTIALS_EXIST = Disconnect(
+    "credentials_exist", Kind.RETRY, "The session has credentials already; connecting with them."
+)
 ENGINE_CRASHED = Disconnect("engine_crashed", Kind.RETRY, "The engine process ended unexpectedly and is replaced.")
 ENGINE_UNAVAILABLE = Disconnect(
     "engine_unavailable", Kind.RETRY, "The engine could not be started.", "Run `holdfast doctor` on this machine."
@@ -121,6 +147,8 @@ ALL: tuple[Disconnect, ...] = (
     FORBIDDEN,
     ACCOUNT_GONE,
     MULTIDEVICE_MISMATCH,
+    PAIRING_REFUSED,
+    ANOTHER_NUMBER,
     BAD_SESSION,
     REPLACED,
     CLIENT_OUTDATED,
@@ -135,19 +163,28 @@ ALL: tuple[Disconnect, ...] = (
     TLS_FAILED,
     UNREACHABLE,
     UNRESPONSIVE,
+    UNLISTED,
+    STORE_UNAVAILABLE,
+    CREDENTIALS_EXIST,
     ENGINE_CRASHED,
     ENGINE_UNAVAILABLE,
     GRANT_LAPSED,
 )
 
-NETWORK: frozenset[str] = frozenset(
-    row.code for row in ALL if row.kind is Kind.RETRY and row not in (ENGINE_CRASHED, ENGINE_UNAVAILABLE, GRANT_LAPSED)
-)
+_OURS = (UNLISTED, STORE_UNAVAILABLE, CREDENTIALS_EXIST, ENGINE_CRASHED, ENGINE_UNAVAILABLE, GRANT_LAPSED)
+NETWORK: frozenset[str] = frozenset(row.code for row in ALL if row.kind is Kind.RETRY and row not in _OURS)
 """Codes of a network or server fault that other sessions share: one session's success says that it is over."""
+
+RESTRICTED = "restricted"
+"""The code of a session that works, but may not write to new people (463, reach-out timelock): no disconnect."""
 
 _BY_TAG: Mapping[str, Disconnect] = {
     "device_removed": LOGGED_OUT,
     "credentials": BAD_SESSION,
+    "pairing_refused": PAIRING_REFUSED,
+    "another_number": ANOTHER_NUMBER,
+    "store": STORE_UNAVAILABLE,
+    "has_credentials": CREDENTIALS_EXIST,
     "upgrade": REFUSED_UPGRADE,
     "dns": DNS_FAILED,
     "tls": TLS_FAILED,

@@ -102,6 +102,13 @@ class DuplicateMessageId(HoldfastError):
     http_status = 409
 
 
+class WrongNumber(HoldfastError):
+    """This session belongs to another number. Link the same number, or confirm that it is to change."""
+
+    code = "another_number"
+    http_status = 409
+
+
 class WrongStatus(HoldfastError):
     """Session status is not as expected. Try again later or restart the session"""
 

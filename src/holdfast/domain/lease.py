@@ -16,6 +16,8 @@ class LeaseTimes:
     ttl: float = 15.0
     renew: float = 5.0
     margin: float = 2.0
+    lenient: bool = False
+    """Keep connections while the database is away, at the price of G1: another that reaches it may claim meanwhile."""
 
     def __post_init__(self) -> None:
         if not 0 < self.renew < self.ttl - self.margin:

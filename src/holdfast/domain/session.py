@@ -1,41 +1,42 @@
 """The core: `decide` takes what is and what happened, and answers what is now and what to do.
 
 It is a pure function of state, event, time and randomness. The actor (runtime) feeds it and carries out its commands.
-Each phase has one way in (`_enter` raises the generation, so that the timers of the phase before are stale), and
-each event one handler.
+Each phase has one way in (`domain.phases`), and each event one handler.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from holdfast.domain import disconnects
 from holdfast.domain.disconnects import Disconnect, Kind, ban_seconds, classify
+from holdfast.domain.jids import mask
 from holdfast.domain.pacing import backoff, conflict_holdoff
+from holdfast.domain.phases import Step, connect, drop, enter, pair, public_status, terminal, wait
 from holdfast.domain.state import (
     Adopted,
-    ClearCredentials,
-    Close,
     Closed,
-    Command,
     ConnectionEvent,
     Decision,
     Event,
     Nudged,
-    Open,
     Opened,
     Ordered,
     Paired,
     Phase,
     Probe,
     Proved,
+    PutApart,
     QrShown,
     RefreshVersion,
+    Restricted,
     SetTimer,
     State,
     TimerFired,
     TimerKind,
     Times,
+    Unlisted,
 )
 
 RESTORING = "Restoring connection from saved session..."
@@ -68,105 +69,10 @@ def _visible(state: State) -> tuple[object, ...]:
     return (public_status(state), state.code, state.message, state.attempt)
 
 
-def public_status(state: State) -> str:
-    """WAHA's word for the stored state, before lease and deadlines are looked at (see `domain.status`)."""
-    if state.phase is Phase.STOPPED:
-        return "STOPPED"
-    if state.phase is Phase.TERMINAL:
-        return "FAILED"
-    if state.phase is Phase.WORKING:
-        return "WORKING"
-    if state.phase is Phase.PAIRING:
-        return "SCAN_QR_CODE"
-    return "FAILED" if state.failed else "STARTING"
-
-
-# --- ways into a phase ------------------------------------------------------------------------------------------
-
-
-def _enter(state: State, phase: Phase, code: str, message: str, now: float, **facts: object) -> State:
-    """A new phase: the one place that raises the generation. `since` moves when the public status does."""
-    entered = replace(
-        state,
-        phase=phase,
-        code=code,
-        message=message,
-        generation=state.generation + 1,
-        next_attempt_at=None,
-        **facts,  # type: ignore[arg-type]
-    )
-    return replace(entered, since=now) if public_status(entered) != public_status(state) else entered
-
-
-def _connect(state: State, now: float, *, message: str, code: str = "connecting", hasty: bool = False) -> _Step:
-    """Open with saved credentials. The actor sets the connect timer when its turn in the pace has come."""
-    entered = _enter(
-        state, Phase.CONNECTING, code, message, now, connection=state.connection + 1, live=True, pairing_until=None
-    )
-    return entered, (Open(entered.connection, entered.generation, pair=False, hasty=hasty),)
-
-
-def _pair(state: State, now: float, pair_phone: str | None, *, until: float | None = None, attempt: int = 0) -> _Step:
-    """Open without credentials, to show a QR or a code. What is left of half-made credentials goes first."""
-    entered = _enter(
-        state,
-        Phase.CONNECTING,
-        "pairing",
-        "Asking WhatsApp for a QR code.",
-        now,
-        connection=state.connection + 1,
-        live=True,
-        attempt=attempt,
-        failed=False,
-        conflicts=0,
-        outdated=0,
-        broken_at=None,
-        pair_phone=pair_phone,
-        pairing_until=until,
-    )
-    return entered, (
-        ClearCredentials(),
-        Open(entered.connection, entered.generation, pair=True, pair_phone=pair_phone, hasty=True),
-    )
-
-
-def _wait(state: State, now: float, delay: float, code: str, message: str, **facts: object) -> _Step:
-    """No connection now; the next attempt is dated, stored, and binds whoever holds the session then."""
-    entered = _enter(state, Phase.WAITING, code, message, now, live=False, **facts)
-    entered = replace(entered, next_attempt_at=now + delay, working_since=None)
-    return entered, (SetTimer(TimerKind.RETRY, delay, entered.generation),)
-
-
-def _terminal(state: State, now: float, code: str, message: str) -> _Step:
-    """Only a human can help: credentials are cleared, everything else stays."""
-    entered = _enter(
-        state,
-        Phase.TERMINAL,
-        code,
-        message,
-        now,
-        live=False,
-        failed=False,
-        working_since=None,
-        pairing_until=None,
-        attempt=0,
-        flaps=0,
-        conflicts=0,
-    )
-    return entered, (ClearCredentials(),)
-
-
-def _drop(state: State, *, logout: bool = False) -> tuple[Command, ...]:
-    return (Close(state.connection, logout=logout),) if state.live else ()
-
-
-_Step = tuple[State, tuple[Command, ...]]
-
-
 # --- handlers ---------------------------------------------------------------------------------------------------
 
 
-def _on_adopted(state: State, event: Adopted, now: float, times: Times) -> _Step:
+def _on_adopted(state: State, event: Adopted, now: float, times: Times) -> Step:
     """A new holder goes on where the stored state stands; hold-offs and terminal ends bind it."""
     state = replace(state, live=False)
     if event.order is not None and event.order.seq > state.command_seq:
@@ -176,7 +82,7 @@ def _on_adopted(state: State, event: Adopted, now: float, times: Times) -> _Step
     if not event.desired_running:
         if state.phase is Phase.STOPPED or state.phase is Phase.TERMINAL:
             return state, ()
-        return _enter(state, Phase.STOPPED, "stopped", "Stopped by the user.", now, working_since=None), ()
+        return enter(state, Phase.STOPPED, "stopped", "Stopped by the user.", now, working_since=None), ()
     if state.phase is Phase.TERMINAL:
         return state, ()
     pairing = state.pairing_until is not None or state.phase is Phase.PAIRING
@@ -184,13 +90,13 @@ def _on_adopted(state: State, event: Adopted, now: float, times: Times) -> _Step
         until = state.pairing_until or now
         if until <= now:
             return _expired(state, now)
-        return _pair(state, now, state.pair_phone, until=until)
+        return pair(state, now, state.pair_phone, until=until)
     if not event.has_credentials:
-        return _enter(state, Phase.TERMINAL, "needs_pairing", _NEEDS_PAIRING, now), ()
+        return enter(state, Phase.TERMINAL, "needs_pairing", _NEEDS_PAIRING, now), ()
     if state.phase is Phase.WAITING and state.next_attempt_at is not None and state.next_attempt_at > now:
         held = replace(state, generation=state.generation + 1)
         return held, (SetTimer(TimerKind.RETRY, state.next_attempt_at - now, held.generation),)
-    return _connect(
+    return connect(
         replace(state, attempt=0, failed=False, pairing_until=None), now, message=RESTORING, code="restoring"
     )
 
@@ -198,14 +104,14 @@ def _on_adopted(state: State, event: Adopted, now: float, times: Times) -> _Step
 _NEEDS_PAIRING = "Not linked to a WhatsApp account. Connect to get a QR code."
 
 
-def _on_order(state: State, event: Ordered, now: float) -> _Step:
+def _on_order(state: State, event: Ordered, now: float) -> Step:
     if event.seq <= state.command_seq:
         return state, ()
     state = replace(state, command_seq=event.seq)
     if event.kind == "stop":
         if state.phase is Phase.STOPPED:
             return state, ()
-        entered = _enter(
+        entered = enter(
             state,
             Phase.STOPPED,
             "stopped",
@@ -216,34 +122,39 @@ def _on_order(state: State, event: Ordered, now: float) -> _Step:
             failed=False,
             pairing_until=None,
         )
-        return entered, _drop(state)
+        return entered, drop(state)
     if event.kind == "logout":
-        entered, commands = _terminal(state, now, "logged_out", "Logged out by the user. Connect to link it again.")
-        return entered, (*_drop(state, logout=True), *commands)
-    if event.kind == "start" and state.phase not in _IDLE and state.phase is not Phase.WAITING:
+        entered, commands = terminal(state, now, "logged_out", "Logged out by the user. Connect to link it again.")
+        return entered, (*drop(state, logout=True), *commands)
+    if event.kind == "start" and state.phase not in _IDLE and not _may_hurry(state):
         return state, ()
     return _begin(state, event, now)
 
 
-def _begin(state: State, event: Ordered, now: float) -> _Step:
+def _may_hurry(state: State) -> bool:
+    """Whether `start` shortens the wait: not a ban's, which a login would only make worse (`restart` does)."""
+    return state.phase is Phase.WAITING and state.code != disconnects.TEMPORARILY_BANNED.code
+
+
+def _begin(state: State, event: Ordered, now: float) -> Step:
     """A person wants a connection: `start`, `restart` or `pair`. A terminal or unlinked session begins to pair."""
-    dropped = _drop(state)
+    dropped = drop(state)
     state = replace(state, live=False)
     if event.kind == "pair" or state.phase is Phase.TERMINAL or not event.has_credentials:
-        entered, commands = _pair(state, now, event.pair_phone)
+        entered, commands = pair(replace(state, new_number=event.new_number), now, event.pair_phone)
     else:
         fresh = replace(state, attempt=0, failed=False, flaps=0, conflicts=0, outdated=0)
-        entered, commands = _connect(fresh, now, message="Connecting to WhatsApp.", hasty=True)
+        entered, commands = connect(fresh, now, message="Connecting to WhatsApp.", hasty=True)
     return entered, (*dropped, *commands)
 
 
-def _on_nudge(state: State, now: float) -> _Step:
+def _on_nudge(state: State, now: float) -> Step:
     if state.phase is not Phase.WAITING or state.code not in disconnects.NETWORK:
         return state, ()
-    return _connect(state, now, message="WhatsApp is reachable again; connecting.", code=state.code)
+    return connect(state, now, message="WhatsApp is reachable again; connecting.", code=state.code)
 
 
-def _on_connection(state: State, event: ConnectionEvent, now: float, rand: float, times: Times) -> _Step:
+def _on_connection(state: State, event: ConnectionEvent, now: float, rand: float, times: Times) -> Step:
     if isinstance(event, Closed):
         return _on_closed(state, event, now, rand, times)
     if isinstance(event, QrShown):
@@ -253,25 +164,73 @@ def _on_connection(state: State, event: ConnectionEvent, now: float, rand: float
     if isinstance(event, Opened):
         return _on_opened(state, event, now, times)
     if isinstance(event, Proved):
-        listed_at = event.at if event.listed else state.listed_at
-        return replace(state, verified_at=max(event.at, state.verified_at or 0.0), listed_at=listed_at), ()
+        return _on_proved(state, event, times), ()
+    if isinstance(event, Unlisted):
+        return _on_unlisted(state, now, rand, times)
+    if isinstance(event, Restricted):
+        return _on_restricted(state, event, now), ()
     return state, ()
 
 
-def _on_qr(state: State, now: float, times: Times) -> _Step:
+def _on_proved(state: State, event: Proved, times: Times) -> State:
+    """What comes with a login proves no delivery: only what came a while after it ends the quiet looks."""
+    delivered = max(event.delivered_at or 0.0, state.delivered_at or 0.0) or None
+    live = delivered is not None and delivered - (state.working_since or 0.0) > times.liveness
+    return replace(
+        state,
+        verified_at=max(event.at, state.verified_at or 0.0),
+        listed_at=event.at if event.listed else state.listed_at,
+        delivered_at=delivered,
+        quiet_looks=0 if live else state.quiet_looks,
+    )
+
+
+def _on_unlisted(state: State, now: float, rand: float, times: Times) -> Step:
+    """No verdict of ours: WhatsApp answers the next login, with 401 if the device is really gone."""
+    if state.phase is not Phase.WORKING:
+        return state, ()
+    entered, commands = _retry(replace(state, live=False), disconnects.UNLISTED, now, rand, times)
+    return entered, (*drop(state), *commands)
+
+
+def _on_restricted(state: State, event: Restricted, now: float) -> State:
+    until = event.until if event.until is not None and event.until > now else None
+    state = replace(state, restricted_until=until)
+    if state.phase is not Phase.WORKING:
+        return state
+    code, message = _working(state, now)
+    return replace(state, code=code, message=message)
+
+
+def _working(state: State, now: float) -> tuple[str, str]:
+    """Code and sentence of a session that works, with what holds it back."""
+    if state.restricted_until is None or state.restricted_until <= now:
+        return "working", "Connected, and verified by traffic from WhatsApp."
+    until = datetime.fromtimestamp(state.restricted_until, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    message = (
+        f"Connected, but WhatsApp lets this account write to no new people until {until}. "
+        "Messages to them wait; write less to strangers."
+    )
+    return disconnects.RESTRICTED, message
+
+
+def _on_qr(state: State, now: float, times: Times) -> Step:
     """The first QR ends the connect timeout and starts the pairing timeout; later ones change nothing."""
     if state.phase is not Phase.CONNECTING:
         return state, ()
     until = state.pairing_until or now + times.pairing
     how = "Enter the code on the phone" if state.pair_phone else "Scan the QR code with the phone"
     message = f"{how}: WhatsApp, Settings, Linked devices, Link a device."
-    entered = _enter(state, Phase.PAIRING, "pairing", message, now, pairing_until=until)
+    entered = enter(state, Phase.PAIRING, "pairing", message, now, pairing_until=until)
     return entered, (SetTimer(TimerKind.PAIRING, max(until - now, 0.0), entered.generation),)
 
 
-def _on_paired(state: State, event: Paired, now: float, times: Times) -> _Step:
+def _on_paired(state: State, event: Paired, now: float, times: Times) -> Step:
+    change = bool(state.phone) and event.phone != state.phone
+    if change and not state.new_number:
+        return _another_number(state, event.phone, now)
     message = "Linked; WhatsApp asks for a new connection."
-    entered = _enter(
+    entered = enter(
         state,
         Phase.AUTHENTICATED,
         "authenticated",
@@ -280,16 +239,27 @@ def _on_paired(state: State, event: Paired, now: float, times: Times) -> _Step:
         phone=event.phone,
         pairing_until=None,
         pair_phone=None,
+        new_number=False,
     )
-    return entered, (SetTimer(TimerKind.CONNECT, times.connect, entered.generation),)
+    timer = SetTimer(TimerKind.CONNECT, times.connect, entered.generation)
+    return entered, (PutApart(), timer) if change else (timer,)
 
 
-def _on_opened(state: State, event: Opened, now: float, times: Times) -> _Step:
-    entered = _enter(
+def _another_number(state: State, phone: str, now: float) -> Step:
+    """Never mixed with what is here (G6): refused with both numbers, until a person confirms the change."""
+    row = disconnects.ANOTHER_NUMBER
+    message = f"This session belongs to {mask(state.phone)}, and {mask(phone)} scanned its QR code. {row.advice}"
+    entered, commands = terminal(state, now, row.code, message)
+    return entered, (*drop(state, logout=True), *commands)
+
+
+def _on_opened(state: State, event: Opened, now: float, times: Times) -> Step:
+    code, message = _working(state, now)
+    entered = enter(
         state,
         Phase.WORKING,
-        "working",
-        "Connected, and verified by traffic from WhatsApp.",
+        code,
+        message,
         now,
         attempt=0,
         failed=False,
@@ -306,20 +276,22 @@ def _on_opened(state: State, event: Opened, now: float, times: Times) -> _Step:
     )
 
 
-def _on_closed(state: State, event: Closed, now: float, rand: float, times: Times) -> _Step:
+def _on_closed(state: State, event: Closed, now: float, rand: float, times: Times) -> Step:
     why = classify(event.status, event.tag)
     state = replace(state, live=False)
     linking = state.phase is Phase.PAIRING or (state.phase is Phase.CONNECTING and _is_pairing(state))
+    if why is disconnects.ANOTHER_NUMBER:
+        return _another_number(state, event.attrs.get("phone", ""), now)
     if linking:
         return _pairing_lost(state, why, now, rand, times)
     if why.kind is Kind.NOW or (state.phase is Phase.AUTHENTICATED and why.kind is Kind.RETRY):
         return _restart(state, why, now, rand, times)
     if why.kind is Kind.TERMINAL:
-        return _terminal(state, now, why.code, why.message)
+        return terminal(state, now, why.code, why.message)
     if why.kind is Kind.BROKEN:
         return _broken(state, why, now, times)
     if why.kind is Kind.BAN:
-        return _wait(state, now, ban_seconds(event.attrs), why.code, why.message, failed=True)
+        return wait(state, now, ban_seconds(event.attrs), why.code, why.message, failed=True)
     if why.kind is Kind.CONFLICT:
         return _conflict(state, why, now, rand, times)
     if why.kind is Kind.OUTDATED:
@@ -327,13 +299,13 @@ def _on_closed(state: State, event: Closed, now: float, rand: float, times: Time
     return _retry(state, why, now, rand, times)
 
 
-def _restart(state: State, why: Disconnect, now: float, rand: float, times: Times) -> _Step:
+def _restart(state: State, why: Disconnect, now: float, rand: float, times: Times) -> Step:
     """At once and without a penalty, as WhatsApp asked, but not for ever: what only ever restarts backs off."""
     restarts = state.flaps + 1 if state.phase is Phase.CONNECTING or _is_short(state, now, times) else state.flaps
     if restarts > _FLAPPING_FROM:
         return _retry(state, why, now, rand, times)
     again = replace(state, flaps=restarts)
-    return _connect(again, now, message=disconnects.RESTART_REQUIRED.message, code="authenticated", hasty=True)
+    return connect(again, now, message=disconnects.RESTART_REQUIRED.message, code="authenticated", hasty=True)
 
 
 def _is_short(state: State, now: float, times: Times) -> bool:
@@ -345,50 +317,52 @@ def _is_pairing(state: State) -> bool:
     return state.code == "pairing"
 
 
-def _pairing_lost(state: State, why: Disconnect, now: float, rand: float, times: Times) -> _Step:
+def _pairing_lost(state: State, why: Disconnect, now: float, rand: float, times: Times) -> Step:
     """While pairing nothing is lost yet: open again until the deadline, without counting attempts for FAILED."""
+    if why is disconnects.PAIRING_REFUSED:
+        return terminal(state, now, why.code, why.message)
     if why.kind is Kind.NOW:
-        return _connect(state, now, message=why.message, code="authenticated", hasty=True)
+        return connect(state, now, message=why.message, code="authenticated", hasty=True)
     until = state.pairing_until or now + times.pairing
     if now >= until:
         return _expired(state, now)
     attempt = state.attempt + 1
     delay = min(backoff(attempt, rand) * times.factor, max(until - now, 0.0))
     message = f"{why.sentence} The pairing goes on."
-    entered, commands = _wait(state, now, delay, "pairing", message, attempt=attempt, pairing_until=until)
+    entered, commands = wait(state, now, delay, "pairing", message, attempt=attempt, pairing_until=until)
     return entered, (RefreshVersion(), *commands) if why.kind is Kind.OUTDATED else commands
 
 
-def _expired(state: State, now: float) -> _Step:
-    entered, commands = _terminal(
+def _expired(state: State, now: float) -> Step:
+    entered, commands = terminal(
         state, now, "pairing_expired", "The QR code was not scanned in time. Connect to get a new one."
     )
-    return entered, (*_drop(state), *commands)
+    return entered, (*drop(state), *commands)
 
 
-def _broken(state: State, why: Disconnect, now: float, times: Times) -> _Step:
+def _broken(state: State, why: Disconnect, now: float, times: Times) -> Step:
     again = state.broken_at is not None and now - state.broken_at < times.broken_window
     if again:
-        return _terminal(state, now, why.code, f"{why.sentence} Link it again with a new QR code.")
-    return _wait(state, now, 0.0, why.code, "Reconnecting once with a clean connection.", broken_at=now)
+        return terminal(state, now, why.code, f"{why.sentence} Link it again with a new QR code.")
+    return wait(state, now, 0.0, why.code, "Reconnecting once with a clean connection.", broken_at=now)
 
 
-def _conflict(state: State, why: Disconnect, now: float, rand: float, times: Times) -> _Step:
+def _conflict(state: State, why: Disconnect, now: float, rand: float, times: Times) -> Step:
     conflicts = state.conflicts + 1
     final = conflicts >= times.failed_after
     code = "conflict" if final else why.code
     delay = conflict_holdoff(conflicts, rand) * times.factor
-    return _wait(state, now, delay, code, why.message, conflicts=conflicts, failed=final, attempt=conflicts)
+    return wait(state, now, delay, code, why.message, conflicts=conflicts, failed=final, attempt=conflicts)
 
 
-def _outdated(state: State, why: Disconnect, now: float, rand: float, times: Times) -> _Step:
+def _outdated(state: State, why: Disconnect, now: float, rand: float, times: Times) -> Step:
     outdated = state.outdated + 1
     delay = backoff(1, rand) * times.factor if outdated == 1 else times.outdated_retry
-    entered, commands = _wait(state, now, delay, why.code, why.message, outdated=outdated, failed=outdated > 1)
+    entered, commands = wait(state, now, delay, why.code, why.message, outdated=outdated, failed=outdated > 1)
     return entered, (RefreshVersion(), *commands)
 
 
-def _retry(state: State, why: Disconnect, now: float, rand: float, times: Times) -> _Step:
+def _retry(state: State, why: Disconnect, now: float, rand: float, times: Times) -> Step:
     """Back off; a connection that opens and closes again and again escalates through `flaps`."""
     short = _is_short(state, now, times)
     flaps = state.flaps + 1 if short else state.flaps
@@ -398,16 +372,16 @@ def _retry(state: State, why: Disconnect, now: float, rand: float, times: Times)
     code = "flapping" if flapping else why.code
     message = "The connection opens and closes again and again; waiting longer each time." if flapping else why.message
     delay = backoff(max(attempt, flaps), rand) * times.factor
-    return _wait(state, now, delay, code, message, attempt=attempt, flaps=flaps, failed=failed)
+    return wait(state, now, delay, code, message, attempt=attempt, flaps=flaps, failed=failed)
 
 
-def _on_timer(state: State, event: TimerFired, now: float, rand: float, times: Times) -> _Step:
+def _on_timer(state: State, event: TimerFired, now: float, rand: float, times: Times) -> Step:
     if event.kind is TimerKind.RETRY and state.phase is Phase.WAITING:
         if _is_pairing(state) and state.pairing_until is not None and state.pairing_until <= now:
             return _expired(state, now)
         if _is_pairing(state):
-            return _pair(state, now, state.pair_phone, until=state.pairing_until, attempt=state.attempt)
-        return _connect(state, now, message=state.message, code=state.code)
+            return pair(state, now, state.pair_phone, until=state.pairing_until, attempt=state.attempt)
+        return connect(state, now, message=state.message, code=state.code)
     if event.kind is TimerKind.PAIRING and state.phase is Phase.PAIRING:
         return _expired(state, now)
     if event.kind is TimerKind.CONNECT and state.phase in (Phase.CONNECTING, Phase.AUTHENTICATED) and state.live:
@@ -416,7 +390,7 @@ def _on_timer(state: State, event: TimerFired, now: float, rand: float, times: T
             entered, commands = _pairing_lost(closed, disconnects.TIMED_OUT, now, rand, times)
         else:
             entered, commands = _retry(closed, disconnects.TIMED_OUT, now, rand, times)
-        return entered, (*_drop(state), *commands)
+        return entered, (*drop(state), *commands)
     if event.kind is TimerKind.STABLE and state.phase is Phase.WORKING:
         return replace(state, flaps=0, conflicts=0), ()
     if event.kind is TimerKind.HEALTH and state.phase is Phase.WORKING:
@@ -424,13 +398,35 @@ def _on_timer(state: State, event: TimerFired, now: float, rand: float, times: T
     return state, ()
 
 
-def _health(state: State, now: float, rand: float, times: Times) -> _Step:
+def _health(state: State, now: float, rand: float, times: Times) -> Step:
     """The health look asks, it does not read a flag; what stays silent past the deadline is replaced."""
     if now - (state.verified_at or 0.0) > times.liveness:
         entered, commands = _retry(replace(state, live=False), disconnects.UNRESPONSIVE, now, rand, times)
-        return entered, (*_drop(state), *commands)
+        return entered, (*drop(state), *commands)
+    if _is_quiet(state, now, times):
+        again = replace(state, live=False, quiet_looks=state.quiet_looks + 1)
+        entered, commands = connect(again, now, message=_QUIET, code="quiet", hasty=True)
+        return entered, (*drop(state), *commands)
+    if state.code == disconnects.RESTRICTED and (state.restricted_until or 0.0) <= now:
+        state = _on_restricted(state, Restricted(state.connection, None), now)
     listed = now - (state.listed_at or 0.0) >= times.listed
     return state, (Probe(state.connection, listed=listed), _look_again(state, times))
+
+
+_QUIET = "Nothing was delivered for long; logging in again to see whether something waits."
+_QUIET_AT_MOST = 12
+"""Times the first wait: 12 hours of one."""
+
+
+def _is_quiet(state: State, now: float, times: Times) -> bool:
+    """A link can answer pings and yet deliver nothing. Only a login tells: WhatsApp then hands over what waits.
+
+    Seen with other engines: connected, verified by pings, and deaf for hours. Each look that finds nothing doubles the
+    wait until the next, so a number that is really idle is hardly ever disturbed.
+    """
+    heard = max(state.delivered_at or 0.0, state.working_since or 0.0)
+    limit = times.quiet * min(2**state.quiet_looks, _QUIET_AT_MOST)
+    return times.quiet > 0 and now - heard > limit
 
 
 def _look_again(state: State, times: Times) -> SetTimer:

@@ -48,6 +48,8 @@ class Times:
     failed_after: int = 3
     broken_window: float = 600.0
     outdated_retry: float = 3600.0
+    quiet: float = 3600.0
+    """Nothing delivered for so long: log in again, to see whether something waits on the server (0: never)."""
     factor: float = 1.0
     """For tests: scales the delays of `pacing`, as the other times were scaled already."""
 
@@ -78,6 +80,14 @@ class State:
     pair_phone: str | None = None
     phone: str = ""
     """Digits of the account linked last; empty if never. Survives logout: re-pairing is checked against it."""
+    new_number: bool = False
+    """Whether a person confirmed that the next pairing may be with another number."""
+    delivered_at: float | None = None
+    """When WhatsApp last delivered something of its own accord: a message, a receipt, a notification."""
+    quiet_looks: int = 0
+    """How often in a row the link was renewed only because nothing was delivered: each waits longer."""
+    restricted_until: float | None = None
+    """Until when WhatsApp lets this account write to people it knows only."""
     connection: int = 0
     live: bool = False
     """Whether an engine connection is wanted or open under number `connection`."""
@@ -120,6 +130,8 @@ class Ordered(Event):
     kind: str
     has_credentials: bool
     pair_phone: str | None = None
+    new_number: bool = False
+    """With `pair`: another number than before is meant, and the conversations so far are put apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,10 +185,25 @@ class Opened(ConnectionEvent):
 
 @dataclass(frozen=True, slots=True)
 class Proved(ConnectionEvent):
-    """Traffic from WhatsApp at `at` (Unix seconds); `listed`: our device was seen on the account's device list."""
+    """Traffic from WhatsApp at `at` (Unix seconds); `listed`: our device was seen on the account's device list;
+    `delivered_at`: when something was delivered last that we had not asked for.
+    """
 
     at: float
     listed: bool = False
+    delivered_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unlisted(ConnectionEvent):
+    """WhatsApp answered, and our device is not on the account's device list."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restricted(ConnectionEvent):
+    """WhatsApp lets the account write to no new people until `until` (Unix seconds); None: no longer restricted."""
+
+    until: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +235,8 @@ class Open(Command):
     pair: bool
     pair_phone: str | None = None
     hasty: bool = False
+    expect_phone: str = ""
+    """Pair with no other number than this; empty: with any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +259,11 @@ class SetTimer(Command):
 @dataclass(frozen=True, slots=True)
 class ClearCredentials(Command):
     """Delete the credentials, in the same transaction that stores the new state."""
+
+
+@dataclass(frozen=True, slots=True)
+class PutApart(Command):
+    """Put conversations and queue of the number before apart, in the same transaction that stores the new state."""
 
 
 @dataclass(frozen=True, slots=True)

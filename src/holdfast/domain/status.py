@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from holdfast.domain.session import RESTORING, public_status
+from holdfast.domain.phases import public_status
+from holdfast.domain.session import RESTORING
 from holdfast.domain.state import Phase, State
 
 

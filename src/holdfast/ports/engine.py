@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, Literal, Protocol
 
 # --- events: engine -> runtime ---------------------------------------------------------------------------------
@@ -61,9 +62,14 @@ class Opened(EngineEvent):
 
 @dataclass(frozen=True, slots=True)
 class Proved(EngineEvent):
-    """Traffic from WhatsApp arrived on this connection; `age` is how many seconds ago the last frame came."""
+    """Traffic from WhatsApp arrived on this connection; `age` is how many seconds ago the last frame came.
+
+    `delivered_age`: how many seconds ago WhatsApp last delivered something that we had not asked for (a message, a
+    receipt, a notification, a presence); None if nothing came on this connection yet.
+    """
 
     age: float
+    delivered_age: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +103,13 @@ class Synced(EngineEvent):
 
     kind: Literal["contacts", "chats", "lid_mapping", "history", "presence"]
     items: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Restricted(EngineEvent):
+    """WhatsApp restricts writing to new people (its reach-out timelock) until `until`, Unix seconds; None: no more."""
+
+    until: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +153,9 @@ class OpenRequest:
     grant: Grant
     pair: bool
     pair_phone: str | None = None
+    expect_phone: str = ""
+    """When pairing: the only number (digits) to pair with; another is refused before the phone is answered, and told
+    as `Closed` with tag `another_number` and its `phone`. Empty: any."""
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -163,6 +179,16 @@ class ServerAck:
     error: int
     at: float
     detail: str = ""
+
+
+class Probed(StrEnum):
+    """What came of asking for a sign of life."""
+
+    ALIVE = "alive"
+    SILENT = "silent"
+    """No answer in time, or the connection is gone."""
+    UNLISTED = "unlisted"
+    """WhatsApp answered, and our device is not on the account's list."""
 
 
 class Engine(Protocol):
@@ -213,8 +239,12 @@ class Engine(Protocol):
         """
         ...
 
-    async def probe(self, session: str, connection: int, *, listed: bool, timeout: float) -> bool:
-        """Ask WhatsApp for a sign of life: a ping, or whether our device is still listed. True when it answered."""
+    async def probe(self, session: str, connection: int, *, listed: bool, timeout: float) -> Probed:
+        """Ask WhatsApp for a sign of life: a ping, or (`listed`) whether our device is still on the account's list."""
+        ...
+
+    async def refresh_version(self) -> None:
+        """WhatsApp refused our client's version: find the present one, for the next connections. Never raises."""
         ...
 
     async def call(self, session: str, connection: int, method: str, args: Mapping[str, Any]) -> Any:

@@ -103,6 +103,12 @@ class Gateway(Protocol):
         ...
 
     # --- pairing
+    async def pair(self, name: str, *, phone: str | None = None, new_number: bool = False) -> SessionView:
+        """Begin to link anew, by QR, or by a code for `phone`. `new_number`: another number than before is meant; the
+        conversations so far are put apart then. Raises `InvalidPhone`, `WrongNumber`.
+        """
+        ...
+
     async def pairing(self, name: str, *, wait: float = 0.0) -> PairingView:
         """Raises `WrongStatus` unless the session is pairing; waits up to `wait` seconds for the first QR."""
         ...

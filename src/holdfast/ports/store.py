@@ -135,9 +135,11 @@ class Store(Protocol):
         timeline: TimelineRow | None,
         events: Sequence[NewEvent] = (),
         clear_credentials: bool = False,
+        put_apart: str | None = None,
     ) -> None:
         """The holder's decision, in one transaction with its timeline entry, its events, and, after a logout, the
-        end of the credentials.
+        end of the credentials. `put_apart`: move conversations and queue so far to a new, stopped session of that
+        name, for this one goes on with another number; what was still to be sent fails.
         """
         ...
 
@@ -193,10 +195,10 @@ class Store(Protocol):
         """
         ...
 
-    async def claim_outbox(self, name: str, epoch: int, limit: int) -> list[OutboxRow]:
+    async def claim_outbox(self, name: str, epoch: int, limit: int, *, known_only: bool = False) -> list[OutboxRow]:
         """Take due rows for sending under this epoch: `queued` ones, and `sending` ones claimed under an older
         epoch (a crash left them in doubt). At most one per chat, the oldest; a chat with a row in flight waits.
-        They become `sending`, `attempts` is raised.
+        They become `sending`, `attempts` is raised. `known_only`: to groups, and to people who have written to us.
         """
         ...
 

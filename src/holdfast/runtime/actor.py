@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 import structlog
@@ -17,7 +18,8 @@ from holdfast.domain import jids
 from holdfast.domain import state as s
 from holdfast.domain.errors import EngineUnavailable, HoldfastError, StaleEpoch, StoreUnavailable
 from holdfast.domain.lease import Held, LeaseTimes, may_act, valid_for
-from holdfast.domain.session import decide, public_status
+from holdfast.domain.phases import public_status
+from holdfast.domain.session import decide
 from holdfast.ports import engine as e
 from holdfast.ports.clock import Clock
 from holdfast.ports.store import Json, NewEvent, SessionRow, Store, TimelineRow
@@ -119,7 +121,13 @@ class Actor:
         seq = int(command.get("seq", 0))
         if seq <= self.state.command_seq:
             return None
-        return s.Ordered(seq, str(command.get("kind", "")), self.has_credentials, command.get("phone"))
+        return s.Ordered(
+            seq,
+            str(command.get("kind", "")),
+            self.has_credentials,
+            command.get("phone"),
+            new_number=bool(command.get("new_number")),
+        )
 
     async def _step(self, event: s.Event) -> None:
         if isinstance(event, s.Ordered):
@@ -129,8 +137,9 @@ class Actor:
         decision = decide(before, event, clock.now(), clock.random(), self._deps.times)
         clear = any(isinstance(command, s.ClearCredentials) for command in decision.commands)
         me = self._account(event)
+        apart = self._apart_name() if any(isinstance(command, s.PutApart) for command in decision.commands) else None
         if clear or me is not None or _durable(decision.state) != _durable(before):
-            await self._save(before, decision, me=me, clear=clear)
+            await self._save(before, decision, me=me, clear=clear, apart=apart)
         self.state = decision.state
         if me is not None:
             self.me = me
@@ -143,9 +152,15 @@ class Actor:
             self._deps.on_state(self.name, before, decision.state)
             if decision.state.phase is not s.Phase.PAIRING:
                 self.pairing = Pairing()
+        if decision.changed or decision.state.generation != before.generation:
             self._deps.hub.session_changed(self.name)
         for command in decision.commands:
             await self._do(command)
+
+    def _apart_name(self) -> str:
+        """Where the conversations of the number before go."""
+        at = datetime.fromtimestamp(self._deps.clock.now(), UTC).strftime("%Y%m%d-%H%M%S")
+        return f"{self.name[:32]}_until_{at}"
 
     def _account(self, event: s.Event) -> Json | None:
         """What is newly known of the linked account, or None."""
@@ -155,7 +170,9 @@ class Actor:
         return None
 
     # --- storing ------------------------------------------------------------------------------------------------
-    async def _save(self, before: s.State, decision: s.Decision, *, me: Json | None, clear: bool) -> None:
+    async def _save(
+        self, before: s.State, decision: s.Decision, *, me: Json | None, clear: bool, apart: str | None
+    ) -> None:
         after = decision.state
         timeline = self._entry(after) if decision.changed else None
         told = public_status(before) != public_status(after) or before.code != after.code
@@ -170,6 +187,7 @@ class Actor:
                     timeline=timeline,
                     events=events,
                     clear_credentials=clear,
+                    put_apart=apart,
                 )
                 break
             except StoreUnavailable as error:
@@ -228,6 +246,8 @@ class Actor:
             self._set_timer(command)
         elif isinstance(command, s.Probe):
             self._spawn(self._probe(command))
+        elif isinstance(command, s.RefreshVersion):
+            await self.engine.refresh_version()
 
     async def _open_later(self, command: s.Open, wait: float) -> None:
         await self._deps.clock.sleep(wait)
@@ -242,6 +262,7 @@ class Actor:
             grant=self.grant(),
             pair=command.pair,
             pair_phone=command.pair_phone,
+            expect_phone=command.expect_phone,
             options=self.row.config,
         )
         try:
@@ -253,14 +274,17 @@ class Actor:
     async def _probe(self, command: s.Probe) -> None:
         deps = self._deps
         try:
-            alive = await self.engine.probe(
+            found = await self.engine.probe(
                 self.name, command.connection, listed=command.listed, timeout=deps.times.liveness / 3
             )
         except HoldfastError as error:
             self._log.info("no answer to the health look", action="probe", code=error.code)
             return
-        if alive:
+        if found is e.Probed.ALIVE:
             self.tell(s.Proved(command.connection, deps.clock.now(), listed=command.listed))
+        elif found is e.Probed.UNLISTED:
+            self._log.warning("this device is not on the account's list", action="probe", code="unlisted")
+            self.tell(s.Unlisted(command.connection))
 
     def _set_timer(self, command: s.SetTimer) -> None:
         if command.generation != self.state.generation:
@@ -314,7 +338,11 @@ class Actor:
             self._log.info("online", action="online", phone=jids.mask(event.phone))
             self.tell(s.Opened(event.connection, event.phone))
         elif isinstance(event, e.Proved):
-            self.tell(s.Proved(event.connection, now - event.age))
+            delivered = None if event.delivered_age is None else now - event.delivered_age
+            self.tell(s.Proved(event.connection, now - event.age, delivered_at=delivered))
+        elif isinstance(event, e.Restricted):
+            self._log.warning("restricted by WhatsApp", action="restricted", code="restricted", until=event.until)
+            self.tell(s.Restricted(event.connection, event.until))
         elif isinstance(event, e.CredentialsBroken):
             self._log.error("decryption error", action="credentials", code="bad_session", detail=event.detail)
             self.tell(s.Closed(event.connection, 0, "credentials"))
@@ -334,4 +362,4 @@ class Actor:
 
 def _durable(state: s.State) -> s.State:
     """What a change must be stored for: proofs of life are stored in bulk, by the supervisor."""
-    return replace(state, verified_at=None, listed_at=None)
+    return replace(state, verified_at=None, listed_at=None, delivered_at=None)

@@ -15,9 +15,11 @@ from holdfast.domain.errors import (
     MessageNotFound,
     NotConnected,
     SessionNotFound,
+    WrongNumber,
     WrongStatus,
 )
 from holdfast.domain.identity import canonical_phone, valid_session_name
+from holdfast.domain.jids import mask
 from holdfast.domain.status import status_now
 from holdfast.domain.waha import from_waha_id
 from holdfast.ports.engine import Engine
@@ -229,6 +231,21 @@ class LocalGateway:
             raise HeldElsewhere()
         raise NotConnected("The session is not running.")
 
+    async def pair(self, name: str, *, phone: str | None = None, new_number: bool = False) -> SessionView:
+        """See the port."""
+        digits = None if phone is None else canonical_phone(phone)
+        if digits is not None and not new_number:
+            await self._same_number(name, digits)
+        return await self._order(name, "running", "pair", phone=digits, new_number=new_number)
+
+    async def _same_number(self, name: str, digits: str) -> None:
+        known = s.State.from_json((await self._row(name)).state).phone
+        if known and known != digits:
+            raise WrongNumber(
+                f"This session belongs to {mask(known)}, not to {mask(digits)}. "
+                "Link the same number, or confirm that the session is to change its number."
+            )
+
     async def pairing(self, name: str, *, wait: float = 0.0) -> PairingView:
         """See the port."""
         view = await self.session(name)
@@ -255,6 +272,8 @@ class LocalGateway:
         """See the port."""
         digits = canonical_phone(phone)
         view = await self.session(name)
+        if not ((actor := self._supervisor.actors.get(view.name)) is not None and actor.state.new_number):
+            await self._same_number(name, digits)
         if view.status == "STARTING":
             view = await self.wait_status(name, until=frozenset({"SCAN_QR_CODE", "WORKING", "FAILED"}), timeout=10.0)
         if view.status != "SCAN_QR_CODE":

@@ -47,6 +47,8 @@ class NodeSettings:
     keep: float = 14 * 86_400.0
     """How long what is done with is kept, in seconds: as long as WhatsApp may redeliver it."""
     tidy_every: float = 3_600.0
+    fail_restricted: bool = False
+    """Fail messages to new people while WhatsApp restricts the account, in place of holding them."""
     webhooks: Sequence[Webhook] = ()
     time_factor: float = 1.0
 
@@ -177,7 +179,7 @@ class Node:
 
     # --- wiring -------------------------------------------------------------------------------------------------
     def _on_adopt(self, actor: Actor) -> None:
-        sender = Sender(actor, self._store, self._clock, self._hub)
+        sender = Sender(actor, self._store, self._clock, self._hub, fail_restricted=self._settings.fail_restricted)
         inbox = Inbox(actor, self._store, self._clock, self._hub)
         tasks = [asyncio.create_task(sender.run()), asyncio.create_task(inbox.run())]
         self._parts[actor.name] = _Parts(sender, inbox, tasks)

@@ -28,7 +28,15 @@ class Sender:
     """One session's sender; runs while its actor does. `wake` whenever there may be something to send."""
 
     def __init__(
-        self, actor: Actor, store: Store, clock: Clock, hub: Hub, *, parallel: int = 16, idle: float = 5.0
+        self,
+        actor: Actor,
+        store: Store,
+        clock: Clock,
+        hub: Hub,
+        *,
+        parallel: int = 16,
+        idle: float = 5.0,
+        fail_restricted: bool = False,
     ) -> None:
         self._actor = actor
         self._store = store
@@ -36,6 +44,7 @@ class Sender:
         self._hub = hub
         self._parallel = parallel
         self._idle = idle
+        self._fail_restricted = fail_restricted
         self._wake = asyncio.Event()
         self._flying: set[asyncio.Task[None]] = set()
         self._log = log.bind(session=actor.name)
@@ -46,7 +55,7 @@ class Sender:
 
     def claim_epoch(self) -> int | None:
         """The epoch under which a message may be accepted and claimed in one transaction, if there is room now."""
-        ready = self._actor.state.phase is Phase.WORKING and self._actor.may_act()
+        ready = self._actor.state.phase is Phase.WORKING and self._actor.may_act() and not self._restricted()
         return self._actor.held.epoch if ready and len(self._flying) < self._parallel else None
 
     def fly(self, row: OutboxRow) -> asyncio.Future[OutboxRow | None]:
@@ -99,7 +108,20 @@ class Sender:
         free = self._parallel - len(self._flying)
         if free <= 0 or self._actor.state.phase is not Phase.WORKING or not self._actor.may_act():
             return []
-        return await self._store.claim_outbox(self._actor.name, self._actor.held.epoch, free)
+        claimed = await self._store.claim_outbox(
+            self._actor.name, self._actor.held.epoch, free, known_only=self._restricted()
+        )
+        if self._restricted() and self._fail_restricted:
+            await self._fail_to_strangers(free)
+        return claimed
+
+    def _restricted(self) -> bool:
+        """Whether WhatsApp refuses messages to new people now: sending them all the same would make it worse."""
+        return (self._actor.state.restricted_until or 0.0) > self._clock.now()
+
+    async def _fail_to_strangers(self, limit: int) -> None:
+        for row in await self._store.claim_outbox(self._actor.name, self._actor.held.epoch, limit):
+            await self._settle(row, "failed", error=463, message=outbox.refusal(463))
 
     async def _rest(self) -> None:
         waiting = asyncio.create_task(self._wake.wait())

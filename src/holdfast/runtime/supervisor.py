@@ -176,7 +176,9 @@ class Supervisor:
             )
         except (StoreUnavailable, TimeoutError):
             log.error("locks not refreshed: the database does not answer", action="lease", code="store_unavailable")
-            return
+            if not deps.lease.lenient:
+                return
+            held = dict.fromkeys(actors, True)
         for name, actor in actors.items():
             if held.get(name):
                 actor.held = replace(actor.held, sent_at=sent_at)

@@ -124,6 +124,7 @@ class SqlStore:
         timeline: TimelineRow | None,
         events: Sequence[NewEvent] = (),
         clear_credentials: bool = False,
+        put_apart: str | None = None,
     ) -> None:
         """See the port."""
         await self._write(
@@ -136,6 +137,7 @@ class SqlStore:
                 entry=timeline,
                 events=events,
                 clear_credentials=clear_credentials,
+                put_apart=put_apart,
                 new_id=self._new_id,
             )
         )
@@ -182,9 +184,9 @@ class SqlStore:
         """See the port."""
         return await self._write(lambda c: outbox.enqueue(c, row, fingerprint, epoch), brief=True)
 
-    async def claim_outbox(self, name: str, epoch: int, limit: int) -> list[OutboxRow]:
+    async def claim_outbox(self, name: str, epoch: int, limit: int, *, known_only: bool = False) -> list[OutboxRow]:
         """See the port."""
-        return await self._write(lambda c: outbox.claim(c, name, epoch, limit), brief=True)
+        return await self._write(lambda c: outbox.claim(c, name, epoch, limit, known_only=known_only), brief=True)
 
     async def settle_outbox(
         self,

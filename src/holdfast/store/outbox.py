@@ -37,14 +37,24 @@ _ADD = Query(
     f"ON CONFLICT DO NOTHING RETURNING {_COLUMNS}"
 )
 _DUE = "((state = 'queued' AND send_at <= holdfast_now()) OR (state = 'sending' AND claim_epoch < ?))"
-_CLAIM = Query(
-    "UPDATE outbox SET state = 'sending', attempts = attempts + 1, claim_epoch = ?, updated_at = holdfast_now() "
-    f"WHERE {_DUE} AND seq IN (SELECT seq FROM outbox AS o WHERE session_name = ? AND {_OPEN} AND {_DUE} "
-    f"AND NOT EXISTS (SELECT 1 FROM outbox AS other WHERE other.session_name = ? AND other.chat = o.chat "
-    f"AND other.seq <> o.seq AND other.{_OPEN} AND ((other.state = 'sending' AND other.claim_epoch >= ?) OR "
-    "(other.seq < o.seq AND (other.state = 'sending' OR other.send_at <= holdfast_now() OR other.attempts > 0)))) "
-    f"ORDER BY seq LIMIT ?) RETURNING {_COLUMNS}, seq"
+_KNOWN = (
+    "AND (o.chat LIKE '%@g.us' OR EXISTS (SELECT 1 FROM message WHERE message.session_name = o.session_name "
+    "AND message.chat = o.chat AND NOT message.from_me)) "
 )
+
+
+def _claiming(also: str) -> Query:
+    return Query(
+        "UPDATE outbox SET state = 'sending', attempts = attempts + 1, claim_epoch = ?, updated_at = holdfast_now() "
+        f"WHERE {_DUE} AND seq IN (SELECT seq FROM outbox AS o WHERE session_name = ? AND {_OPEN} AND {_DUE} {also}"
+        f"AND NOT EXISTS (SELECT 1 FROM outbox AS other WHERE other.session_name = ? AND other.chat = o.chat "
+        f"AND other.seq <> o.seq AND other.{_OPEN} AND ((other.state = 'sending' AND other.claim_epoch >= ?) OR "
+        "(other.seq < o.seq AND (other.state = 'sending' OR other.send_at <= holdfast_now() OR other.attempts > 0)))) "
+        f"ORDER BY seq LIMIT ?) RETURNING {_COLUMNS}, seq"
+    )
+
+
+_CLAIM, _CLAIM_KNOWN = _claiming(""), _claiming(_KNOWN)
 
 
 def _forward(state: str) -> Query:
@@ -97,14 +107,14 @@ def _accepted_before(c: Connection, row: OutboxRow, fingerprint: str) -> OutboxR
     return _row(first)
 
 
-def claim(c: Connection, name: str, epoch: int, limit: int) -> list[OutboxRow]:
+def claim(c: Connection, name: str, epoch: int, limit: int, *, known_only: bool = False) -> list[OutboxRow]:
     """See `ports.store.Store.claim_outbox`.
 
     A row waits for another of its chat that is in flight, and for an older one that is due, in doubt, or put back for
     a later retry; not for one that is merely scheduled for later.
     """
     check_epoch(c, name, epoch, alone=True)
-    taken = _CLAIM.all(c, epoch, epoch, name, epoch, name, epoch, limit)
+    taken = (_CLAIM_KNOWN if known_only else _CLAIM).all(c, epoch, epoch, name, epoch, name, epoch, limit)
     return [_row(found) for found in sorted(taken, key=lambda found: int(found[13]))]
 
 

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Select, case, delete, exists, func, literal, 
 
 from holdfast.domain.errors import SessionExists, SessionNotFound
 from holdfast.domain.rows import EventRow, Json, NewEvent, SessionRow, TimelineRow
+from holdfast.store import apart
 from holdfast.store import events as log
 from holdfast.store.schema import (
     OF_A_SESSION,
@@ -131,10 +132,13 @@ def save_state(
     entry: TimelineRow | None,
     events: Sequence[NewEvent],
     clear_credentials: bool,
+    put_apart: str | None = None,
     new_id: Callable[[], str],
 ) -> list[EventRow]:
     """The holder's decision with all that belongs to it."""
     check_epoch(c, name, epoch)
+    if put_apart is not None:
+        apart.put(c, name, put_apart)
     values: dict[str, Any] = {"state": state, "updated_at": db_now()}
     if me is not None:
         values["me"] = me

@@ -14,6 +14,7 @@ from holdfast.engines.baileys.keystore import KeyServer
 from holdfast.engines.baileys.options import BaileysOptions
 from holdfast.engines.baileys.pool import Pool
 from holdfast.engines.baileys.process import CredentialsUnreadable, Sidecar, SidecarGone
+from holdfast.engines.baileys.versions import Versions
 from holdfast.ports import engine as port
 from holdfast.ports.clock import Clock
 from holdfast.ports.store import Store
@@ -36,6 +37,7 @@ class BaileysEngine:
         self._keys = KeyServer(
             store, clock, patience=options.store_patience * options.time_factor, on_inbox=self._on_inbox
         )
+        self._versions = Versions(options.version_url, clock, options.ca_file)
         self._pool = Pool(options, clock, on_request=self._on_request, on_note=self._on_note, on_died=self._on_died)
 
     # --- life ---------------------------------------------------------------------------------------------------
@@ -52,12 +54,11 @@ class BaileysEngine:
         await asyncio.gather(*(self.close(h.session, h.connection) for h in list(self._pool.hosted.values())))
         await self._pool.stop()
 
-    def use_version(self, version: str) -> None:
-        """Log in with that version of WhatsApp Web (`2.3000.1043857760`) from the next connection on.
-
-        For when WhatsApp refused the present one with 405. Raises `InvalidSettings`.
-        """
-        self._pool.use_version(version)
+    async def refresh_version(self) -> None:
+        """See the port. Many sessions are refused at once, and ask once."""
+        version = await self._versions.current()
+        if version is not None:
+            self._pool.use_version(version)
 
     # --- opening and closing ------------------------------------------------------------------------------------
     async def open(self, request: port.OpenRequest) -> None:
@@ -77,6 +78,7 @@ class BaileysEngine:
             "epoch": request.grant.epoch,
             "deadline": lapses_at + sidecar.boot_offset,
             "pair_phone": request.pair_phone,
+            "expect_phone": request.expect_phone,
             "creds": creds,
             "mark_online": bool(request.options.get("mark_online", True)),
         }
@@ -155,13 +157,13 @@ class BaileysEngine:
             raise SendInDoubt from error
         return port.ServerAck(error=int(ack["error"]), at=float(ack["at"]) or self._clock.now())
 
-    async def probe(self, session: str, connection: int, *, listed: bool, timeout: float) -> bool:
-        """See the port. False for a connection that is gone."""
+    async def probe(self, session: str, connection: int, *, listed: bool, timeout: float) -> port.Probed:
+        """See the port."""
         args = {"listed": listed, "timeout": timeout}
         try:
-            return bool(await self._ask(session, connection, "probe", args, timeout + 5))
+            return port.Probed(await self._ask(session, connection, "probe", args, timeout + 5))
         except (NotConnected, SidecarGone, TimeoutError):
-            return False
+            return port.Probed.SILENT
 
     async def call(self, session: str, connection: int, method: str, args: Mapping[str, Any]) -> Any:
         """See the port.
@@ -194,8 +196,8 @@ class BaileysEngine:
 
     def _on_note(self, sidecar: Sidecar, name: str, value: Any) -> None:
         if name == "proved":
-            for session, connection, age in value:
-                self._sink(port.Proved(session, connection, age))
+            for session, connection, age, delivered in value:
+                self._sink(port.Proved(session, connection, age, delivered))
             return
         session, connection, kind, facts = value
         self._pool.seen(session)
@@ -230,6 +232,8 @@ def _event(session: str, connection: int, kind: str, facts: Mapping[str, Any]) -
         return port.Paired(session, connection, facts["phone"], facts["lid"], facts["push_name"])
     if kind == "opened":
         return port.Opened(session, connection, facts["phone"], facts["lid"], facts["push_name"])
+    if kind == "restricted":
+        return port.Restricted(session, connection, facts["until"])
     if kind == "synced":
         return port.Synced(session, connection, facts["kind"], facts["items"])
     attrs = {str(name): str(value) for name, value in facts["attrs"].items()}

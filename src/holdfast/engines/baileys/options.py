@@ -23,6 +23,8 @@ class BaileysOptions:
     """PEM file of further certificate authorities, for media over TLS."""
     wa_version: str | None = None
     """WhatsApp Web's version, such as `2.3000.1043857760`; None uses the one that Baileys carries."""
+    version_url: str = "https://web.whatsapp.com/sw.js"
+    """Where the present version is found when WhatsApp refuses ours (405)."""
     browser: str = "Holdfast"
     """The name under which the phone lists the linked device."""
     keepalive: float = 10.0

@@ -1,0 +1,48 @@
+"""A session that changes its number: what belonged to the number before gets a session of its own.
+
+Nothing is deleted and nothing mixed: conversations, contacts and the queue move to a stopped session, which can be
+linked with the old number again. What was still to be sent is not sent any more.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, select, update
+
+from holdfast.domain.jids import mask
+from holdfast.domain.state import State
+from holdfast.store.schema import (
+    IS_OPEN,
+    chat,
+    contact,
+    db_now,
+    inbox,
+    lid_map,
+    message,
+    outbox,
+    session,
+    session_epoch,
+)
+from holdfast.store.sql import insert, now
+
+_MOVED = (chat, contact, lid_map, message, inbox, outbox)
+NOT_SENT = "The session changed its number before this message was sent."
+
+
+def put(c: Connection, name: str, into: str) -> None:
+    """Move all conversations of `name` to a new session `into`. The caller has checked the epoch."""
+    at = now(c)
+    before = c.execute(select(session.c.engine, session.c.me, session.c.state).where(session.c.name == name)).one()
+    phone = str(before.state.get("phone", ""))
+    state = State(
+        code="put_apart",
+        message=f"Conversations of {mask(phone)}, from before '{name}' changed its number.",
+        since=at,
+        phone=phone,
+    )
+    values = {"name": into, "engine": before.engine, "config": {}, "desired": "stopped", "command": {}, "me": before.me}
+    c.execute(insert(c, session).values(**values, state=state.to_json(), created_at=at, updated_at=at))
+    c.execute(insert(c, session_epoch).values(session_name=into, epoch=0).on_conflict_do_nothing())
+    queued = update(outbox).where(outbox.c.session_name == name, IS_OPEN)
+    c.execute(queued.values(state="failed", message=NOT_SENT, updated_at=db_now()))
+    for table in _MOVED:
+        c.execute(update(table).where(table.c.session_name == name).values(session_name=into))
