@@ -39,7 +39,7 @@ async def working(clock: VirtualClock) -> AsyncIterator[tuple[Node, Store, Scrip
 
 async def receive(node: Node, store: Store, engine: ScriptedEngine, *ids: str) -> None:
     view = await node.gateway.session("shop")
-    await store.write_engine("shop", view.epoch, EngineWrite(inbox=[stanza(id) for id in ids]))
+    await store.write_engine("shop", view.epoch, EngineWrite(inbox=[stanza(each) for each in ids]))
     engine._emit(e.InboxStored("shop", engine.live["shop"].connection))
 
 

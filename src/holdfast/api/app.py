@@ -14,6 +14,7 @@ from litestar.types import ASGIApp
 import holdfast
 from holdfast.api.auth import Guard, guarded
 from holdfast.api.errors import HANDLERS
+from holdfast.api.headers import secured
 from holdfast.api.intake import Intake, without_nul
 from holdfast.api.own import Own
 from holdfast.api.streams import events_socket
@@ -40,7 +41,7 @@ def build(gateway: Gateway, key_hash: str, *, body_limit: int = 50_000_000, send
         debug=False,
         logging_config=None,
     )
-    return guarded(without_nul(app), guard)
+    return secured(guarded(without_nul(app), guard))
 
 
 def _openapi() -> OpenAPIConfig:

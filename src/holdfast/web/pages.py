@@ -29,15 +29,6 @@ from holdfast.ports.gateway import SessionView
 HERE = Path(__file__).parent
 Req = Request[Any, Any, Any]
 
-SECURITY_HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'self'; img-src 'self' data:; style-src 'self'; script-src 'self'; frame-ancestors 'none'; "
-        "form-action 'self'; base-uri 'none'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-store",
-}
 WORDS = {
     "WORKING": "Working",
     "SCAN_QR_CODE": "Scan QR code",
@@ -75,7 +66,7 @@ _templates.globals["words"] = WORDS
 
 def _page(name: str, status_code: int = 200, **facts: Any) -> Response[bytes]:
     body = _templates.get_template(name).render(**facts).encode()
-    return Response(body, media_type="text/html", status_code=status_code, headers=SECURITY_HEADERS)
+    return Response(body, media_type="text/html", status_code=status_code)
 
 
 # --- login ------------------------------------------------------------------------------------------------------
@@ -145,8 +136,7 @@ async def static(name: FromPath[str]) -> Response[bytes]:
     if path.parent != HERE / "static" or not path.is_file():
         raise NotFoundException
     kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
-    headers = {"Cache-Control": "public, max-age=3600", "X-Content-Type-Options": "nosniff"}
-    return Response(path.read_bytes(), media_type=kind, headers=headers)
+    return Response(path.read_bytes(), media_type=kind, headers={"Cache-Control": "public, max-age=3600"})
 
 
 @get("/favicon.ico", include_in_schema=False)

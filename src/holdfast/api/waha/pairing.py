@@ -55,14 +55,12 @@ class Pairing(Controller):
             raise WrongStatus(
                 "The session shows a pairing code, no QR.", session=session, status="SCAN_QR_CODE", expected=["QR"]
             )
-        headers = {"Cache-Control": "no-store"}
         if format == "raw":
-            return Response({"value": pairing.qr}, headers=headers)
+            return Response({"value": pairing.qr})
         png = qr_png(pairing.qr)
         if "application/json" in accept:
-            body = {"mimetype": "image/png", "data": base64.b64encode(png).decode()}
-            return Response(body, headers=headers)
-        return Response(png, media_type="image/png", headers=headers)
+            return Response({"mimetype": "image/png", "data": base64.b64encode(png).decode()})
+        return Response(png, media_type="image/png")
 
     @post("/request-code", summary="Pairing code to type on the phone")
     async def code(
