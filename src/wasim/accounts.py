@@ -231,7 +231,9 @@ class Accounts:
         self._state.put("account", account.phone, facts)
 
     def save_device(self, device: Device) -> None:
-        """Write the device's own facts (not its pre-keys and queue)."""
+        """Write the device's own facts (not its pre-keys and queue); those of an unlinked one are not kept."""
+        if self._by_phone[device.phone].devices.get(device.id) is not device:
+            return
         key = device.signed_pre_key
         facts: dict[str, Any] = {
             name: getattr(device, name)

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from aiohttp import web
 
-from wasim import devices, jid
+from wasim import devices, jid, versions
 from wasim.accounts import Account, Device
 from wasim.faults import ONCE, Fault, FaultError
 from wasim.pairing import PairingError
+from wasim.phone_actions import ACTIONS
+from wasim.phone_contacts import PhoneError
 from wasim.wire.nodes import Node
 
 if TYPE_CHECKING:
     from wasim.connection import Connection
     from wasim.server import WasimServer
 
-WA_VERSION = (2, 3000, 1043857760)
-"""A WhatsApp Web version that this simulator calls current (that of Baileys 7.0.0-rc14)."""
 MAX_WAIT = 60.0
 
 Number = TypeVar("Number", int, float)
@@ -52,6 +52,8 @@ def add_routes(app: web.Application, wasim: WasimServer) -> None:
         ("GET", "/admin/log", api.log),
         ("GET", "/admin/wait", api.wait),
         ("GET", "/admin/wa-version", api.version),
+        ("GET", "/sw.js", api.service_worker),
+        ("GET", "/", api.page),
     ):
         app.router.add_route(method, path, _guard(handler))
 
@@ -62,7 +64,7 @@ def _guard(handler: Handler) -> Handler:
             return await handler(request)
         except BadRequest as error:
             return web.json_response({"error": str(error)}, status=error.status)
-        except (PairingError, FaultError) as error:
+        except (PairingError, FaultError, PhoneError) as error:
             return web.json_response({"error": str(error)}, status=400)
 
     return guarded
@@ -140,18 +142,13 @@ class Admin:
         return web.json_response({"messages": received, "receipts": [_plain(r) for r in phone.receipts]})
 
     async def act(self, request: web.Request) -> web.Response:
-        """Let a phone do something: ``read`` {chat, ids}, ``react`` {chat, id, emoji}, ``auto-reply`` {text}."""
+        """Let a phone do something (``phone_actions``)."""
         phone, body = self._existing(request), await _json(request)
-        action = request.match_info["action"]
-        if action == "read":
-            done = await _awaited(phone.mark_read(str(body.get("chat", "")), list(body.get("ids", []))))
-        elif action == "react":
-            done = await _awaited(phone.react(str(body.get("chat")), str(body.get("id")), str(body.get("emoji", "👍"))))
-        elif action == "auto-reply":
-            done = phone.auto_reply = body.get("text")
-        else:
-            raise BadRequest(f"a phone cannot {action!r}; it can read, react, auto-reply", 404)
-        return web.json_response({"result": done})
+        action = ACTIONS.get(request.match_info["action"])
+        if action is None:
+            known = ", ".join(ACTIONS)
+            raise BadRequest(f"a phone cannot {request.match_info['action']!r}; it can {known}", 404)
+        return web.json_response({"result": await action(phone, body)})
 
     # -- faults
 
@@ -171,10 +168,13 @@ class Admin:
         return web.json_response(fault.view())
 
     def _strike(self, fault: Fault) -> int:
-        if fault.kind == "logout":
+        if fault.kind in ("logout", "unlisted"):
             targets = self._companions(fault)
             for device in targets:
-                devices.unlink(self._hub, device, "unlinked on the phone")
+                if fault.kind == "logout":
+                    devices.unlink(self._hub, device, "unlinked on the phone")
+                else:
+                    devices.unlist(self._hub, device)
             return len(targets)
         struck = [c for c in list(self._wasim.connections) if fault.strikes(c.names)]
         for connection in struck:
@@ -200,6 +200,7 @@ class Admin:
                 "accounts": len(hub.accounts), "connections": len(self._wasim.connections), "online": len(online),
                 "pairing": len(self._wasim.pairings.waiting), "queued": queued, "seq": hub.journal.seq,
                 "uptime": round(hub.now() - self._wasim.started_at, 3), "counts": dict(hub.journal.counts),
+                "attempts": hub.attempts,
             }
         )  # fmt: skip
 
@@ -216,8 +217,22 @@ class Admin:
 
     async def version(self, request: web.Request) -> web.Response:
         """The WhatsApp Web version that counts as current."""
-        text = ".".join(map(str, WA_VERSION))
-        return web.json_response({"version": list(WA_VERSION), "currentVersion": text, "isBroken": False})
+        current = versions.current(self._hub.faults.active())
+        text = versions.write(current)
+        return web.json_response({"version": list(current), "currentVersion": text, "isBroken": False})
+
+    async def service_worker(self, request: web.Request) -> web.Response:
+        """The script in which clients look up the current version."""
+        return self._told_version(request, versions.service_worker, "text/javascript")
+
+    async def page(self, request: web.Request) -> web.Response:
+        """The page in which clients look up the current version."""
+        return self._told_version(request, versions.page, "text/html")
+
+    def _told_version(self, request: web.Request, form: Callable[[versions.Version], str], kind: str) -> web.Response:
+        current = versions.current(self._hub.faults.active())
+        self._hub.journal.note("version-asked", path=request.path, version=versions.write(current))
+        return web.Response(text=form(current), content_type=kind)
 
 
 def _drop(connection: Connection, fault: Fault) -> None:
@@ -239,10 +254,20 @@ def _corrupt(connection: Connection, fault: Fault) -> None:
     connection.corrupt()
 
 
+def _unknown(connection: Connection, fault: Fault) -> None:
+    connection.send(Node(str(fault.options.get("tag", "wasim-unknown")), {"from": jid.SERVER, "id": "unknown-1"}))
+
+
+def _deafen(connection: Connection, fault: Fault) -> None:
+    connection.deaf = True
+
+
 _STRIKES: dict[str, Callable[[Connection, Fault], None]] = {
     "drop": _drop,
     "stream_error": _stream_error,
     "corrupt_frame": _corrupt,
+    "unknown_frame": _unknown,
+    "deaf": _deafen,
 }
 
 

@@ -59,6 +59,7 @@ class Connection:
 
     def __init__(self, hub: Hub, request: web.Request, socket: web.WebSocketResponse) -> None:
         self.live = False
+        self.deaf = False
         self.session: Session | None = None
         self.names: tuple[str, ...] = ()
         self._hub = hub
@@ -71,7 +72,6 @@ class Connection:
         self._ending = False
         self._last_words = False
         self._closed = asyncio.Event()
-        self._dead: str | None = None
         self._corrupt_next = False
 
     # -- hub.Link

@@ -25,15 +25,15 @@ REPLACED = stream_error({}, Node("conflict", {"type": "replaced"}))
 REMOVED = stream_error({"code": "401"}, Node("conflict", {"type": "device_removed"}))
 
 
-def login(hub: Hub, device: Device, link: Link) -> None:
-    """Bring ``device`` online; a stream that it has already is ended as replaced."""
+def login(hub: Hub, device: Device, link: Link, version: str) -> None:
+    """Bring ``device`` online; a stream that it has already is ended as replaced. ``version`` is what it runs."""
     old = hub.links.get(str(device.pn))
     if old is not None:
         hub.journal.note("replaced", jid=str(device.pn))
         old.end(REPLACED, "replaced")
     link.live = False
     hub.links[str(device.pn)] = link
-    hub.journal.note("login", jid=str(device.pn), waiting=len(device.queue))
+    hub.journal.note("login", jid=str(device.pn), waiting=len(device.queue), version=version)
     attrs = {
         "t": str(int(hub.now())), "lid": str(device.lid), "display_name": device.push_name, "location": "wasim",
         "props": "27", "companion_enc_static": "wasim", "abprops": "1",
@@ -63,7 +63,7 @@ def start_offline(hub: Hub, device: Device, link: Link) -> None:
 
 def finish_offline(hub: Hub, device: Device, link: Link) -> None:
     """Send what waited, then the end mark; from now on new stanzas go out at once. Done already: nothing happens."""
-    if link.live or hub.link(device) is not link:
+    if link.live or link.deaf or hub.link(device) is not link:
         return
     count = hub.hand_over(device, link)
     link.send(Node("ib", {"from": jids.SERVER}, [Node("offline", {"count": str(count)})]))
@@ -82,6 +82,13 @@ def unlink(hub: Hub, device: Device, reason: str) -> None:
         announce(hub, account, "remove", device)
     if link is not None:
         link.end(REMOVED, "device removed")
+    hub.state.commit()
+
+
+def unlist(hub: Hub, device: Device) -> None:
+    """Take a companion off its account without a word: its stream stays, its next login is refused (401)."""
+    hub.accounts.remove_device(device, hub.now())
+    hub.journal.note("unlisted", jid=str(device.pn))
     hub.state.commit()
 
 

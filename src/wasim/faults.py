@@ -1,6 +1,6 @@
 """Faults: what goes wrong on demand, for one number, one device or all.
 
-Some faults happen once, when they are set (``drop``, ``stream_error``, ``logout``); the others stay until their count
+Some faults happen once, when they are set (``drop``, ``stream_error``, ``logout`` …); the others stay until their count
 is used up, their seconds are over, or they are cleared. Connections and handlers ask this book at the places where the
 fault would strike.
 """
@@ -11,8 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-ONCE = frozenset({"drop", "stream_error", "logout", "corrupt_frame"})
-LASTING = frozenset({"blackhole", "failure", "refuse_upgrade", "slow", "duplicate", "outage", "ack_error", "no_ack"})
+from wasim import versions
+
+ONCE = frozenset({"drop", "stream_error", "logout", "corrupt_frame", "unknown_frame", "deaf", "unlisted"})
+LASTING = frozenset(
+    {"blackhole", "failure", "outdated", "refuse_upgrade", "slow", "duplicate", "outage", "ack_error", "no_ack"}
+)
 KINDS = ONCE | LASTING | {"clear"}
 
 
@@ -76,8 +80,12 @@ class Faults:
                 raise FaultError(f"{name} must be a number, it is {options[name]!r}")
         if kind == "slow" and "ms" not in options:
             raise FaultError("slow needs ms, the milliseconds to hold each frame back")
-        if kind == "logout" and jid is None:
-            raise FaultError("logout needs jid: whose device is to be removed")
+        if kind in ("logout", "unlisted") and jid is None:
+            raise FaultError(f"{kind} needs jid: whose device is to be removed")
+        if kind == "outdated" and versions.parse(str(options.setdefault("version", versions.NEXT_VERSION))) is None:
+            raise FaultError("version must look like 2.3000.1043857760")
+        if not isinstance(options.get("tag", ""), str) or options.get("tag") == "":
+            raise FaultError("tag must be the name of an element")
         until = None if seconds is None else self._now() + float(seconds)
         fault = Fault(self._next_id, kind, jid, count, until, options)
         self._next_id += 1

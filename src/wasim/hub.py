@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import ssl
+from collections import Counter
 from collections.abc import Callable
 from typing import Protocol
 
@@ -26,6 +27,8 @@ class Link(Protocol):
 
     live: bool
     """Whether kept stanzas were handed over; until then new ones only join the queue."""
+    deaf: bool
+    """Whether it was struck by the fault ``deaf``: nothing is delivered on it any more, queries are still answered."""
 
     def send(self, node: Node) -> None:
         """Send a stanza, without waiting."""
@@ -69,6 +72,8 @@ class Hub:
         """Account phone -> addresses of the devices that watch its presence."""
         self.media_host = ""
         self.media_tls: ssl.SSLContext | None = None
+        self.attempts: dict[str, Counter[str]] = {}
+        """How often each device came to log in: address -> ``login`` and ``login-refused``."""
         self._ids = 0
 
     # -- ids
@@ -87,7 +92,7 @@ class Hub:
     def send(self, device: Device, node: Node) -> bool:
         """Send now if ``device`` is online and caught up; tell whether it was."""
         link = self.link(device)
-        if link is None or not link.live:
+        if link is None or not link.live or link.deaf:
             return False
         link.send(node)
         return True

@@ -202,17 +202,25 @@ class Phone:
         message_id = message_id or f"3A{secrets.token_hex(9).upper()}"
         stanza = {"id": message_id, "type": "text", **(attrs or {})}
         media = stanza.pop("mediatype", None)
-        if to.endswith(jids.GROUP):
-            chat, parts = to, await self._for_group(to, body)
-            stanza["addressing_mode"] = "lid"
-        else:
-            chat = await self.contacts.lid_of(to)
-            parts = await self._for_person(chat, body)
+        chat = to if to.endswith(jids.GROUP) else await self.contacts.lid_of(to)
+        message = await self._written(chat, body, stanza)
         if media:
-            _mark(parts, media)
+            _mark(message.children(), media)
         self._show(message_id, chat, body, kind=kind, text=text, target=target)
-        await self._network.send(Node("message", {"to": chat, **stanza}, parts))
+        await self._network.send(message)
         return message_id
+
+    async def send_anew(self, message_id: str) -> None:
+        """Write a message once more, to the devices that there are now; one that is too old is let go."""
+        if known := self.sent.get(message_id):
+            chat, body = known
+            await self._network.send(await self._written(chat, body, {"id": message_id, "type": "text"}))
+
+    async def _written(self, chat: str, body: Body, stanza: Mapping[str, str]) -> Node:
+        if chat.endswith(jids.GROUP):
+            attrs = {"to": chat, **stanza, "addressing_mode": "lid"}
+            return Node("message", attrs, await self._for_group(chat, body))
+        return Node("message", {"to": chat, **stanza}, await self._for_person(chat, body))
 
     async def _for_person(self, chat: str, body: Body) -> list[Node]:
         own = set(await self.contacts.devices_of(self.lid))

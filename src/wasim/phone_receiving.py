@@ -29,6 +29,7 @@ class Receiving:
         self._phone = phone
         self._network = network
         self._retries: dict[str, int] = {}
+        self._rewritten: set[str] = set()
         self._vouched: set[tuple[tuple[str, int], bytes]] = set()
 
     async def take(self, node: Node) -> None:
@@ -38,6 +39,8 @@ class Receiving:
             await self._on_message(node)
         elif node.tag == "receipt":
             await self._on_receipt(node)
+        elif node.tag == "ack" and "phash" in node.attrs:
+            await self._on_stale_list(node)
         elif node.tag == "notification" and kind in ("devices", "account_sync"):
             self._phone.contacts.forget()
         elif node.tag == "notification" and kind == "encrypt":
@@ -133,6 +136,17 @@ class Receiving:
             if "recipient" in node.attrs:
                 attrs["recipient"] = node.attrs["recipient"]
         return attrs
+
+    async def _on_stale_list(self, node: Node) -> None:
+        """The server says that a message was written to other devices than there are: learn them anew.
+
+        A message that was refused for it (479) is written once more, under the same id.
+        """
+        self._phone.contacts.forget()
+        message_id = node.attrs["id"]
+        if node.attrs.get("error") == "479" and message_id not in self._rewritten:
+            self._rewritten.add(message_id)
+            await self._phone.send_anew(message_id)
 
     # --- what could not be decrypted ----------------------------------------------------------------------------
     async def _ask_again(self, node: Node, reason: str) -> None:

@@ -27,6 +27,7 @@ class PhoneLink:
 
     def __init__(self, hub: Hub, device: Device) -> None:
         self.live = True
+        self.deaf = False
         self.phone: Any = None
         self._hub = hub
         self._device = device

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from typing import Any
 
-from wasim import curve, devices
+from wasim import curve, devices, versions
 from wasim import jid as jids
 from wasim.accounts import Device
 from wasim.connection import Connection, Session
@@ -48,8 +49,8 @@ def open_session(
     reason = _check_registration(registration)
     if reason:
         return _fail(hub, connection, 400, reason)
-    if fault := hub.faults.take("failure", ("pairing",)):
-        return _fail(hub, connection, int(fault.options.get("reason", 500)), "fault failure", extra=fault.options)
+    if refused := _struck(hub, ("pairing",), payload):
+        return _fail(hub, connection, *refused)
     return PairingSession(hub, pairings, connection, noise, registration)
 
 
@@ -62,17 +63,34 @@ def _login(hub: Hub, connection: Connection, noise: bytes, payload: dict[str, An
     address = jids.Jid(str(payload["username"]), jids.PN, int(payload.get("device", 0)))
     device = hub.accounts.device(address)
     names = device.names if device else (address.user, str(address.bare()), "", str(address))
-    if fault := hub.faults.take("failure", names):
-        code = int(fault.options.get("reason", 500))
-        return _fail(hub, connection, code, "fault failure", names, extra=fault.options)
+    if refused := _struck(hub, names, payload):
+        return _fail(hub, connection, *refused, names=names)
     if device is None or device.id == 0:
-        return _fail(hub, connection, 401, "the device is not linked (or no longer)", names)
+        return _fail(hub, connection, 401, "the device is not linked (or no longer)", names=names)
     if noise != device.noise:
-        return _fail(hub, connection, 401, "the Noise key is not the one that the device was linked with", names)
+        reason = "the Noise key is not the one that the device was linked with"
+        return _fail(hub, connection, 401, reason, names=names)
     if payload.get("pushName"):
         device.push_name = payload["pushName"]
-    devices.login(hub, device, connection)
+    _count(hub, names, "login")
+    devices.login(hub, device, connection, versions.write(versions.of(payload)))
     return LoginSession(hub, device, connection)
+
+
+def _struck(hub: Hub, names: tuple[str, ...], payload: dict[str, Any]) -> tuple[int, str, dict[str, Any]] | None:
+    """Whether a fault refuses this login: the code, the reason for the log, further attributes."""
+    if fault := hub.faults.take("failure", names):
+        return int(fault.options.get("reason", 500)), "fault failure", fault.options
+    outdated = hub.faults.find("outdated", names)
+    if outdated is not None and versions.of(payload) < versions.wanted(outdated):
+        hub.faults.take("outdated", names)
+        return 405, f"version {versions.write(versions.of(payload))} is outdated", {}
+    return None
+
+
+def _count(hub: Hub, names: tuple[str, ...], kind: str) -> None:
+    if names:
+        hub.attempts.setdefault(names[3], Counter())[kind] += 1
 
 
 def _fail(
@@ -80,11 +98,12 @@ def _fail(
     connection: Connection,
     code: int,
     reason: str,
-    names: tuple[str, ...] = (),
-    *,
     extra: dict[str, Any] | None = None,
+    *,
+    names: tuple[str, ...] = (),
 ) -> Session | None:
     connection.names = names
+    _count(hub, names, "login-refused")
     hub.journal.note("login-refused", jid=names[3] if names else None, code=code, reason=reason)
     attrs = {key: str(value) for key, value in (extra or {}).items() if key != "reason"}
     connection.end(Node("failure", {"reason": str(code), "location": "wasim"} | attrs), f"refused: {reason}")

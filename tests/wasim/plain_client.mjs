@@ -3,7 +3,8 @@
 //
 //   node plain_client.mjs --url ws://… --root HEX [--auth FILE] [--phone DIGITS --code]
 //
-// Commands: {"do":"connect"} {"do":"send","id":n,"to":jid,"text":…,"messageId"?} {"do":"read","id":n,"keys":[…]}
+// Commands: {"do":"connect"} {"do":"version","version":[…]} {"do":"send","id":n,"to":jid,"text":…,"messageId"?}
+//   {"do":"read","id":n,"keys":[…]}
 //   {"do":"presence","type":…,"to"?} {"do":"subscribe","to":jid} {"do":"on-whatsapp","id":n,"phones":[…]}
 //   {"do":"query","id":n,"node":{…}} {"do":"block","id":n,"jid":…,"action":…} {"do":"privacy","id":n}
 //   {"do":"group-create","id":n,"subject":…,"members":[…]} {"do":"pair-code","id":n,"phone":…}
@@ -79,6 +80,7 @@ class MemoryAuth {
 const auth = new MemoryAuth(options.auth)
 const received = new Map()
 let sock
+let version
 
 const textOf = message =>
   message?.conversation ?? message?.extendedTextMessage?.text ?? message?.deviceSentMessage?.message?.conversation
@@ -86,6 +88,7 @@ const textOf = message =>
 function connect() {
   sock = makeWASocket({
     waWebSocketUrl: options.url,
+    ...(version && { version }),
     auth: { creds: auth.creds, keys: auth.keys },
     logger: silent,
     browser: ['Mac OS', 'Chrome', '14.4.1'],
@@ -129,6 +132,7 @@ function watch(sock) {
 
 const commands = {
   connect: async () => connect(),
+  version: async facts => { version = facts.version },
   send: async ({ to, text, messageId }) => (await sock.sendMessage(to, { text }, { messageId })).key,
   react: async ({ to, key, emoji }) => (await sock.sendMessage(to, { react: { text: emoji, key } })).key,
   image: async ({ to, base64, caption }) => (await sock.sendMessage(to, { image: Buffer.from(base64, 'base64'), caption })).key,

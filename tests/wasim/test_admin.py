@@ -77,6 +77,43 @@ async def test_an_image_goes_up_over_tls(world: WasimServer, api: Api) -> None:
         assert [m["kind"] for m in (await api.get(f"/phones/{BOB}/messages"))["messages"]] == ["image"]
 
 
+async def test_a_phone_does_what_people_do(world: WasimServer, api: Api) -> None:
+    chat = {"chat": f"{BOB}@s.whatsapp.net"}
+    await api.post("/phones", {"phone": BOB})
+    sent = await api.post("/inject", {"from": ALICE, "to": BOB, "text": "first"})
+    phone = f"/phones/{ALICE}"
+    await api.post(f"{phone}/edit", {**chat, "id": sent["id"], "text": "second"})
+    await api.post(f"{phone}/revoke", {**chat, "id": sent["id"]})
+    pixel = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
+    await api.post(f"{phone}/picture", {**chat, "base64": pixel, "caption": "a dot", "mimetype": "image/png"})
+    since = (await api.get("/stats"))["seq"]
+    await api.post(f"{phone}/typing", {**chat, "state": "recording"})
+    assert await api.get("/log", since=since, kind="chatstate")
+    assert (await api.post(f"{phone}/available", {"there": False}))["result"] is None
+    bob = await world.phones.of(world.hub.accounts.create(BOB))
+    await bob.until_message(kind="image", text="a dot")
+    assert [m["kind"] for m in (await api.get(f"/phones/{BOB}/messages"))["messages"]] == [
+        "text",
+        "edited",
+        "revoked",
+        "image",
+    ]
+
+
+async def test_what_a_phone_cannot_do_is_explained(world: WasimServer, api: Api) -> None:
+    await api.post("/phones", {"phone": ALICE})
+    phone, nobody = f"/phones/{ALICE}", "40700000001@s.whatsapp.net"
+    for action, body, reason in (
+        ("edit", {"chat": nobody, "id": "3A00", "text": "x"}, "not on WhatsApp"),
+        ("typing", {"chat": nobody, "state": "thinking"}, "'thinking' is not one of"),
+        ("picture", {"chat": nobody, "base64": "?"}, "base64"),
+        ("read", {"chat": nobody, "ids": 5}, "ids must be a list"),
+        ("react", {"id": "3A00"}, "chat must be a string"),
+    ):
+        assert reason in (await api.post(f"{phone}/{action}", body, status=400))["error"]
+    assert "it can read" in (await api.post(f"{phone}/fly", {}, status=404))["error"]
+
+
 async def test_stats_log_and_wait(world: WasimServer, api: Api) -> None:
     stats = await api.get("/stats")
     assert stats["connections"] == stats["online"] == 0

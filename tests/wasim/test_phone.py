@@ -12,6 +12,7 @@ import pytest
 from tests.wasim.conftest import ALICE, BOB
 from tests.wasim.plain import PlainClient
 from tests.wasim.test_server import A, B, noted
+from wasim import devices
 from wasim.phone import Phone, PhoneError
 from wasim.server import WasimServer
 
@@ -58,6 +59,21 @@ async def test_reactions_edits_and_deletions(world: WasimServer) -> None:
     assert (await bob.until_message(kind="edited", text="second")).target == sent
     await alice.revoke(B, sent)
     assert (await bob.until_message(kind="revoked")).target == sent
+
+
+async def test_a_phone_learns_that_a_device_is_gone_and_writes_once_more(world: WasimServer) -> None:
+    alice = await person(world, ALICE)
+    async with PlainClient(world) as client:
+        await client.pair(BOB)
+        await alice.send_text(B, "to phone and companion")
+        await client.until("message", text="to phone and companion")
+        device = world.hub.accounts.device(f"{BOB}:1@s.whatsapp.net")
+        assert device is not None
+        devices.unlist(world.hub, device)
+        sent = await alice.send_text(B, "to the phone alone")
+        await (await person(world, BOB)).until_message(id=sent)
+        assert (await noted(world, "refused", id=sent))["code"] == 479
+        assert sent not in [event["key"]["id"] for event in client.seen("message")]
 
 
 async def test_a_picture_between_phones(world: WasimServer) -> None:

@@ -44,7 +44,7 @@ async def test_a_message_reaches_the_phones_of_both_sides(wasim: WasimServer, al
     assert message.attrs["from"] == f"{ALICE}:1@s.whatsapp.net"
     assert message.attrs["sender_lid"] == str(alice_account.lid)
     assert message.child("device-identity") is not None
-    own: SigningPhone = wasim.phones.get(ALICE)
+    own = await contact(wasim, ALICE)
     [copy] = [node for node in own.seen if node.tag == "message"]
     assert copy.attrs["recipient"] == B
     assert wasim.hub.journal.counts["device-list-stale"] == 0
