@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import msgspec
 from litestar import Controller, Request, get, post
-from litestar.params import FromPath, FromQuery, HeaderParameter
+from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody
 from litestar.response import ServerSentEvent, ServerSentEventMessage
 
 from holdfast.api.common import gateway_of, page, skip
@@ -55,7 +55,7 @@ class Own(Controller):
         return [asdict(row) for row in rows]
 
     @post("/sessions/{session:str}/pair", summary="Link anew, with another number if that is meant", status_code=200)
-    async def pair(self, request: Req, session: FromPath[str], data: PairRequest) -> dict[str, Any]:
+    async def pair(self, request: Req, session: FromPath[str], data: JSONBody[PairRequest]) -> dict[str, Any]:
         """By QR, or by a code for `phone`. A session that had a number is linked with that number only, unless
         `new_number` confirms a change; its conversations so far are then kept in a session of their own.
         """
