@@ -179,6 +179,24 @@ class TimelineRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Queue:
+    """What a session still has to send: how many messages, and how long the oldest that is due has waited, in seconds
+    (0 if none is due).
+    """
+
+    depth: int
+    oldest: float
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What waits in the store: queues by session (only those that are not empty), and unprocessed inbox rows."""
+
+    queues: Mapping[str, Queue]
+    unprocessed: int
+
+
+@dataclass(frozen=True, slots=True)
 class Processed:
     """What came of inbox rows, committed in one transaction by `Store.apply_inbox`."""
 

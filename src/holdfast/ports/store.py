@@ -16,6 +16,7 @@ from holdfast.domain.rows import (
     ContactRow,
     EngineWrite,
     EventRow,
+    Figures,
     Holder,
     InboxRow,
     Json,
@@ -24,6 +25,7 @@ from holdfast.domain.rows import (
     NewEvent,
     OutboxRow,
     Processed,
+    Queue,
     SessionRow,
     TimelineRow,
 )
@@ -33,6 +35,7 @@ __all__ = [
     "ContactRow",
     "EngineWrite",
     "EventRow",
+    "Figures",
     "Holder",
     "InboxRow",
     "Json",
@@ -41,6 +44,7 @@ __all__ = [
     "NewEvent",
     "OutboxRow",
     "Processed",
+    "Queue",
     "SessionRow",
     "Store",
     "TimelineRow",
@@ -276,6 +280,21 @@ class Store(Protocol):
         """Forget what is older than `age` seconds and needed no more: processed inbox rows, outbox rows that are
         final or acknowledged, events that every consumer has behind it. A bounded number at a time; how many went:
         call again until 0. Messages, chats, contacts and the timeline are never pruned.
+        """
+        ...
+
+    # --- for operators --------------------------------------------------------------------------------------
+    async def figures(self) -> Figures:
+        """What waits, over all sessions. Its cost grows with what waits, not with what is kept."""
+        ...
+
+    async def alerts(self) -> dict[str, list[Json]]:
+        """`domain.alerts.Alert` as `to_json` wrote them, by session; sessions without any are left out."""
+        ...
+
+    async def save_alerts(self, session: str, epoch: int | None, standing: Sequence[Json]) -> None:
+        """Replace a session's alerts. `epoch`: the session's current one, or None for a session that was deleted;
+        raises `StaleEpoch` where that is not so.
         """
         ...
 

@@ -12,6 +12,7 @@ from holdfast.domain.rows import (
     ContactRow,
     EngineWrite,
     EventRow,
+    Figures,
     Holder,
     InboxRow,
     Json,
@@ -24,7 +25,22 @@ from holdfast.domain.rows import (
     TimelineRow,
 )
 from holdfast.ports.clock import Clock
-from holdfast.store import apply, events, inbox, keys, leases, messages, outbox, people, prune, sessions, settings, sql
+from holdfast.store import (
+    alerts,
+    apply,
+    events,
+    figures,
+    inbox,
+    keys,
+    leases,
+    messages,
+    outbox,
+    people,
+    prune,
+    sessions,
+    settings,
+    sql,
+)
 from holdfast.store.drivers import Driver
 
 _FEW = 32
@@ -261,6 +277,19 @@ class SqlStore:
     async def prune(self, age: float) -> int:
         """See the port."""
         return await self._write(lambda c: prune.prune(c, age))
+
+    # --- for operators --------------------------------------------------------------------------------------
+    async def figures(self) -> Figures:
+        """See the port."""
+        return await self._read(figures.read)
+
+    async def alerts(self) -> dict[str, list[Json]]:
+        """See the port."""
+        return await self._read(alerts.every)
+
+    async def save_alerts(self, session: str, epoch: int | None, standing: Sequence[Json]) -> None:
+        """See the port."""
+        await self._write(lambda c: alerts.save(c, session, epoch, standing))
 
     # --- small facts of the installation --------------------------------------------------------------------
     async def setting(self, key: str) -> str | None:

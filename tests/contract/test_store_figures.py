@@ -1,0 +1,79 @@
+"""What operators are told: what waits, and which alerts stand."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import Connection
+
+from holdfast.domain.errors import StaleEpoch
+from holdfast.domain.rows import EngineWrite, Processed, Queue
+from holdfast.store import figures
+from tests.contract.conftest import World
+from tests.contract.rows import message, outgoing, received
+
+
+async def test_queues_and_the_inbox_are_counted_by_what_is_open(held: World) -> None:
+    store = held.store
+    assert (await store.figures()).queues == {}
+    await store.enqueue(outgoing("first", "1@g.us"), "f")
+    await store.enqueue(outgoing("gone", "2@g.us"), "f")
+    await held.advance(30)
+    await store.enqueue(outgoing("later", "3@g.us", send_at=await store.now() + 3600), "f")
+    await store.claim_outbox("a", 1, 10)
+    await store.settle_outbox("a", 1, "gone", "sent")
+    queue = (await store.figures()).queues["a"]
+    assert (queue.depth, queue.oldest) == (2, pytest.approx(30, abs=2))
+    await store.settle_outbox("a", 1, "first", "queued", retry_at=await store.now() + 600)
+    assert (await store.figures()).queues["a"].oldest == pytest.approx(30, abs=2), "a retry made it younger"
+    await store.claim_outbox("a", 1, 10)
+    await store.settle_outbox("a", 1, "first", "failed")
+    assert (await store.figures()).queues == {"a": Queue(1, 0.0)}, "what is scheduled does not wait yet"
+    await held.advance(3700)
+    assert (await store.figures()).queues["a"].oldest == pytest.approx(100, abs=2)
+
+
+async def test_unprocessed_rows_are_counted(held: World) -> None:
+    await held.store.write_engine("a", 1, EngineWrite({}, [received("k1"), received("k2")]))
+    assert (await held.store.figures()).unprocessed == 2
+    first = (await held.store.inbox_pending("a", 1))[0]
+    await held.store.apply_inbox("a", 1, Processed([first.seq], [message()]))
+    assert (await held.store.figures()).unprocessed == 1
+
+
+@pytest.mark.parametrize("query", [figures._QUEUES, figures._UNPROCESSED])
+async def test_history_is_never_scanned(held: World, query: object) -> None:
+    if not held.url.startswith("sqlite"):
+        pytest.skip("PostgreSQL plans by what its tables hold, and these are empty")
+
+    def plan(c: Connection) -> list[str]:
+        lines = c.exec_driver_sql("EXPLAIN QUERY PLAN " + query.lite)  # type: ignore[attr-defined]
+        return [str(line[-1]) for line in lines]
+
+    found = await held.store._driver.read(plan)
+    used = ("INDEX outbox_open", "INDEX inbox_pending", "INDEX inbox_done")
+    assert any(name in line for line in found for name in used), found
+    assert not [line for line in found if line.startswith("SCAN") and "INDEX" not in line], found
+
+
+async def test_alerts_stand_until_they_are_replaced(held: World) -> None:
+    store = held.store
+    assert await store.alerts() == {}
+    await store.put_setting("alert", "no alert, whatever its name")
+    await store.save_alerts("a", 1, [{"id": "x", "message": "Ünïcode"}])
+    assert await store.alerts() == {"a": [{"id": "x", "message": "Ünïcode"}]}
+    await store.save_alerts("a", 1, [])
+    assert await store.alerts() == {}
+
+
+async def test_only_who_knows_the_session_as_it_is_replaces_its_alerts(held: World) -> None:
+    store = held.store
+    await store.save_alerts("a", 1, [{"id": "x"}])
+    for epoch in (0, 2, None):
+        with pytest.raises(StaleEpoch):
+            await store.save_alerts("a", epoch, [])
+    await store.delete_session("a")
+    with pytest.raises(StaleEpoch):
+        await store.save_alerts("a", 1, [])
+    assert await store.alerts() == {"a": [{"id": "x"}]}
+    await store.save_alerts("a", None, [])
+    assert await store.alerts() == {}
