@@ -35,6 +35,8 @@ export interface OpenArgs {
   mark_online: boolean;
 }
 
+/** Ack error: writing to new people is restricted. */
+const RESTRICTED = '463';
 const DAY_MS = 24 * 60 * 60 * 1000;
 
 export class Connection {
@@ -177,7 +179,10 @@ export class Connection {
     }
     ws.prependListener('CB:failure', (node: BinaryNode) => (this.why ??= fromFailure(node)));
     ws.prependListener('CB:stream:error', (node: BinaryNode) => (this.streamError = node));
-    ws.on('CB:ack,class:message', (node: BinaryNode) => this.acks.settle(node.attrs));
+    ws.on('CB:ack,class:message', (node: BinaryNode) => {
+      this.acks.settle(node.attrs);
+      if (node.attrs['error'] === RESTRICTED) this.askTimeLock();
+    });
     this.interpose(sock, 'CB:receipt', async (node) => {
       const row = receiptRow(node);
       if (row !== null) {
@@ -262,6 +267,15 @@ export class Connection {
     this.open = true;
     this.lastProved = monotonic();
     this.events.put('opened', this.account());
+  }
+
+  /** Baileys 7.0.0-rc14 means to ask after a 463, but another branch for the same number comes first there. */
+  private askTimeLock(): void {
+    scope.run(this, () => {
+      this.sock.fetchAccountReachoutTimelock().catch((error: unknown) => {
+        log('warning', 'restriction not told', { session: this.session, kind: kindOf(error) });
+      });
+    });
   }
 
   /** WhatsApp names an end, or none; without one it lasts a day at most, and is asked for again by then. */

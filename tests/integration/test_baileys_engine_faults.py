@@ -216,7 +216,7 @@ async def test_what_is_delivered_is_told_apart_from_answers(world: World) -> Non
 async def test_a_restriction_is_told_with_its_end(world: World) -> None:
     ends = 4_000_000_000
     await world.admin("phones", {"phone": BEA})
-    await world.admin("fault", {"kind": "ack_error", "jid": ANA, "code": 463, "count": 1, "ends": str(ends)})
+    await world.admin("fault", {"kind": "ack_error", "jid": ANA, "code": 463, "ends": str(ends)})
     ack = await world.send("a", BEA_JID, "hello", "3EB0D1")
     assert ack.error == 463
     assert (await world.take(port.Restricted)).until == ends
