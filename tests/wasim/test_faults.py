@@ -215,6 +215,17 @@ async def test_ack_error(wasim: WasimServer, alice: PlainClient) -> None:
     assert [node.attrs["id"] for node in bob.seen if node.tag == "message"] == [taken["id"]]
 
 
+async def test_ack_error_for_one_chat(wasim: WasimServer, alice: PlainClient) -> None:
+    await contact(wasim)
+    carol = await contact(wasim, "40733333333")
+    await fault(wasim, "ack_error", jid=ALICE, to="40733333333")
+    taken = await alice.ask("send", to=B, text="to bob")
+    assert "error" not in await alice.until("ack", id=taken["id"])
+    refused = await alice.ask("send", to="40733333333@s.whatsapp.net", text="to carol")
+    assert (await alice.until("ack", id=refused["id"]))["error"] == "463"
+    assert [node for node in carol.seen if node.tag == "message"] == []
+
+
 async def test_no_ack(wasim: WasimServer, alice: PlainClient) -> None:
     await contact(wasim)
     await fault(wasim, "no_ack", jid=ALICE, count=1)

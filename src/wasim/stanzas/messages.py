@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from wasim import jid as jids
 from wasim.accounts import Account, Device
+from wasim.faults import Fault
 from wasim.hub import Hub, message_key
 from wasim.jid import Jid
 from wasim.wire.nodes import Node
@@ -37,7 +38,7 @@ def on_message(hub: Hub, device: Device, node: Node) -> None:
     if to is None or not message_id:
         hub.note_refusal(device, node, "a message needs to and id")
         return
-    fault = hub.fault("ack_error", device)
+    fault = _refused(hub, device, to)
     phash: str | None = None
     error: int | None = None
     try:
@@ -50,6 +51,15 @@ def on_message(hub: Hub, device: Device, node: Node) -> None:
     if error is None:
         hub.journal.note("message", jid=str(device.pn), to=str(to), id=message_id, type=node.attrs.get("type"))
     _acknowledge(hub, device, node, error, phash)
+
+
+def _refused(hub: Hub, device: Device, to: Jid) -> Fault | None:
+    """Use up and give the ``ack_error`` that strikes a message to ``to``: it may be meant for one chat alone."""
+    fault = hub.faults.find("ack_error", device.names)
+    account = hub.accounts.find(to)
+    if fault is None or fault.options.get("to") not in (None, str(to.bare()), account.phone if account else ""):
+        return None
+    return hub.fault("ack_error", device)
 
 
 def _acknowledge(hub: Hub, device: Device, node: Node, error: int | None, phash: str | None) -> None:
