@@ -109,6 +109,13 @@ class WrongNumber(HoldfastError):
     http_status = 409
 
 
+class SessionRunning(HoldfastError):
+    """The session is running. Stop it first."""
+
+    code = "session_running"
+    http_status = 409
+
+
 class WrongStatus(HoldfastError):
     """Session status is not as expected. Try again later or restart the session"""
 

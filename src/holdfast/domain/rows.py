@@ -83,6 +83,17 @@ class EngineWrite:
 
 
 @dataclass(frozen=True, slots=True)
+class MovedIn:
+    """Credentials of a device that was linked by another program, with the account that they belong to."""
+
+    keys: Mapping[tuple[str, str], bytes]
+    """As in `EngineWrite`; `("creds", "")` is among them."""
+    phone: str
+    lid: str
+    push_name: str
+
+
+@dataclass(frozen=True, slots=True)
 class MessageRow:
     """A message as users see it: one per (session, chat, from_me, id). `chat` and `sender` are canonical JIDs."""
 

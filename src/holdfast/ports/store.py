@@ -22,6 +22,7 @@ from holdfast.domain.rows import (
     Json,
     Lease,
     MessageRow,
+    MovedIn,
     NewEvent,
     OutboxRow,
     Processed,
@@ -41,6 +42,7 @@ __all__ = [
     "Json",
     "Lease",
     "MessageRow",
+    "MovedIn",
     "NewEvent",
     "OutboxRow",
     "Processed",
@@ -170,6 +172,15 @@ class Store(Protocol):
 
     async def clear_credentials(self, name: str) -> int:
         """For `clear-auth` with the server stopped: raises the epoch first, so that no holder writes them back."""
+        ...
+
+    async def move_in(self, name: str, engine: str, moved: MovedIn, *, over: bool) -> SessionRow:
+        """Make a session with credentials that another program had, and order it to run; all or nothing.
+
+        `over`: put them in place of those that a session of that name has; the epoch is raised first. Raises
+        `SessionExists` without it, and if the name is an alias; `SessionRunning` while an instance may have a
+        connection open; `WrongNumber` if the session had another number. What was ordered before is forgotten.
+        """
         ...
 
     # --- inbox ----------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from holdfast.domain.rows import (
     Json,
     Lease,
     MessageRow,
+    MovedIn,
     NewEvent,
     OutboxRow,
     Processed,
@@ -34,6 +35,7 @@ from holdfast.store import (
     keys,
     leases,
     messages,
+    moving,
     outbox,
     people,
     prune,
@@ -179,6 +181,10 @@ class SqlStore:
     async def clear_credentials(self, name: str) -> int:
         """See the port."""
         return await self._write(lambda c: keys.clear(c, name))
+
+    async def move_in(self, name: str, engine: str, moved: MovedIn, *, over: bool) -> SessionRow:
+        """See the port."""
+        return await self._write(lambda c: moving.move_in(c, name, engine, moved, over=over))
 
     # --- inbox ----------------------------------------------------------------------------------------------
     async def inbox_find(self, name: str, key: str) -> InboxRow | None:

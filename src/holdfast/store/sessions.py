@@ -63,7 +63,7 @@ def create(c: Connection, name: str, engine: str, config: Json, desired: str) ->
     if taken or not c.execute(stmt.on_conflict_do_nothing().returning(session.c.name)).all():
         raise SessionExists(f"A session named '{name}' exists already. Use PUT to update it.")
     c.execute(insert(c, session_epoch).values(session_name=name, epoch=0).on_conflict_do_nothing())
-    return _required(c, name)
+    return required(c, name)
 
 
 def get(c: Connection, name: str) -> SessionRow | None:
@@ -78,7 +78,8 @@ def every(c: Connection) -> list[SessionRow]:
     return [_session(found) for found in c.execute(_ROW.order_by(session.c.name))]
 
 
-def _required(c: Connection, name: str) -> SessionRow:
+def required(c: Connection, name: str) -> SessionRow:
+    """By name. Raises `SessionNotFound`."""
     row = _row(c, _ROW.where(session.c.name == name))
     if row is None:
         raise SessionNotFound(f"There is no session '{name}'.")
@@ -88,7 +89,7 @@ def _required(c: Connection, name: str) -> SessionRow:
 def update_config(c: Connection, name: str, config: Json) -> SessionRow:
     """Raises `SessionNotFound`."""
     c.execute(update(session).where(session.c.name == name).values(config=config, updated_at=db_now()))
-    return _required(c, name)
+    return required(c, name)
 
 
 def order(c: Connection, name: str, desired: str | None, command: Json | None) -> SessionRow:
@@ -101,7 +102,7 @@ def order(c: Connection, name: str, desired: str | None, command: Json | None) -
         seq = c.execute(counted.returning(session.c.command_seq)).scalar()
         values["command"] = {**command, "seq": seq}
     c.execute(update(session).where(session.c.name == name).values(**values))
-    return _required(c, name)
+    return required(c, name)
 
 
 def remove(c: Connection, name: str) -> bool:
@@ -146,11 +147,12 @@ def save_state(
     if clear_credentials:
         c.execute(delete(credential).where(credential.c.session_name == name))
     if entry is not None:
-        _enter(c, name, entry)
+        enter(c, name, entry)
     return log.append(c, name, events, new_id)
 
 
-def _enter(c: Connection, name: str, entry: TimelineRow) -> None:
+def enter(c: Connection, name: str, entry: TimelineRow) -> None:
+    """Append to the timeline; an entry without a time gets the database's."""
     c.execute(
         insert(c, timeline).values(
             session_name=name, at=entry.at or db_now(), status=entry.status, code=entry.code, message=entry.message,
@@ -193,7 +195,7 @@ def aliases(c: Connection, name: str) -> list[str]:
 
 def add_alias(c: Connection, other: str, name: str) -> None:
     """Raises `SessionExists` if the alias means another session, `SessionNotFound` if there is none to name."""
-    _required(c, name)
+    required(c, name)
     if other == name:
         return
     taken = SessionExists(f"'{other}' is the name or alias of another session.")

@@ -1,0 +1,59 @@
+"""Credentials from elsewhere: a device that is linked already moves in, in one transaction."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sqlalchemy import Connection, update
+
+from holdfast.domain.errors import SessionExists, SessionRunning, WrongNumber
+from holdfast.domain.jids import mask
+from holdfast.domain.rows import MovedIn, SessionRow, TimelineRow
+from holdfast.domain.state import Phase, State
+from holdfast.store import keys, leases, sessions
+from holdfast.store.schema import session
+from holdfast.store.sql import now
+
+MESSAGE = "Its credentials were imported; waiting for an instance to connect."
+
+
+def move_in(c: Connection, name: str, engine: str, moved: MovedIn, *, over: bool) -> SessionRow:
+    """See `ports.store.Store.move_in`."""
+    known = sessions.get(c, name)
+    if known is None:
+        sessions.create(c, name, engine, {}, "running")
+        state = State()
+    elif over and known.name == name:
+        state = _make_way(c, name, moved)
+    else:
+        raise SessionExists(f"A session named '{name}' exists already.")
+    at = now(c)
+    state = replace(state, message=MESSAGE, since=at, phone=moved.phone)
+    me = {"phone": moved.phone, "lid": moved.lid, "push_name": moved.push_name}
+    keys.put_all(c, name, moved.keys)
+    # The order that was carried out last must not be carried out again: it may have been a logout.
+    values = {"desired": "running", "command": {}, "state": state.to_json(), "me": me, "updated_at": at}
+    c.execute(update(session).where(session.c.name == name).values(**values))
+    row = sessions.required(c, name)
+    sessions.enter(c, name, TimelineRow(0, name, at, "STARTING", "imported", MESSAGE, 0, "", row.epoch))
+    return row
+
+
+def _make_way(c: Connection, name: str, moved: MovedIn) -> State:
+    """The present credentials go, fenced, unless a connection may be open with them or they are another number's."""
+    keys.clear(c, name)
+    row = sessions.required(c, name)
+    state = State.from_json(row.state)
+    holder = leases.holders(c, [name]).get(name)
+    idle = state.phase in (Phase.STOPPED, Phase.TERMINAL) and int(row.command.get("seq", 0)) <= state.command_seq
+    if holder is not None and holder.valid and not idle:
+        raise SessionRunning(
+            f"'{name}' is running on a server. Stop it there first (Stop in the dashboard, or "
+            f"POST /api/sessions/{name}/stop), then import again."
+        )
+    if state.phone and state.phone != moved.phone:
+        raise WrongNumber(
+            f"'{name}' belongs to {mask(state.phone)}, and these credentials to {mask(moved.phone)}. "
+            "Import them as a session of another name: conversations of two numbers are not mixed."
+        )
+    return State(connection=state.connection, generation=state.generation)
