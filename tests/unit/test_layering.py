@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "runtime": {"domain", "ports", "engines", "store", "runtime"},
     "api": {"domain", "ports", "runtime", "api", "web"},
     "web": {"domain", "ports", "runtime", "api", "web"},
+    "commands": {"domain", "ports", "engines", "store", "runtime", "commands"},
 }
 """Which rooms of `holdfast` each room may use; modules beside the rooms put them together and may use all."""
 

@@ -1,0 +1,1 @@
+"""What the command line does: one module per noun; `holdfast.cli` gives them their names."""

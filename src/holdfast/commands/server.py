@@ -1,0 +1,84 @@
+"""`serve`: the server in the foreground, until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from holdfast import logs
+from holdfast.commands.options import DataDir, Host, Port, out, settings_of
+from holdfast.config import Settings
+
+
+def serve(host: Host = None, port: Port = None, data_dir: DataDir = None) -> None:
+    """Run the server until Ctrl-C. Connections close properly; a second Ctrl-C stops at once."""
+    settings = settings_of(host=host, port=port, data_dir=data_dir)
+    instance = str(uuid.uuid4())
+    logs.setup(level=settings.log_level, style=settings.log_format, instance=instance)
+    import uvloop  # noqa: PLC0415 - only the server needs it
+
+    uvloop.run(_serve(settings, instance))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)  # all is closed; the interpreter's own tidying would only keep the next instance waiting
+
+
+async def _serve(settings: Settings, instance: str) -> None:
+    from holdfast.app import api_key, bind, running, server  # noqa: PLC0415 - `--help` stays fast
+
+    listener = bind(settings.host, settings.port)
+    port = listener.getsockname()[1]
+    async with running(settings, instance) as (node, store):
+        hashed, fresh = await api_key(settings, store)
+        http = await server(node, settings, hashed)
+        with _stop_signals(http, node.stop_waiting):
+            _announce(settings, port, fresh)
+            await http.serve(sockets=[listener])
+
+
+def _announce(settings: Settings, port: int, fresh: str | None) -> None:
+    host = "localhost" if settings.host in ("0.0.0.0", "127.0.0.1", "::") else settings.host  # noqa: S104 - compared
+    out.print(f"[bold green]Holdfast is ready:[/] http://{host}:{port}/dashboard   (API docs: /docs)", highlight=False)
+    if fresh:
+        where = settings.data_dir / "api-key"
+        out.print(f"[bold]API key:[/] {fresh}   (also in {where}, readable by you only)", highlight=False)
+    elif (settings.data_dir / "api-key").exists() and settings.api_key is None:
+        out.print(f"API key: in {settings.data_dir / 'api-key'}", highlight=False)
+    sys.stdout.flush()
+
+
+class _stop_signals:  # noqa: N801 - used as a block
+    """SIGINT and SIGTERM end the server in order; the second one ends the process at once."""
+
+    def __init__(self, http: Any, stop_waiting: Callable[[], None]) -> None:
+        self._http = http
+        self._stop_waiting = stop_waiting
+        self._asked = False
+
+    def __enter__(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._http.install_signal_handlers = lambda: None
+        self._http.capture_signals = _nothing
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._on_signal)
+
+    def __exit__(self, *_: object) -> None:
+        """Handlers stay: a second signal must count while sessions close."""
+
+    def _on_signal(self) -> None:
+        if self._asked:
+            os._exit(130)
+        self._asked = True
+        self._stop_waiting()
+        self._http.should_exit = True
+
+
+class _nothing:  # noqa: N801 - used as a block
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None: ...
