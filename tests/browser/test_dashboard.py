@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
-from playwright.async_api import async_playwright, expect
+import pytest
+from playwright.async_api import Page, async_playwright, expect
 
 from tests.support.served import KEY, Served, check
 
@@ -18,6 +22,27 @@ def chromium() -> str | None:
     """The one that set-up chose, else the system's, else Playwright's own."""
     chosen = CHOICE.read_text().strip() if CHOICE.exists() else ""
     return chosen or shutil.which("chromium")
+
+
+@asynccontextmanager
+async def opened(it: Served, **how: Any) -> AsyncIterator[tuple[Page, list[str]]]:
+    """A page that is signed in, and what went wrong on it: errors of scripts, and requests to other servers."""
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=chromium(), args=ARGUMENTS)
+        page = await (await browser.new_context(**how)).new_page()
+        wrong: list[str] = []
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on(
+            "request", lambda asked: wrong.append(asked.url) if not asked.url.startswith((it.url, "data:")) else None
+        )
+        await page.goto(f"{it.url}/dashboard")
+        await page.fill("#key", KEY)
+        await page.get_by_role("button", name="Sign in").click()
+        await expect(page.locator("h1")).to_have_text("Sessions")
+        try:
+            yield page, wrong
+        finally:
+            await browser.close()
 
 
 def test_a_number_is_connected_and_the_page_tells_the_truth(tmp_path: Path) -> None:
@@ -46,6 +71,64 @@ def test_a_number_is_connected_and_the_page_tells_the_truth(tmp_path: Path) -> N
             await expect(page.locator(".chip.STOPPED")).to_have_count(1)
             await expect(page.locator(".chip.WORKING")).to_have_count(1)
             await browser.close()
+            assert wrong == []
+
+    check(tmp_path, body)
+
+
+CONTRAST = """selector => {
+  const channel = v => v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4;
+  const light = colour => colour.match(/[\\d.]+/g).slice(0, 3)
+    .map(v => channel(v / 255)).reduce((sum, v, i) => sum + v * [.2126, .7152, .0722][i], 0);
+  const behind = element => {
+    const colour = getComputedStyle(element).backgroundColor;
+    return colour.endsWith(", 0)") ? behind(element.parentElement) : colour;
+  };
+  return [...document.querySelectorAll(selector)].map(e => {
+    const [a, b] = [light(getComputedStyle(e).color), light(behind(e))].sort((x, y) => y - x);
+    return [e.className + " " + e.textContent.slice(0, 20), (a + .05) / (b + .05)];
+  });
+}"""
+"""What stands in the elements, and how its colour stands out from what is behind it (WCAG's ratio)."""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_pages_fit_a_phone_and_can_be_read_by_day_and_by_night(tmp_path: Path, scheme: str) -> None:
+    async def body(it: Served) -> None:
+        await it.linked("account_prod_0a1b2c3d4e5f60718293")
+        await it.linked("out")
+        it.engine.account("out").linked = False
+        it.engine.close_with("out", 401, "device_removed")
+        await it.until("out", "FAILED")
+        await it.http.post("/api/sessions", json={"name": "pairing"})
+        await it.until("pairing", "SCAN_QR_CODE")
+        async with opened(it, viewport={"width": 360, "height": 740}, color_scheme=scheme) as (page, wrong):
+            dark = await page.evaluate("getComputedStyle(document.body).backgroundColor")
+            assert (dark == "rgb(18, 23, 21)") == (scheme == "dark")
+            for path in ("", "/s/out", "/s/pairing", "/s/account_prod_0a1b2c3d4e5f60718293", "/s/nobody", "/../docs"):
+                await page.goto(f"{it.url}/dashboard{path}")
+                await expect(page.locator("main")).to_be_visible()
+                assert await page.evaluate("document.documentElement.scrollWidth") <= 360, path
+                for what, contrast in await page.evaluate(CONTRAST, ".chip, p, small, strong, td, dd, dt, a, button"):
+                    assert contrast >= 4.5, (path, what, contrast)
+            assert wrong == []
+
+    check(tmp_path, body)
+
+
+def test_a_deleted_session_and_an_ended_login_are_noticed_on_an_open_page(tmp_path: Path) -> None:
+    async def body(it: Served) -> None:
+        await it.linked("shop")
+        async with opened(it) as (page, wrong):
+            await page.goto(f"{it.url}/dashboard/s/shop")
+            await expect(page.locator("[data-status=WORKING]")).to_be_visible()
+            await it.http.delete("/api/sessions/shop")
+            await expect(page.get_by_role("alert")).to_have_text("There is no session 'shop'.", timeout=10_000)
+            await page.get_by_role("link", name="Sessions").click()
+            await expect(page.locator("#live")).to_have_text("live")
+            await page.context.clear_cookies()
+            await expect(page.locator("#key")).to_be_visible(timeout=10_000)
+            assert page.url == f"{it.url}/login"
             assert wrong == []
 
     check(tmp_path, body)

@@ -206,11 +206,8 @@ def test_nul_is_refused_everywhere_and_nothing_is_stored(tmp_path: Path) -> None
         for method, path, json in NUL:
             told(await it.http.request(method, path, json=json), 400, "NUL")
         form = {"Content-Type": "application/x-www-form-urlencoded", "HX-Request": "true"}
-        told(
-            await it.http.post("/dashboard/s/shop/send", content=b"chat=40722000111&text=a%00", headers=form),
-            400,
-            "NUL",
-        )
+        sent = await it.http.post("/dashboard/s/shop/send", content=b"chat=40722000111&text=a%00", headers=form)
+        assert (sent.status_code, "NUL" in sent.text) == (400, True)
         after = (await it.http.get("/api/sessions?all=true")).json()
         assert [(s["name"], s["config"]) for s in after] == [("shop", before)]
         assert it.engine.sent == []

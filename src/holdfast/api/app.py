@@ -24,7 +24,9 @@ from holdfast.api.waha.pairing import Pairing
 from holdfast.api.waha.server import Server
 from holdfast.api.waha.sessions import Sessions
 from holdfast.ports.gateway import Gateway
-from holdfast.web.pages import PAGES, openapi_page
+from holdfast.web.docs import DocsPage
+from holdfast.web.errors import with_pages
+from holdfast.web.pages import PAGES
 
 
 def build(gateway: Gateway, key_hash: str, *, body_limit: int = 50_000_000, send_wait: float = 30.0) -> ASGIApp:
@@ -32,7 +34,7 @@ def build(gateway: Gateway, key_hash: str, *, body_limit: int = 50_000_000, send
     guard = Guard(key_hash, gateway.now)
     app = Litestar(
         route_handlers=[Server, Sessions, Pairing, Messaging, Chats, Own, events_socket, *PAGES],
-        exception_handlers=HANDLERS,
+        exception_handlers=with_pages(HANDLERS),
         request_class=Intake,
         state=State({"gateway": gateway, "guard": guard, "send_wait": send_wait}),
         openapi_config=_openapi(),
@@ -51,7 +53,7 @@ def _openapi() -> OpenAPIConfig:
         version=holdfast.__version__,
         description="The WhatsApp session gateway that does not lose sessions. WAHA-compatible REST API.",
         path="/docs",
-        render_plugins=[openapi_page()],
+        render_plugins=[DocsPage()],
         components=Components(security_schemes=scheme),
         security=[{"ApiKey": []}],
     )

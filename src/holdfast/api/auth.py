@@ -95,9 +95,18 @@ def guarded(app: ASGIApp, guard: Guard) -> ASGIApp:
 
 
 async def _deny(scope: Scope, send: Send) -> None:
-    page = scope["path"].startswith("/dashboard")
+    """401; a person is sent to sign in, from a page or from a fragment that it asks for by script."""
+    given = dict(scope["headers"])
     headers = [(b"content-type", b"application/json")]
-    if page:
-        headers = [(b"location", b"/login")]
-    await send({"type": "http.response.start", "status": 303 if page else 401, "headers": headers})
-    await send({"type": "http.response.body", "body": b"" if page else _DENIED, "more_body": False})
+    status = 401
+    if _is_page(scope["path"], given.get(b"accept", b"")):
+        if b"hx-request" in given:
+            headers.append((b"hx-redirect", b"/login"))
+        else:
+            headers, status = [(b"location", b"/login")], 303
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": _DENIED if status == 401 else b"", "more_body": False})
+
+
+def _is_page(path: str, accept: bytes) -> bool:
+    return path.startswith(("/dashboard", "/logout")) or (path.startswith("/docs") and b"text/html" in accept)

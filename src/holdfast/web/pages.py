@@ -2,72 +2,24 @@
 
 from __future__ import annotations
 
-import html
-import json
 import mimetypes
-import time
-from pathlib import Path
 from typing import Any
 
-import jinja2
 import msgspec
 import segno
 from litestar import Request, Response, delete, get, post
 from litestar.datastructures import Cookie
 from litestar.exceptions import NotFoundException
-from litestar.openapi.plugins import OpenAPIRenderPlugin
 from litestar.params import FromPath, URLEncodedBody
 from litestar.response import Redirect
 
 from holdfast.api.auth import COOKIE, COOKIE_LIFETIME, Guard
 from holdfast.api.common import gateway_of, waha_message
-from holdfast.domain import jids
 from holdfast.domain.errors import HoldfastError
-from holdfast.domain.waha import to_waha_id
 from holdfast.ports.gateway import SessionView
+from holdfast.web.render import HERE, page
 
-HERE = Path(__file__).parent
 Req = Request[Any, Any, Any]
-
-WORDS = {
-    "WORKING": "Working",
-    "SCAN_QR_CODE": "Scan QR code",
-    "STARTING": "Starting",
-    "FAILED": "Failed",
-    "STOPPED": "Stopped",
-}
-
-_templates = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(HERE / "templates"), autoescape=True, trim_blocks=True, lstrip_blocks=True
-)
-
-
-def _when(stamp: float | None) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(stamp)) + " UTC" if stamp else "never"
-
-
-def _ago(stamp: float | None, now: float) -> str:
-    """How long ago, in the two words that people use."""
-    if not stamp:
-        return "never"
-    seconds = max(0, int(now - stamp))
-    for size, word in ((86_400, "d"), (3_600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds // size} {word} ago"
-    return f"{seconds} s ago"
-
-
-_templates.filters["when"] = _when
-_templates.filters["ago"] = _ago
-_templates.filters["mask"] = jids.mask
-_templates.filters["waha_id"] = to_waha_id
-_templates.globals["words"] = WORDS
-
-
-def _page(name: str, status_code: int = 200, **facts: Any) -> Response[bytes]:
-    body = _templates.get_template(name).render(**facts).encode()
-    return Response(body, media_type="text/html", status_code=status_code)
-
 
 # --- login ------------------------------------------------------------------------------------------------------
 
@@ -104,9 +56,9 @@ async def home() -> Redirect:
 
 
 @get("/login", include_in_schema=False)
-async def login_page() -> Response[bytes]:
+async def login_page() -> Response[Any]:
     """Asks for the API key."""
-    return _page("login.html", error="")
+    return page("login.html", error="")
 
 
 @post("/login", include_in_schema=False)
@@ -114,7 +66,7 @@ async def login(request: Req, data: URLEncodedBody[Login]) -> Response[Any]:
     """The key for a cookie that is good for a week."""
     guard: Guard = request.app.state.guard
     if not guard.key_fits(data.key.strip()):
-        return _page("login.html", 401, error="That is not the API key. It was printed at the first start.")
+        return page("login.html", 401, error="That is not the API key. It was printed at the first start.")
     secure = request.url.scheme == "https" or request.headers.get("x-forwarded-proto") == "https"
     cookie = Cookie(
         COOKIE, path="/", value=guard.cookie(), max_age=COOKIE_LIFETIME, httponly=True, samesite="strict", secure=secure
@@ -130,7 +82,7 @@ async def logout() -> Response[Any]:
 
 
 @get("/static/{name:str}", include_in_schema=False)
-async def static(name: FromPath[str]) -> Response[bytes]:
+async def static(name: FromPath[str]) -> Response[Any]:
     """Style, scripts, icon."""
     path = HERE / "static" / name
     if path.parent != HERE / "static" or not path.is_file():
@@ -149,17 +101,17 @@ async def favicon() -> Redirect:
 
 
 @get("/dashboard", include_in_schema=False)
-async def dashboard(request: Req) -> Response[bytes]:
+async def dashboard(request: Req) -> Response[Any]:
     """All sessions."""
     gateway = gateway_of(request)
-    return _page("dashboard.html", sessions=await gateway.sessions(), now=gateway.now(), instance=gateway.instance)
+    return page("dashboard.html", sessions=await gateway.sessions(), now=gateway.now(), instance=gateway.instance)
 
 
 @get("/dashboard/list", include_in_schema=False)
-async def session_list(request: Req) -> Response[bytes]:
+async def session_list(request: Req) -> Response[Any]:
     """The table of the sessions, for its own renewal."""
     gateway = gateway_of(request)
-    return _page("_sessions.html", sessions=await gateway.sessions(), now=gateway.now())
+    return page("_sessions.html", sessions=await gateway.sessions(), now=gateway.now())
 
 
 @post("/dashboard/add", include_in_schema=False)
@@ -168,26 +120,26 @@ async def add(request: Req, data: URLEncodedBody[NewSession]) -> Response[Any]:
     try:
         view = await gateway_of(request).create(data.name.strip() or None, {}, engine="baileys", start=True)
     except HoldfastError as error:
-        return _page("_error.html", message=error.sentence)
+        return page("_error.html", message=error.sentence)
     return Response(b"", headers={"HX-Redirect": f"/dashboard/s/{view.name}"})
 
 
 @get("/dashboard/s/{name:str}", include_in_schema=False)
-async def session_page(request: Req, name: FromPath[str]) -> Response[bytes]:
+async def session_page(request: Req, name: FromPath[str]) -> Response[Any]:
     """One session."""
-    return _page("session.html", **await _facts(request, name))
+    return page("session.html", **await _facts(request, name))
 
 
 @get("/dashboard/s/{name:str}/state", include_in_schema=False)
-async def session_state(request: Req, name: FromPath[str]) -> Response[bytes]:
+async def session_state(request: Req, name: FromPath[str]) -> Response[Any]:
     """Status and pairing of one session, for their own renewal."""
-    return _page("_state.html", **await _facts(request, name))
+    return page("_state.html", **await _facts(request, name))
 
 
 @get("/dashboard/s/{name:str}/history", include_in_schema=False)
-async def session_history(request: Req, name: FromPath[str]) -> Response[bytes]:
+async def session_history(request: Req, name: FromPath[str]) -> Response[Any]:
     """Timeline and messages of one session, for their own renewal."""
-    return _page("_history.html", **await _facts(request, name))
+    return page("_history.html", **await _facts(request, name))
 
 
 async def _facts(request: Req, name: str) -> dict[str, Any]:
@@ -217,38 +169,38 @@ async def _pairing(request: Req, view: SessionView) -> dict[str, Any]:
 
 
 @post("/dashboard/s/{name:str}/{order:str}", include_in_schema=False)
-async def order(request: Req, name: FromPath[str], order: FromPath[str]) -> Response[bytes]:
+async def order(request: Req, name: FromPath[str], order: FromPath[str]) -> Response[Any]:
     """Connect, stop, restart or log out."""
     gateway = gateway_of(request)
     orders = {"start": gateway.start, "stop": gateway.stop, "restart": gateway.restart, "logout": gateway.logout}
     if order not in orders:
         raise NotFoundException
     await orders[order](name)
-    return _page("_state.html", **await _facts(request, name))
+    return page("_state.html", **await _facts(request, name))
 
 
 @post("/dashboard/s/{name:str}/code", include_in_schema=False)
-async def code(request: Req, name: FromPath[str], data: URLEncodedBody[PhoneForm]) -> Response[bytes]:
+async def code(request: Req, name: FromPath[str], data: URLEncodedBody[PhoneForm]) -> Response[Any]:
     """A pairing code for a phone number."""
     try:
         await gateway_of(request).request_code(name, data.phone)
     except HoldfastError as error:
-        return _page("_error.html", message=error.sentence)
-    return _page("_error.html", message="")
+        return page("_error.html", message=error.sentence)
+    return page("_error.html", message="")
 
 
 @post("/dashboard/s/{name:str}/send", include_in_schema=False)
-async def send(request: Req, name: FromPath[str], data: URLEncodedBody[TextForm]) -> Response[bytes]:
+async def send(request: Req, name: FromPath[str], data: URLEncodedBody[TextForm]) -> Response[Any]:
     """A test message."""
     try:
         row = await gateway_of(request).send(name, data.chat, {"type": "text", "text": data.text}, wait=10.0)
     except HoldfastError as error:
-        return _page("_error.html", message=error.sentence)
-    return _page("_sent.html", row=row)
+        return page("_error.html", message=error.sentence)
+    return page("_sent.html", row=row)
 
 
 @delete("/dashboard/s/{name:str}", status_code=200, include_in_schema=False)
-async def remove(request: Req, name: FromPath[str]) -> Response[bytes]:
+async def remove(request: Req, name: FromPath[str]) -> Response[Any]:
     """Log out and delete all of it."""
     await gateway_of(request).delete(name)
     return Response(b"", headers={"HX-Redirect": "/dashboard"})
@@ -272,49 +224,3 @@ PAGES = (
     send,
     remove,
 )
-
-
-class _Docs(OpenAPIRenderPlugin):
-    """The API's documentation as one page of our own, so that it works without a content network."""
-
-    def render(self, request: Req, openapi_schema: dict[str, Any]) -> bytes:
-        """See the base class."""
-        del request
-        operations = [
-            {"method": method.upper(), "path": path, **facts}
-            for path, methods in openapi_schema["paths"].items()
-            for method, facts in methods.items()
-            if isinstance(facts, dict) and "responses" in facts
-        ]
-        groups: dict[str, list[dict[str, Any]]] = {}
-        for operation in operations:
-            groups.setdefault((operation.get("tags") or ["Other"])[0], []).append(operation)
-        schemas = openapi_schema.get("components", {}).get("schemas", {})
-        return (
-            _templates.get_template("docs.html")
-            .render(groups=groups, info=openapi_schema["info"], body_of=lambda operation: _body(operation, schemas))
-            .encode()
-        )
-
-
-def _body(operation: dict[str, Any], schemas: dict[str, Any]) -> str:
-    """An example of the request body, from its schema's field names."""
-    content: dict[str, dict[str, Any]] = operation.get("requestBody", {}).get("content", {})
-    reference = next((media.get("schema", {}).get("$ref", "") for media in content.values()), "")
-    schema = schemas.get(reference.rpartition("/")[2], {})
-    fields = {name: _example(field) for name, field in schema.get("properties", {}).items()}
-    return html.unescape(json.dumps(fields, indent=2)) if fields else ""
-
-
-def _example(field: dict[str, Any]) -> Any:
-    if "default" in field and field["default"] is not None:
-        return field["default"]
-    return _EXAMPLES.get(str(field.get("type")))
-
-
-_EXAMPLES: dict[str, Any] = {"string": "…", "integer": 0, "number": 0, "boolean": True, "array": [], "object": {}}
-
-
-def openapi_page() -> OpenAPIRenderPlugin:
-    """The plugin that renders `/docs`."""
-    return _Docs(path="/")

@@ -9,7 +9,11 @@
     pending = setTimeout(() => { pending = 0; document.body.dispatchEvent(new Event("changed")); }, 100);
   };
   const stream = new EventSource("/api/holdfast/events");
-  stream.onopen = () => badge.classList.add("on");
-  stream.onerror = () => badge.classList.remove("on");
+  const show = (on) => { badge.classList.toggle("on", on); badge.textContent = on ? "live" : "not live"; };
+  stream.onopen = () => show(true);
+  stream.onerror = () => show(false);
   for (const kind of ["session.status", "message.any", "message.ack"]) stream.addEventListener(kind, changed);
+  document.body.addEventListener("htmx:beforeRequest", (event) => {
+    if (event.detail.requestConfig.verb !== "get") document.getElementById("problem").textContent = "";
+  });
 })();
