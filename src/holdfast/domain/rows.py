@@ -55,6 +55,31 @@ class Holder:
 
 
 @dataclass(frozen=True, slots=True)
+class Peer:
+    """An instance that gave a sign of life lately, this one included; `held`: how many sessions it holds."""
+
+    id: str
+    url: str
+    labels: frozenset[str]
+    held: int
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """What an instance must look at now."""
+
+    free: Mapping[str, Json]
+    """Sessions that should run, or have an order that nobody carried out, and that no instance holds; with config."""
+    ordered: Sequence[str]
+    """Sessions of this instance with an order that it has not carried out."""
+    peers: Sequence[Peer]
+    holders: Sequence[str]
+    """The other instances that hold sessions now."""
+    next_expiry: float | None
+    """Seconds until the first lease of another instance ends, unless it is renewed; None without any."""
+
+
+@dataclass(frozen=True, slots=True)
 class InboxRow:
     """A received stanza with its plaintext. `key` is `from|participant|id`, unique in its session.
 

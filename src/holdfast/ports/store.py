@@ -8,10 +8,11 @@ durably. Any method may raise `domain.errors.StoreUnavailable`: then it is *unkn
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from holdfast.domain.rows import (
+    Attention,
     ChatRow,
     ContactRow,
     EngineWrite,
@@ -32,6 +33,7 @@ from holdfast.domain.rows import (
 )
 
 __all__ = [
+    "Attention",
     "ChatRow",
     "ContactRow",
     "EngineWrite",
@@ -45,6 +47,7 @@ __all__ = [
     "MovedIn",
     "NewEvent",
     "OutboxRow",
+    "Peer",
     "Processed",
     "Queue",
     "SessionRow",
@@ -71,8 +74,16 @@ class Store(Protocol):
         """
         ...
 
-    async def register_instance(self, instance: str, url: str, version: str) -> None:
+    async def register_instance(self, instance: str, url: str, version: str, labels: Collection[str] = ()) -> None:
         """Insert or refresh this instance's row and its heartbeat."""
+        ...
+
+    async def deregister_instance(self, instance: str) -> None:
+        """Remove this instance's row: it stops, and gave its leases back."""
+        ...
+
+    async def attention(self, instance: str, alive_within: float) -> Attention:
+        """What this instance must look at now. `alive_within`: how old a living peer's heartbeat may be, in seconds."""
         ...
 
     async def instances(self) -> list[Json]:

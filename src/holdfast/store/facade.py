@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 
 from sqlalchemy import Connection
 
 from holdfast.domain.rows import (
+    Attention,
     ChatRow,
     ContactRow,
     EngineWrite,
@@ -29,6 +30,7 @@ from holdfast.ports.clock import Clock
 from holdfast.store import (
     alerts,
     apply,
+    attention,
     events,
     figures,
     inbox,
@@ -77,9 +79,18 @@ class SqlStore:
         """See the port."""
         return await self._read(sql.now, brief=True)
 
-    async def register_instance(self, instance: str, url: str, version: str) -> None:
+    async def register_instance(self, instance: str, url: str, version: str, labels: Collection[str] = ()) -> None:
         """See the port."""
-        await self._write(lambda c: leases.register_instance(c, instance, url, version))
+        said = attention.written(labels)
+        await self._write(lambda c: leases.register_instance(c, instance, url, version, said))
+
+    async def deregister_instance(self, instance: str) -> None:
+        """See the port."""
+        await self._write(lambda c: leases.deregister_instance(c, instance))
+
+    async def attention(self, instance: str, alive_within: float) -> Attention:
+        """See the port."""
+        return await self._read(lambda c: attention.look(c, instance, alive_within))
 
     async def instances(self) -> list[Json]:
         """See the port."""

@@ -20,24 +20,35 @@ from holdfast.store.schema import db_now, instance, session, session_epoch, sess
 from holdfast.store.sql import insert, now
 
 
-def register_instance(c: Connection, name: str, url: str, version: str) -> None:
+def register_instance(c: Connection, name: str, url: str, version: str, labels: str) -> None:
     """Insert or refresh."""
-    stmt = insert(c, instance).values(id=name, url=url, version=version, started_at=db_now(), heartbeat_at=db_now())
-    c.execute(
-        stmt.on_conflict_do_update(
-            index_elements=["id"], set_={"url": url, "version": version, "heartbeat_at": db_now()}
-        )
-    )
+    facts = {"url": url, "version": version, "labels": labels, "heartbeat_at": db_now()}
+    stmt = insert(c, instance).values(id=name, started_at=db_now(), **facts)
+    c.execute(stmt.on_conflict_do_update(index_elements=["id"], set_=facts))
+
+
+def deregister_instance(c: Connection, name: str) -> None:
+    """Remove it."""
+    c.execute(delete(instance).where(instance.c.id == name))
 
 
 def instances(c: Connection) -> list[Json]:
-    """Every instance, newest heartbeat first, with the sessions that it holds now."""
-    holds: dict[str, list[str]] = {}
+    """Every instance, newest heartbeat first: the sessions that it holds, and when the first of its leases ends."""
+    holds: dict[str, list[Holder]] = {}
     for holder in holders(c, None).values():
         if holder.valid:
-            holds.setdefault(holder.instance, []).append(holder.session)
+            holds.setdefault(holder.instance, []).append(holder)
+    at = now(c)
     rows = c.execute(select(instance).order_by(instance.c.heartbeat_at.desc(), instance.c.id)).mappings()
-    return [{**row, "sessions": sorted(holds.get(row["id"], []))} for row in rows]
+    return [
+        {
+            **row,
+            "sessions": sorted(holder.session for holder in holds.get(row["id"], [])),
+            "expires_in": min((holder.expires_at - at for holder in holds.get(row["id"], [])), default=None),
+            "seen_ago": at - row["heartbeat_at"],
+        }
+        for row in rows
+    ]
 
 
 def claim(c: Connection, name: str, instance_id: str, ttl: float) -> Lease | Holder | None:

@@ -14,7 +14,7 @@ from holdfast.store.schema import metadata
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest revision in `migrations/versions`; a test holds that."""
 
 _FOLDER = Path(__file__).parent / "migrations"

@@ -5,9 +5,11 @@ from __future__ import annotations
 from sqlalchemy import ColumnElement, Connection, Table, delete, func, select
 
 from holdfast.domain.outbox import FINAL
-from holdfast.store.schema import cursor, db_now, event, inbox, outbox
+from holdfast.store.schema import cursor, db_now, event, inbox, instance, outbox
 
 AT_ONCE = 1000
+INSTANCE_KEPT = 86_400.0
+"""How long an instance that gave no sign of life is listed, in seconds."""
 
 
 def prune(c: Connection, age: float) -> int:
@@ -18,6 +20,7 @@ def prune(c: Connection, age: float) -> int:
         _some(c, inbox, inbox.c.done_at < old)
         + _some(c, outbox, outbox.c.updated_at < old, outbox.c.state.in_(sorted(FINAL | {"sent", "delivered"})))
         + _some(c, event, event.c.at < old, event.c.seq <= func.coalesce(delivered, event.c.seq))
+        + c.execute(delete(instance).where(instance.c.heartbeat_at < db_now() - INSTANCE_KEPT)).rowcount
     )
 
 

@@ -86,6 +86,8 @@ session = Table(
     Column("verified_at", Double),
     _instant("created_at"),
     _instant("updated_at"),
+    _text("phase"),
+    Column("done_seq", Integer, nullable=False, server_default="0"),
 )
 
 session_epoch = Table(
@@ -110,6 +112,7 @@ session_lock = Table(
     UniqueConstraint("session_name", name="session_lock_session_name_key"),
     Index("idx_session_lock_name", "session_name"),
     Index("idx_session_lock_expires", "expires_at"),
+    Index("session_lock_instance", "instance_id"),
 )
 """The lease. Columns and indexes carry the names that operators of the earlier lock table know."""
 
@@ -121,6 +124,7 @@ instance = Table(
     _text("version"),
     _instant("started_at"),
     _instant("heartbeat_at"),
+    _text("labels"),
 )
 
 credential = Table(

@@ -140,7 +140,8 @@ def save_state(
     check_epoch(c, name, epoch)
     if put_apart is not None:
         apart.put(c, name, put_apart)
-    values: dict[str, Any] = {"state": state, "updated_at": db_now()}
+    looked_at = {"phase": str(state.get("phase", "")), "done_seq": int(state.get("command_seq", 0))}
+    values: dict[str, Any] = {"state": state, "updated_at": db_now(), **looked_at}
     if me is not None:
         values["me"] = me
     c.execute(update(session).where(session.c.name == name).values(**values))

@@ -1,0 +1,55 @@
+"""What an instance must look at now: sessions that nobody runs, and orders that it has not carried out.
+
+Instances ask every few seconds, so this reads no session that is as it should be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from sqlalchemy import Connection
+
+from holdfast.domain.rows import Attention, Peer
+from holdfast.store.sql import Query, loads
+
+_WANTED = "(s.command_seq > s.done_seq OR (s.desired = 'running' AND s.phase <> 'terminal'))"
+_FREE = Query(
+    "SELECT s.name, CAST(s.config AS TEXT) FROM session s "
+    "LEFT JOIN session_lock l ON l.session_name = s.name "
+    f"WHERE {_WANTED} AND (l.session_name IS NULL OR l.expires_at <= holdfast_now()) ORDER BY s.name"  # noqa: S608
+)
+_HELD = Query(
+    "SELECT l.instance_id, COUNT(*), MIN(l.expires_at) - holdfast_now() FROM session_lock l "
+    "WHERE l.expires_at > holdfast_now() GROUP BY l.instance_id"
+)
+_ORDERED = Query(
+    "SELECT s.name FROM session s JOIN session_lock l ON l.session_name = s.name "
+    "WHERE l.instance_id = ? AND s.command_seq > s.done_seq ORDER BY s.name"
+)
+_PEERS = Query("SELECT id, url, labels FROM instance WHERE heartbeat_at > holdfast_now() - ? ORDER BY id")
+
+
+def look(c: Connection, instance_id: str, alive_within: float) -> Attention:
+    """See `ports.store.Store.attention`."""
+    held = {str(holder): (int(count), float(left)) for holder, count, left in _HELD.all(c)}
+    ordered = [str(name) for (name,) in _ORDERED.all(c, instance_id)]
+    peers = [
+        Peer(str(id_), str(url), _labels(labels), held.get(str(id_), (0, 0.0))[0])
+        for id_, url, labels in _PEERS.all(c, alive_within)
+    ]
+    return Attention(
+        free={str(name): loads(config) for name, config in _FREE.all(c)},
+        ordered=ordered,
+        peers=peers,
+        next_expiry=min((left for holder, (_, left) in held.items() if holder != instance_id), default=None),
+        holders=sorted(holder for holder in held if holder != instance_id),
+    )
+
+
+def _labels(text: str) -> frozenset[str]:
+    return frozenset(part for part in text.split(",") if part)
+
+
+def written(labels: Collection[str]) -> str:
+    """Labels as they are stored."""
+    return ",".join(sorted(labels))

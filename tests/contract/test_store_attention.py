@@ -1,0 +1,61 @@
+"""What an instance is told to look at: free sessions, orders, peers."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.contract.conftest import World
+
+
+async def test_free_sessions_are_those_that_should_run_and_nobody_holds(world: World) -> None:
+    store = world.store
+    for name, desired in (("held", "running"), ("free", "running"), ("stopped", "stopped"), ("over", "running")):
+        await store.create_session(name, "baileys", {"n": name}, desired)
+    await store.claim("held", "one", 15.0)
+    await store.claim("over", "one", 15.0)
+    await store.save_state("over", 1, {"phase": "terminal", "command_seq": 0}, me=None, timeline=None)
+    await store.release("over", "one", 1)
+    seen = await store.attention("two", 30.0)
+    assert seen.free == {"free": {"n": "free"}}
+    assert seen.holders == ["one"]
+    assert seen.next_expiry == pytest.approx(15.0, abs=5.0)
+    assert (await store.attention("one", 30.0)).next_expiry is None
+
+
+async def test_an_order_calls_the_holder_or_makes_a_terminal_session_free(world: World) -> None:
+    store = world.store
+    await store.create_session("a", "baileys", {}, "stopped")
+    await store.claim("a", "one", 15.0)
+    await store.order("a", None, {"kind": "logout"})
+    assert (await store.attention("one", 30.0)).ordered == ["a"]
+    assert (await store.attention("two", 30.0)).ordered == []
+    await store.save_state("a", 1, {"phase": "terminal", "command_seq": 1}, me=None, timeline=None)
+    assert (await store.attention("one", 30.0)).ordered == []
+    await store.release("a", "one", 1)
+    assert (await store.attention("one", 30.0)).free == {}
+    await store.order("a", "running", {"kind": "pair"})
+    assert list((await store.attention("one", 30.0)).free) == ["a"]
+
+
+async def test_an_expired_lease_makes_its_session_free(world: World) -> None:
+    await world.store.create_session("a", "baileys", {}, "running")
+    await world.store.claim("a", "one", 15.0)
+    await world.store.expire_instance("one")
+    seen = await world.store.attention("two", 30.0)
+    assert (list(seen.free), seen.holders) == (["a"], [])
+
+
+async def test_peers_are_those_with_a_late_sign_of_life(world: World) -> None:
+    store = world.store
+    await store.register_instance("one", "http://one", "1", ["eu", "b"])
+    await store.register_instance("two", "http://two", "1")
+    await store.create_session("a", "baileys", {}, "running")
+    await store.claim("a", "one", 15.0)
+    peers = (await store.attention("one", 30.0)).peers
+    assert [(p.id, p.url, p.labels, p.held) for p in peers] == [
+        ("one", "http://one", frozenset({"b", "eu"}), 1),
+        ("two", "http://two", frozenset(), 0),
+    ]
+    assert (await store.attention("one", -1.0)).peers == []
+    await store.deregister_instance("two")
+    assert [p.id for p in (await store.attention("one", 30.0)).peers] == ["one"]
