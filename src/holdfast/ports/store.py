@@ -26,6 +26,7 @@ from holdfast.domain.rows import (
     MovedIn,
     NewEvent,
     OutboxRow,
+    Peer,
     Processed,
     Queue,
     SessionRow,

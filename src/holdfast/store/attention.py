@@ -12,11 +12,10 @@ from sqlalchemy import Connection
 from holdfast.domain.rows import Attention, Peer
 from holdfast.store.sql import Query, loads
 
-_WANTED = "(s.command_seq > s.done_seq OR (s.desired = 'running' AND s.phase <> 'terminal'))"
 _FREE = Query(
-    "SELECT s.name, CAST(s.config AS TEXT) FROM session s "
-    "LEFT JOIN session_lock l ON l.session_name = s.name "
-    f"WHERE {_WANTED} AND (l.session_name IS NULL OR l.expires_at <= holdfast_now()) ORDER BY s.name"  # noqa: S608
+    "SELECT s.name, CAST(s.config AS TEXT) FROM session s LEFT JOIN session_lock l ON l.session_name = s.name "
+    "WHERE (s.command_seq > s.done_seq OR (s.desired = 'running' AND s.phase <> 'terminal')) "
+    "AND (l.session_name IS NULL OR l.expires_at <= holdfast_now()) ORDER BY s.name"
 )
 _HELD = Query(
     "SELECT l.instance_id, COUNT(*), MIN(l.expires_at) - holdfast_now() FROM session_lock l "
