@@ -23,9 +23,12 @@ Event = dict[str, Any]
 class PlainClient:
     """One Node process with one Baileys client; its events are kept until a test asks for them."""
 
-    def __init__(self, wasim: WasimServer, *, auth: Path | None = None, keepalive_ms: int = 30_000) -> None:
+    def __init__(
+        self, wasim: WasimServer, *, auth: Path | None = None, folder: Path | None = None, keepalive_ms: int = 30_000
+    ) -> None:
         self._wasim = wasim
         self._auth = auth
+        self._folder = folder
         self._keepalive = keepalive_ms
         self._events: deque[Event] = deque(maxlen=10_000)
         self._grown = asyncio.Event()
@@ -35,6 +38,7 @@ class PlainClient:
         node = str(VENV_NODE) if VENV_NODE.exists() else shutil.which("node") or "node"
         command = [node, str(HERE / "plain_client.mjs"), "--url", self._wasim.url, "--root", self._wasim.root_key_hex]
         command += ["--keepalive", str(self._keepalive)] + (["--auth", str(self._auth)] if self._auth else [])
+        command += ["--folder", str(self._folder)] if self._folder else []
         environment = dict(os.environ)
         if self._wasim.ca_file is not None:
             environment["NODE_EXTRA_CA_CERTS"] = str(self._wasim.ca_file)

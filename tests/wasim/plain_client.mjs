@@ -1,14 +1,14 @@
 // A plain WhatsApp client on the npm Baileys, without Holdfast: commands as JSON lines on stdin, events as JSON
 // lines on stdout. The proof that wasim speaks to the real library, and the base of the benchmark's floor.
 //
-//   node plain_client.mjs --url ws://… --root HEX [--auth FILE] [--phone DIGITS --code]
+//   node plain_client.mjs --url ws://… --root HEX [--auth FILE | --folder DIR] [--phone DIGITS --code]
 //
 // Commands: {"do":"connect"} {"do":"version","version":[…]} {"do":"send","id":n,"to":jid,"text":…,"messageId"?}
 //   {"do":"read","id":n,"keys":[…]}
 //   {"do":"presence","type":…,"to"?} {"do":"subscribe","to":jid} {"do":"on-whatsapp","id":n,"phones":[…]}
 //   {"do":"query","id":n,"node":{…}} {"do":"block","id":n,"jid":…,"action":…} {"do":"privacy","id":n}
 //   {"do":"group-create","id":n,"subject":…,"members":[…]} {"do":"pair-code","id":n,"phone":…}
-//   {"do":"logout"} {"do":"close"} {"do":"dump","id":n,"file":…} {"do":"exit"}
+//   {"do":"logout"} {"do":"close"} {"do":"dump","id":n,"file":…} {"do":"settled","id":n} {"do":"exit"}
 // Events: {"on":"qr"|"open"|"close"|"message"|"update"|"receipt"|"ack"|"presence"|"offline"|"history"|"result"|…}
 import { readFileSync, writeFileSync } from 'node:fs'
 import { createInterface } from 'node:readline'
@@ -22,6 +22,7 @@ const { values: options } = parseArgs({
     url: { type: 'string' },
     root: { type: 'string' },
     auth: { type: 'string' },
+    folder: { type: 'string' },
     keepalive: { type: 'string', default: '30000' },
     modules: { type: 'string', default: join(dirname(fileURLToPath(import.meta.url)), '../../sidecar/node_modules') },
   },
@@ -77,7 +78,20 @@ class MemoryAuth {
   }
 }
 
-const auth = new MemoryAuth(options.auth)
+/** Credentials and Signal keys in a folder, kept by Baileys itself. */
+async function folderAuth(folder) {
+  const { state, saveCreds } = await baileys.useMultiFileAuthState(folder)
+  const writing = new Set()
+  const noted = write => (...args) => {
+    const done = write(...args).finally(() => writing.delete(done))
+    writing.add(done)
+    return done
+  }
+  const keys = { get: state.keys.get, set: noted(state.keys.set) }
+  return { creds: state.creds, keys, data: {}, save: noted(saveCreds), settled: () => Promise.all(writing) }
+}
+
+const auth = options.folder ? await folderAuth(options.folder) : new MemoryAuth(options.auth)
 const received = new Map()
 let sock
 let version
@@ -100,7 +114,10 @@ function connect() {
 }
 
 function watch(sock) {
-  sock.ev.on('creds.update', update => Object.assign(auth.creds, update))
+  sock.ev.on('creds.update', update => {
+    Object.assign(auth.creds, update)
+    auth.save?.()
+  })
   sock.ev.on('connection.update', ({ connection, qr, lastDisconnect, isNewLogin, receivedPendingNotifications }) => {
     if (qr) emit('qr', { qr })
     if (isNewLogin) emit('paired', { me: auth.creds.me })
@@ -158,6 +175,7 @@ const commands = {
   logout: async () => sock.logout(),
   close: async () => sock.end(undefined),
   dump: async ({ file }) => auth.dump(file),
+  settled: async () => void (await auth.settled?.()),
   memory: async () => process.memoryUsage.rss(),
   exit: async () => process.exit(0),
 }

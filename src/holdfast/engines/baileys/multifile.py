@@ -109,7 +109,7 @@ def read_folder(path: Path) -> Folder:
     """Read and check every file. Blocks.
 
     Raises `IncompatibleCredentials` (another library, another version, never linked), `NoCredentials`, or
-    `DamagedCredentials` with a sentence for each file, whose names are the fact `files`.
+    `DamagedCredentials` with a sentence for each file (fact `files`: sentences by name).
     """
     if not (path / CREDS).exists():
         raise _without_creds(path)
@@ -133,20 +133,32 @@ def read_folder(path: Path) -> Folder:
             continue
         keys[key] = text
     if wrong:
-        raise DamagedCredentials(" ".join(wrong.values()), files=sorted(wrong))
+        raise DamagedCredentials(" ".join(wrong.values()), files=wrong)
     me = creds["me"]
     lid = bare(str(me.get("lid") or ""))
     moved = MovedIn(
         keys, phone_of(bare(me["id"])), lid if split(lid)[2] == LID else "", str(me.get("name") or "").replace("\0", "")
     )
-    return Folder(moved, creds["signedIdentityKey"]["public"]["data"], left_out)
+    return Folder(moved, _identity(creds), left_out)
+
+
+def identity_of(text: bytes) -> str | None:
+    """The identity (see `Folder`) in stored credentials; None if they are no such ones."""
+    try:
+        return _identity(json.loads(text))
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+def _identity(creds: Mapping[str, Any]) -> str:
+    return str(creds["signedIdentityKey"]["public"]["data"])
 
 
 def _files(path: Path) -> Iterator[tuple[Path, str]]:
     try:
         inside = sorted(path.iterdir())
     except OSError as error:
-        raise DamagedCredentials(f"{path} cannot be read ({error.strerror}).", files=[]) from error
+        raise DamagedCredentials(f"{path} cannot be read ({error.strerror}).", files={}) from error
     yield from ((file, file.name) for file in inside)
 
 
