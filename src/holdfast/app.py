@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING
 import holdfast
 from holdfast.config import Settings
 from holdfast.domain.access import key_hash
+from holdfast.domain.alerts import Limits
 from holdfast.domain.errors import DataDirNotWritable, HoldfastError
 from holdfast.engines.baileys.engine import BaileysEngine
 from holdfast.engines.baileys.options import BaileysOptions
 from holdfast.ports.store import Store
+from holdfast.runtime.alerts import AlertSettings
 from holdfast.runtime.clock import SystemClock
 from holdfast.runtime.delivery import Webhook
+from holdfast.runtime.metrics import MetricsSettings
 from holdfast.runtime.node import Node, NodeSettings
 from holdfast.runtime.presence import Presence
 from holdfast.store import open_store
@@ -104,8 +107,17 @@ def _node_settings(settings: Settings) -> NodeSettings:
         verified_every=10.0 * factor,
         fail_restricted=settings.restricted_sends == "fail",
         webhooks=hooks,
+        alerts=_alerts(settings),
+        metrics=MetricsSettings(by_session=settings.metrics_sessions, memory_every=300.0 * factor),
         time_factor=factor,
     )
+
+
+def _alerts(settings: Settings) -> AlertSettings:
+    factor, url, secret = settings.time_factor, settings.alert_webhook_url, settings.alert_webhook_secret
+    receiver = Webhook(url, frozenset({"*"}), secret.get_secret_value() if secret else None) if url else None
+    limits = Limits(age=settings.alert_queue_age * factor, damping=settings.alert_damping * factor)
+    return AlertSettings(receiver, limits, every=5.0 * factor, orphans_every=30.0 * factor, factor=factor)
 
 
 def _baileys(settings: Settings, fd: int) -> BaileysOptions:
@@ -118,7 +130,7 @@ def _baileys(settings: Settings, fd: int) -> BaileysOptions:
         browser=settings.browser_name,
         keepalive=settings.keepalive,
         liveness=settings.liveness_deadline,
-        memory_limit_mb=settings.sidecar_memory,
+        memory_limit_mb=settings.sidecar_memory_mb,
         sessions_per_sidecar=settings.sessions_per_sidecar,
         inherit_fds=(fd,),
         time_factor=settings.time_factor,
@@ -161,7 +173,15 @@ def _server(node: Node, settings: Settings, hashed: str) -> uvicorn.Server:
 
     from holdfast.api.app import build  # noqa: PLC0415
 
-    app = build(node.gateway, hashed, body_limit=settings.body_limit, send_wait=settings.send_wait)
+    app = build(
+        node.gateway,
+        hashed,
+        metrics=node.metrics.render,
+        alerts=node.alerts.in_force,
+        metrics_hash=key_hash(settings.metrics_key.get_secret_value()) if settings.metrics_key else "",
+        body_limit=settings.body_limit,
+        send_wait=settings.send_wait,
+    )
     config = uvicorn.Config(
         app,
         log_config=None,

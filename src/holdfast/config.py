@@ -92,6 +92,20 @@ class Settings(BaseSettings):
     webhook_events: str = Field("*", description="Events of the global webhook, separated by commas; `*`: all.")
     webhook_hmac_key: SecretStr | None = Field(None, description="Key that signs the global webhook (HMAC-SHA512).")
 
+    # --- for operators
+    alert_webhook_url: str = Field("", description="Where alerts go. Empty: to the log and the dashboard only.")
+    alert_webhook_secret: SecretStr | None = Field(None, description="Key that signs alerts (HMAC-SHA512).")
+    alert_queue_age: float = Field(
+        300.0, gt=0, description="An alert is raised when a message, or an event for a webhook, waits for longer."
+    )
+    alert_damping: float = Field(
+        300.0, ge=0, description="An alert is resolved when its cause was away for so long without a break."
+    )
+    metrics_key: SecretStr | None = Field(
+        None, description="Key that opens `/metrics` and nothing else. The API key opens it, too."
+    )
+    metrics_sessions: bool = Field(False, description="Figures by name of session as well: for few sessions.")
+
     # --- WhatsApp
     whatsapp_url: str = Field("wss://web.whatsapp.com/ws/chat", description="WhatsApp's WebSocket URL.")
     whatsapp_root_key: str = Field("", description="Hex of the Noise root key to trust. Empty: WhatsApp's own.")
@@ -102,7 +116,9 @@ class Settings(BaseSettings):
         description="Where the present version is found when WhatsApp refuses ours (405): text with `client_revision`.",
     )
     node: str = Field("", description="Path of the Node program. Empty: the one that came with Holdfast, else PATH.")
-    sidecar_memory: int = Field(1024, ge=128, description="Memory limit of a sidecar's heap, in MB.")
+    sidecar_memory_mb: int = Field(
+        1024, ge=192, description="Memory limit of a sidecar, in MB. One that exceeds it is replaced."
+    )
     sessions_per_sidecar: int = Field(200, ge=1, description="Sessions that one sidecar hosts before a second starts.")
     browser_name: str = Field("Holdfast", description="Name shown on the phone in the list of linked devices.")
 

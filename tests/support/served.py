@@ -22,6 +22,7 @@ from holdfast.store import open_store
 from tests.support.scripted_engine import ScriptedEngine
 
 KEY = "test-key-of-the-api"
+METRICS_KEY = "test-key-of-the-metrics"
 BODY_LIMIT = 300_000
 
 
@@ -58,7 +59,15 @@ async def served(folder: Path) -> AsyncIterator[Served]:
     clock, engine = SystemClock(), ScriptedEngine(latency=0.01)
     store = open_store(f"sqlite:///{folder / 'test.sqlite3'}", clock)
     async with Node(store, {"baileys": engine}, clock, NodeSettings(version="test"), instance="test-instance") as node:
-        app = build(node.gateway, key_hash(KEY), body_limit=BODY_LIMIT, send_wait=5.0)
+        app = build(
+            node.gateway,
+            key_hash(KEY),
+            metrics=node.metrics.render,
+            alerts=node.alerts.in_force,
+            metrics_hash=key_hash(METRICS_KEY),
+            body_limit=BODY_LIMIT,
+            send_wait=5.0,
+        )
         listener = bind("127.0.0.1", 0)
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         config = uvicorn.Config(

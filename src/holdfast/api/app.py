@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from litestar import Litestar
@@ -12,10 +13,12 @@ from litestar.openapi.spec import Components, SecurityScheme
 from litestar.types import ASGIApp
 
 import holdfast
+from holdfast.api.alerts import alerts_in_force
 from holdfast.api.auth import Guard, guarded
 from holdfast.api.errors import HANDLERS
 from holdfast.api.headers import secured
 from holdfast.api.intake import Intake, without_nul
+from holdfast.api.metrics import scrape
 from holdfast.api.own import Own
 from holdfast.api.streams import events_socket
 from holdfast.api.waha.chats import Chats
@@ -24,19 +27,44 @@ from holdfast.api.waha.pairing import Pairing
 from holdfast.api.waha.server import Server
 from holdfast.api.waha.sessions import Sessions
 from holdfast.ports.gateway import Gateway
+from holdfast.ports.store import Json
+from holdfast.web.alerts import alert_bar
 from holdfast.web.docs import DocsPage
 from holdfast.web.errors import with_pages
 from holdfast.web.pages import PAGES
 
 
-def build(gateway: Gateway, key_hash: str, *, body_limit: int = 50_000_000, send_wait: float = 30.0) -> ASGIApp:
-    """The application for one instance. `key_hash`: SHA-256 of the API key, in hex."""
-    guard = Guard(key_hash, gateway.now)
+def build(
+    gateway: Gateway,
+    key_hash: str,
+    *,
+    metrics: Callable[[], Awaitable[bytes]],
+    alerts: Callable[[], Awaitable[list[Json]]],
+    metrics_hash: str = "",
+    body_limit: int = 50_000_000,
+    send_wait: float = 30.0,
+) -> ASGIApp:
+    """The application for one instance. `key_hash`: SHA-256 of the API key, in hex; `metrics_hash`: of the key that
+    opens `/metrics` only. `metrics` and `alerts` answer for the instance.
+    """
+    guard = Guard(key_hash, gateway.now, metrics_hash)
     app = Litestar(
-        route_handlers=[Server, Sessions, Pairing, Messaging, Chats, Own, events_socket, *PAGES],
+        route_handlers=[
+            Server,
+            Sessions,
+            Pairing,
+            Messaging,
+            Chats,
+            Own,
+            events_socket,
+            scrape,
+            alerts_in_force,
+            alert_bar,
+            *PAGES,
+        ],
         exception_handlers=with_pages(HANDLERS),
         request_class=Intake,
-        state=State({"gateway": gateway, "guard": guard, "send_wait": send_wait}),
+        state=State({"gateway": gateway, "guard": guard, "send_wait": send_wait, "metrics": metrics, "alerts": alerts}),
         openapi_config=_openapi(),
         request_max_body_size=body_limit,
         response_cache_config=ResponseCacheConfig(),

@@ -25,10 +25,11 @@ _DENIED = json.dumps({"message": "Unauthorized", "statusCode": 401}).encode()
 
 
 class Guard:
-    """Judges requests. `now` gives Unix seconds."""
+    """Judges requests. `now` gives Unix seconds; `metrics` is the hash of a key for `/metrics` alone."""
 
-    def __init__(self, expected: str, now: Callable[[], float]) -> None:
+    def __init__(self, expected: str, now: Callable[[], float], metrics: str = "") -> None:
         self._expected = expected
+        self._metrics = metrics
         self._now = now
 
     def key_fits(self, key: str) -> bool:
@@ -45,6 +46,9 @@ class Guard:
         until, _, signature = cookie.partition(".")
         return hmac.compare_digest(signature, self._sign(until)) and until.isdigit() and int(until) > self._now()
 
+    def _is_metrics_key(self, key: bytes) -> bool:
+        return hmac.compare_digest(key_hash(key.decode("latin-1")), self._metrics)
+
     def _sign(self, until: str) -> str:
         return hmac.new(self._expected.encode(), f"cookie:{until}".encode(), hashlib.sha256).hexdigest()
 
@@ -54,11 +58,10 @@ class Guard:
         if path in OPEN_PATHS or path.startswith(OPEN_PREFIXES):
             return True
         headers = dict(scope["headers"])
-        if key := headers.get(b"x-api-key"):
-            return self.key_fits(key.decode("latin-1"))
         bearer = headers.get(b"authorization", b"")
-        if bearer[:7].lower() == b"bearer ":
-            return self.key_fits(bearer[7:].decode("latin-1").strip())
+        key = headers.get(b"x-api-key") or (bearer[7:].strip() if bearer[:7].lower() == b"bearer " else b"")
+        if key:
+            return self.key_fits(key.decode("latin-1")) or (path == "/metrics" and self._is_metrics_key(key))
         if path in STREAMS and (given := parse_qs(scope["query_string"].decode("latin-1")).get("x-api-key")):
             return self.key_fits(given[0])
         return self._by_cookie(scope, headers)

@@ -10,8 +10,9 @@ import asyncio
 import hashlib
 import hmac
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 import aiohttp
 import structlog
@@ -44,6 +45,17 @@ class Webhook:
         return hashlib.sha256(self.url.encode()).hexdigest()[:16]
 
 
+@dataclass(slots=True)
+class Underway:
+    """The event that one receiver is given now. `at`: when it was appended, in Unix seconds; `failing_since`: since
+    when the receiver has refused it, on the boot clock.
+    """
+
+    receiver: str
+    at: float
+    failing_since: float | None = None
+
+
 def webhooks_of(config: Json) -> list[Webhook]:
     """The receivers in a session's configuration, in WAHA's shape; those without a URL are left out."""
     return [
@@ -71,6 +83,10 @@ class Delivery:
         self._again: set[tuple[str, str]] = set()
         self._hooks: dict[str, tuple[Webhook, ...]] = {}
         self._facts: dict[str, Json] = {}
+        self.underway: dict[tuple[str, str], Underway] = {}
+        """What is being delivered now, by session and receiver."""
+        self.on_attempt: Callable[[bool, float], None] = lambda taken, age: None
+        """Told of every attempt: whether the receiver took the event, and the event's age in seconds."""
 
     async def start(self) -> None:
         """Open the HTTP client."""
@@ -117,6 +133,14 @@ class Delivery:
             if key not in self._workers:
                 self._workers[key] = asyncio.create_task(self._work(session, hook))
 
+    def failing(self) -> dict[str, dict[str, float]]:
+        """By session: the receivers that refuse what they are given, and for how many seconds each has."""
+        now, found = self._clock.boot(), dict[str, dict[str, float]]()
+        for (session, _), under in self.underway.items():
+            if under.failing_since is not None:
+                found.setdefault(session, {})[under.receiver] = now - under.failing_since
+        return found
+
     # --- one receiver -------------------------------------------------------------------------------------------
     async def _work(self, session: str, hook: Webhook) -> None:
         key = (session, hook.id)
@@ -126,6 +150,7 @@ class Delivery:
                 await self._drain(session, hook)
         finally:
             self._workers.pop(key, None)
+            self.underway.pop(key, None)
 
     async def _drain(self, session: str, hook: Webhook) -> None:
         consumer = _consumer(session, hook)
@@ -134,6 +159,7 @@ class Delivery:
             try:
                 cursor = await self._store.cursor(consumer)
                 events = await self._store.events(cursor, PAGE, session)
+                self.underway.pop((session, hook.id), None)
                 if not events:
                     return
                 for event in events:
@@ -151,8 +177,12 @@ class Delivery:
             if "*" not in hook.events and envelope["event"] not in hook.events:
                 continue
             attempt = 0
-            while (problem := await self._post(hook, event, envelope)) is not None:
+            underway = self.underway[event.session, hook.id] = Underway(_receiver(hook), event.at)
+            while (problem := await self.post(hook, event.id, envelope)) is not None:
                 attempt += 1
+                self.on_attempt(False, self._clock.now() - event.at)
+                if underway.failing_since is None:
+                    underway.failing_since = self._clock.boot()
                 log.warning(
                     "webhook not delivered, tried again",
                     session=event.session,
@@ -162,15 +192,16 @@ class Delivery:
                     detail=problem,
                 )
                 await self._pause(attempt)
+            self.on_attempt(True, self._clock.now() - event.at)
 
     async def _pause(self, attempt: int) -> None:
         await self._clock.sleep(backoff(attempt, self._clock.random(), cap=RETRY_CAP) * self._factor)
 
-    async def _post(self, hook: Webhook, event: EventRow, envelope: Json) -> str | None:
+    async def post(self, hook: Webhook, request_id: str, envelope: Json) -> str | None:
         """One attempt: None when the receiver answered 2xx, else what went wrong, without the URL."""
         assert self._http is not None
         body = json.dumps(envelope, separators=(",", ":"), ensure_ascii=False).encode()
-        headers = self._headers(hook, event, body)
+        headers = self._headers(hook, request_id, body)
         try:
             async with self._http.post(hook.url, data=body, headers=headers, allow_redirects=False) as answer:
                 await answer.read()
@@ -178,10 +209,10 @@ class Delivery:
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             return f"the receiver cannot be reached ({type(error).__name__})"
 
-    def _headers(self, hook: Webhook, event: EventRow, body: bytes) -> dict[str, str]:
+    def _headers(self, hook: Webhook, request_id: str, body: bytes) -> dict[str, str]:
         headers = {
             "Content-Type": "application/json",
-            "X-Webhook-Request-Id": event.id,
+            "X-Webhook-Request-Id": request_id,
             "X-Webhook-Timestamp": str(int(self._clock.now() * 1000)),
             **hook.headers,
         }
@@ -189,6 +220,12 @@ class Delivery:
             headers["X-Webhook-Hmac"] = hmac.new(hook.key.encode(), body, hashlib.sha512).hexdigest()
             headers["X-Webhook-Hmac-Algorithm"] = "sha512"
         return headers
+
+
+def _receiver(hook: Webhook) -> str:
+    """Its host, which tells a person which one it is; path and query may hold secrets."""
+    parts = urlsplit(hook.url)
+    return parts.netloc.rpartition("@")[2] or "?"
 
 
 def _consumer(session: str, hook: Webhook) -> str:

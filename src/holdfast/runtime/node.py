@@ -20,10 +20,12 @@ from holdfast.ports import engine as e
 from holdfast.ports.clock import Clock
 from holdfast.ports.store import Store
 from holdfast.runtime.actor import Actor, Deps
+from holdfast.runtime.alerts import Alerts, AlertSettings
 from holdfast.runtime.delivery import Delivery, Webhook
 from holdfast.runtime.gateway import LocalGateway
 from holdfast.runtime.hub import Hub
 from holdfast.runtime.inbox import Inbox
+from holdfast.runtime.metrics import Metrics, MetricsSettings
 from holdfast.runtime.pacer import Pacer
 from holdfast.runtime.sender import Sender
 from holdfast.runtime.supervisor import Supervisor
@@ -50,6 +52,8 @@ class NodeSettings:
     fail_restricted: bool = False
     """Fail messages to new people while WhatsApp restricts the account, in place of holding them."""
     webhooks: Sequence[Webhook] = ()
+    alerts: AlertSettings = field(default_factory=AlertSettings)
+    metrics: MetricsSettings = field(default_factory=MetricsSettings)
     time_factor: float = 1.0
 
 
@@ -104,6 +108,8 @@ class Node:
         self.delivery = Delivery(store, clock, settings.webhooks, time_factor=settings.time_factor)
         self._hub.on_events(self.delivery.wake)
         self.gateway = LocalGateway(deps, self.supervisor, self.delivery, self._sender)
+        self.alerts = Alerts(deps, self.supervisor, self.delivery, settings.alerts)
+        self.metrics = Metrics(deps, self.supervisor, self.delivery, self.gateway.sessions, settings.metrics)
 
     # --- life ---------------------------------------------------------------------------------------------------
     async def __aenter__(self) -> Self:
@@ -124,10 +130,11 @@ class Node:
         self._stack.push_async_callback(self.delivery.stop)
         for row in await self._store.sessions():
             await self.delivery.configure(row.name, row.config, {"me": row.me, "engine": row.engine})
-        self._beats = asyncio.create_task(self._heartbeat())
-        self._stack.callback(self._beats.cancel)
-        self._tidying = asyncio.create_task(self._tidy())
-        self._stack.callback(self._tidying.cancel)
+        self._tasks = [
+            asyncio.create_task(work()) for work in (self._heartbeat, self._tidy, self.alerts.run, self.metrics.run)
+        ]
+        for task in self._tasks:
+            self._stack.callback(task.cancel)
         await self.supervisor.start()
         self._stack.push_async_callback(self._stop_sessions)
         log.info("instance started", action="start", instance=self.instance)
@@ -167,7 +174,9 @@ class Node:
                 if actor.state.phase is s.Phase.WORKING and actor.state.verified_at is not None
             }
             try:
+                began = self._clock.boot()
                 await self._store.register_instance(self.instance, self._settings.url, self._settings.version)
+                self.metrics.committed(self._clock.boot() - began)
                 if proofs:
                     await self._store.note_verified(proofs)
             except StoreUnavailable as error:
@@ -185,11 +194,14 @@ class Node:
         self._parts[actor.name] = _Parts(sender, inbox, tasks)
 
     def _on_halt(self, name: str) -> None:
+        self.metrics.forget(name)
         if parts := self._parts.pop(name, None):
             for task in parts.tasks:
                 task.cancel()
 
     def _on_state(self, name: str, before: s.State, after: s.State) -> None:
+        self.metrics.on_state(name, before, after)
+        self.alerts.wake()
         if after.phase is s.Phase.WORKING:
             self.wake_sender(name)
             if before.code in NETWORK:
