@@ -32,6 +32,7 @@ async def test_a_new_session_comes_with_its_account_and_is_to_run(world: World) 
     assert State.from_json(row.state).phone == PHONE
     assert await world.store.read_keys("new", list(KEYS)) == KEYS
     assert [entry.code for entry in await world.store.timeline("new", 5)] == ["imported"]
+    assert list((await world.store.attention("one", 30.0)).free) == ["new"]
     assert isinstance(await world.store.claim("new", "one", 15), Lease)
 
 
@@ -59,6 +60,9 @@ async def test_over_a_stopped_one_the_old_keys_go_and_its_holder_is_fenced(held:
     assert row.command == {}, "the logout of before would be carried out again"
     state = State.from_json(row.state)
     assert (state.connection, state.generation) == (7, 9), "numbers of connections must not repeat"
+    assert (await held.store.attention("one", 30.0)).ordered == [], "no order is left"
+    await held.advance(16)
+    assert list((await held.store.attention("one", 30.0)).free) == ["a"]
     again = await held.store.order("a", None, {"kind": "stop"})
     assert again.command["seq"] > state.command_seq
 

@@ -39,9 +39,7 @@ class SameDevice(HoldfastError):
 
 def import_baileys(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of useMultiFileAuthState, or of many.")],
-    name: Annotated[
-        str | None, typer.Option(help="The session's name; default: the folder's.")
-    ] = None,
+    name: Annotated[str | None, typer.Option(help="The session's name; default: the folder's.")] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Replace the credentials of sessions that exist.")] = False,
     data_dir: DataDir = None,
 ) -> None:

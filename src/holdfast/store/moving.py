@@ -31,8 +31,9 @@ def move_in(c: Connection, name: str, engine: str, moved: MovedIn, *, over: bool
     state = replace(state, message=MESSAGE, since=at, phone=moved.phone)
     me = {"phone": moved.phone, "lid": moved.lid, "push_name": moved.push_name}
     keys.put_all(c, name, moved.keys)
-    # The order that was carried out last must not be carried out again: it may have been a logout.
+    # The order that was given last must not be carried out any more: it may have been a logout.
     values = {"desired": "running", "command": {}, "state": state.to_json(), "me": me, "updated_at": at}
+    values |= {"phase": str(state.phase), "done_seq": state.command_seq}
     c.execute(update(session).where(session.c.name == name).values(**values))
     row = sessions.required(c, name)
     sessions.enter(c, name, TimelineRow(0, name, at, "STARTING", "imported", MESSAGE, 0, "", row.epoch))
@@ -45,7 +46,8 @@ def _make_way(c: Connection, name: str, moved: MovedIn) -> State:
     row = sessions.required(c, name)
     state = State.from_json(row.state)
     holder = leases.holders(c, [name]).get(name)
-    idle = state.phase in (Phase.STOPPED, Phase.TERMINAL) and int(row.command.get("seq", 0)) <= state.command_seq
+    ordered = int(row.command.get("seq", 0))
+    idle = state.phase in (Phase.STOPPED, Phase.TERMINAL) and ordered <= state.command_seq
     if holder is not None and holder.valid and not idle:
         raise SessionRunning(
             f"'{name}' is running on a server. Stop it there first (Stop in the dashboard, or "
@@ -56,4 +58,5 @@ def _make_way(c: Connection, name: str, moved: MovedIn) -> State:
             f"'{name}' belongs to {mask(state.phone)}, and these credentials to {mask(moved.phone)}. "
             "Import them as a session of another name: conversations of two numbers are not mixed."
         )
-    return State(connection=state.connection, generation=state.generation)
+    done = max(ordered, state.command_seq)
+    return State(connection=state.connection, generation=state.generation, command_seq=done)
