@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncIterator
 from dataclasses import asdict
 from typing import Annotated, Any
 
 import msgspec
 from litestar import Controller, Request, get, post
 from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody
-from litestar.response import ServerSentEvent, ServerSentEventMessage
+from litestar.response import ServerSentEvent
 
 from holdfast.api.common import gateway_of, page, skip
+from holdfast.api.streams import resume_point, sse
 from holdfast.api.waha.sessions import session_info, status_facts
-from holdfast.domain.waha import plain_message_id, waha_events
+from holdfast.domain.waha import plain_message_id
 
 Req = Request[Any, Any, Any]
 TIMELINE_PAGE = 500
@@ -76,19 +75,11 @@ class Own(Controller):
     async def events(
         self,
         request: Req,
-        session: FromQuery[str | None] = None,
+        session: FromQuery[str] = "*",
         last_event_id: Annotated[str | None, HeaderParameter(name="Last-Event-ID")] = None,
     ) -> ServerSentEvent:
-        """From `Last-Event-ID` on, without a gap, or from now on."""
+        """From `Last-Event-ID` on, without a gap, or from now on; of one session, or of all."""
         gateway = gateway_of(request)
-        after = int(last_event_id) if last_event_id and last_event_id.isdigit() else None
-
-        async def stream() -> AsyncIterator[ServerSentEventMessage]:
-            async for event in gateway.subscribe(session, after):
-                facts = {"me": (await gateway.session(event.session)).me}
-                for envelope in waha_events(event, facts):
-                    yield ServerSentEventMessage(
-                        data=json.dumps(envelope, ensure_ascii=False), event=envelope["event"], id=str(event.seq)
-                    )
-
-        return ServerSentEvent(stream())
+        name = (await gateway.session(session)).name if session != "*" else None
+        after = resume_point(last_event_id)
+        return ServerSentEvent(sse(gateway, name, await gateway.last_event() if after is None else after))

@@ -170,6 +170,10 @@ class Gateway(Protocol):
         """Every event of one session, or of all, from `after` (exclusive) on, or from now on; without a gap."""
         ...
 
+    async def last_event(self) -> int:
+        """The number of the newest event; 0 if there is none."""
+        ...
+
     async def health(self) -> Json:
         """`{"ok": bool, "store": {...}, "engine": {...}, "sessions": {status: count}}`; quick, asks the store."""
         ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -15,6 +16,7 @@ from holdfast.domain.errors import (
     MessageNotFound,
     NotConnected,
     SessionNotFound,
+    StoreUnavailable,
     WrongNumber,
     WrongStatus,
 )
@@ -44,6 +46,8 @@ TEXT_LIMIT = 65_536
 ORDER_WAIT = 5.0
 EXPIRES_AFTER = 86_400.0
 PAGE = 500
+LOG_LOOK = 1.0
+"""Seconds between looks at the event log for what other instances appended."""
 
 
 class LocalGateway:
@@ -398,17 +402,28 @@ class LocalGateway:
 
     # --- events and health --------------------------------------------------------------------------------------
     async def subscribe(self, session: str | None = None, after: int | None = None) -> AsyncIterator[EventRow]:
-        """See the port."""
-        cursor = after if after is not None else await self._store.log_end()
+        """See the port. Other instances send no hints, so the log is looked at now and then as well."""
+        cursor = after
         with self._hub.listening("events") as woken:
             while not self._hub.stopping:
                 woken.clear()
-                events = await self._store.events(cursor, PAGE, session)
+                try:
+                    if cursor is None:
+                        cursor = await self._store.log_end()
+                    events = await self._store.events(cursor, PAGE, session)
+                except StoreUnavailable:
+                    await self._clock.sleep(LOG_LOOK)
+                    continue
                 for event in events:
                     yield event
                     cursor = event.seq
                 if not events and not self._hub.stopping:
-                    await woken.wait()
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(woken.wait(), LOG_LOOK)
+
+    async def last_event(self) -> int:
+        """See the port."""
+        return await self._store.log_end()
 
     async def health(self) -> Json:
         """See the port."""
