@@ -128,14 +128,24 @@ async def test_death_fails_what_was_asked_and_is_told_once() -> None:
 
 async def test_a_hung_process_is_killed() -> None:
     async with running("put(4, 'up', 1)\nimport time\ntime.sleep(60)") as (sidecar, seen):
-        sidecar.watch(0.05, 0.3)
+        sidecar.watch(0.05, 0.3, 10**12)
         assert "did not answer" in await asyncio.wait_for(seen.exits.get(), 5)
+
+
+async def test_a_process_that_uses_too_much_memory_is_killed() -> None:
+    grow = ECHO.replace("while True:", "held = []\nwhile True:\n    held.append(b'x' * 4_000_000)")
+    async with running(grow) as (sidecar, seen):
+        sidecar.watch(0.01, 5, 100_000_000)
+        detail = await asyncio.wait_for(seen.exits.get(), 20)
+    assert sidecar.out_of_memory
+    assert "may use 100 MB" in detail
+    assert sidecar.memory() == 0
 
 
 async def test_an_answering_process_lives_and_its_clock_is_never_overrated() -> None:
     before = SystemClock().boot()
     async with running(ECHO) as (sidecar, _seen):
-        sidecar.watch(0.02, 5)
+        sidecar.watch(0.02, 5, 10**12)
         await _until(lambda: sidecar.boot_offset > float("-inf"))
         assert sidecar.boot_offset <= 5.0 - before  # the script's clock always says 5.0
         assert not sidecar.gone.is_set()

@@ -10,7 +10,7 @@ from holdfast.domain.disconnects import ALL, NETWORK, Kind, ban_seconds, classif
 
 TERMINAL_CODES = {401: "logged_out", 403: "forbidden", 406: "account_gone", 411: "multidevice_mismatch"}
 TAGS = ["device_removed", "credentials", "upgrade", "dns", "tls", "refused", "liveness", "engine",
-        "engine_unavailable", "grant"]  # fmt: skip
+        "engine_unavailable", "grant", "memory"]  # fmt: skip
 
 
 @given(st.integers(-1, 1000), st.sampled_from(["", "failure", "socket", "replaced", "unheard of"]))

@@ -137,6 +137,12 @@ CREDENTIALS_EXIST = Disconnect(
     "credentials_exist", Kind.RETRY, "The session has credentials already; connecting with them."
 )
 ENGINE_CRASHED = Disconnect("engine_crashed", Kind.RETRY, "The engine process ended unexpectedly and is replaced.")
+ENGINE_MEMORY = Disconnect(
+    "engine_crashed",
+    Kind.RETRY,
+    "The engine process used more memory than it may, and is replaced.",
+    "If this happens again, raise HOLDFAST_SIDECAR_MEMORY_MB or lower HOLDFAST_SESSIONS_PER_SIDECAR.",
+)
 ENGINE_UNAVAILABLE = Disconnect(
     "engine_unavailable", Kind.RETRY, "The engine could not be started.", "Run `holdfast doctor` on this machine."
 )
@@ -167,11 +173,20 @@ ALL: tuple[Disconnect, ...] = (
     STORE_UNAVAILABLE,
     CREDENTIALS_EXIST,
     ENGINE_CRASHED,
+    ENGINE_MEMORY,
     ENGINE_UNAVAILABLE,
     GRANT_LAPSED,
 )
 
-_OURS = (UNLISTED, STORE_UNAVAILABLE, CREDENTIALS_EXIST, ENGINE_CRASHED, ENGINE_UNAVAILABLE, GRANT_LAPSED)
+_OURS = (
+    UNLISTED,
+    STORE_UNAVAILABLE,
+    CREDENTIALS_EXIST,
+    ENGINE_CRASHED,
+    ENGINE_MEMORY,
+    ENGINE_UNAVAILABLE,
+    GRANT_LAPSED,
+)
 NETWORK: frozenset[str] = frozenset(row.code for row in ALL if row.kind is Kind.RETRY and row not in _OURS)
 """Codes of a network or server fault that other sessions share: one session's success says that it is over."""
 
@@ -191,6 +206,7 @@ _BY_TAG: Mapping[str, Disconnect] = {
     "refused": UNREACHABLE,
     "liveness": UNRESPONSIVE,
     "engine": ENGINE_CRASHED,
+    "memory": ENGINE_MEMORY,
     "engine_unavailable": ENGINE_UNAVAILABLE,
     "grant": GRANT_LAPSED,
 }

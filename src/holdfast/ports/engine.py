@@ -125,6 +125,8 @@ class EngineDied:
 
     sessions: Mapping[str, int]
     detail: str
+    tag: str = "engine"
+    """`engine`, or `memory` if it used more than it may; as `Closed.tag`."""
 
 
 EventSink = Callable[[EngineEvent | EngineDied], None]

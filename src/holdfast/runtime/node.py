@@ -224,7 +224,7 @@ class Node:
             log.error("engine process ended", action="engine", code="engine_crashed", detail=event.detail)
             for name, connection in event.sessions.items():
                 if (actor := self.supervisor.actors.get(name)) is not None:
-                    actor.tell(s.Closed(connection, 0, "engine"))
+                    actor.tell(s.Closed(connection, 0, event.tag))
             return
         actor = self.supervisor.actors.get(event.session)
         if actor is None:

@@ -212,8 +212,8 @@ class BaileysEngine:
     def _on_inbox(self, session: str, connection: int) -> None:
         self._sink(port.InboxStored(session, connection))
 
-    def _on_died(self, sessions: dict[str, int], detail: str) -> None:
-        self._sink(port.EngineDied(sessions, detail))
+    def _on_died(self, sessions: dict[str, int], detail: str, tag: str) -> None:
+        self._sink(port.EngineDied(sessions, detail, tag))
 
 
 _REFUSED = b"\0refused"

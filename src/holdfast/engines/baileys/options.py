@@ -43,7 +43,7 @@ class BaileysOptions:
     store_patience: float = 10.0
     """How long a write is tried again while the store cannot be reached; the connection waits meanwhile."""
     memory_limit_mb: int = 2048
-    """Node's heap limit per sidecar (`--max-old-space-size`)."""
+    """A sidecar whose resident memory exceeds it is replaced; also Node's heap limit (`--max-old-space-size`)."""
     sessions_per_sidecar: int = 200
     credits: int = 256
     """Bulk events of one session that may be under way before its socket is no longer read."""

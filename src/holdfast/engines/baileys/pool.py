@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import psutil
 import structlog
 
 from holdfast.domain.errors import EngineUnavailable, HoldfastError
@@ -36,7 +35,7 @@ class Hosted:
 
 
 class Pool:
-    """See the module. `on_died(sessions, detail)` is told when a sidecar ended that still hosted connections."""
+    """See the module. `on_died(sessions, detail, tag)` is told when a sidecar ended that still hosted connections."""
 
     def __init__(
         self,
@@ -45,7 +44,7 @@ class Pool:
         *,
         on_request: OnRequest,
         on_note: OnNote,
-        on_died: Callable[[dict[str, int], str], None],
+        on_died: Callable[[dict[str, int], str, str], None],
     ) -> None:
         self.hosted: dict[str, Hosted] = {}
         self.restarts = 0
@@ -147,7 +146,7 @@ class Pool:
                 "The engine process did not start. Run `holdfast doctor` on this machine."
             ) from error
         sidecar.on_started(started["boot"])
-        sidecar.watch(PING_EVERY * options.time_factor, options.hang_timeout)
+        sidecar.watch(PING_EVERY * options.time_factor, options.hang_timeout, options.memory_limit_mb * 1_000_000)
         log.info("engine process started", action="sidecar", pid=sidecar.pid, node=started["node"])
         return sidecar
 
@@ -183,7 +182,8 @@ class Pool:
         self.restarts += 1
         log.error("engine process ended", action="sidecar", code="engine_crashed", pid=sidecar.pid, detail=detail)
         if lost:
-            self._on_died({name: hosted.connection for name, hosted in lost.items()}, detail)
+            tag = "memory" if sidecar.out_of_memory else "engine"
+            self._on_died({name: hosted.connection for name, hosted in lost.items()}, detail, tag)
 
     def _suspect(self, session: str) -> bool:
         if session in self._own:
@@ -206,15 +206,8 @@ class Pool:
     def facts(self) -> dict[str, Any]:
         """Processes with pid, memory in bytes (resident), and number of sessions; restarts since the start."""
         processes = [
-            {"pid": sidecar.pid, "memory": _memory(sidecar.pid), "sessions": len(hosted)}
+            {"pid": sidecar.pid, "memory": sidecar.memory(), "sessions": len(hosted)}
             for sidecar, hosted in self.sidecars().items()
             if not sidecar.gone.is_set()
         ]
         return {"processes": processes, "restarts": self.restarts}
-
-
-def _memory(pid: int) -> int:
-    try:
-        return int(psutil.Process(pid).memory_info().rss)
-    except psutil.Error:
-        return 0

@@ -11,6 +11,7 @@ import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, cast
 
+import psutil
 import structlog
 
 from holdfast.domain import errors
@@ -65,6 +66,8 @@ class Sidecar(asyncio.SubprocessProtocol):
         self.boot_offset = float("-inf")
         """Sidecar's boot clock minus ours, at least: deadlines told with it never come out later than meant."""
         self.answered_at = clock.boot()
+        self.out_of_memory = False
+        """Whether it was ended, or ended itself, for using more memory than it may."""
         self._clock = clock
         self._on_request, self._on_note, self._on_exit = on_request, on_note, on_exit
         self._decoder = codec.Decoder()
@@ -212,12 +215,26 @@ class Sidecar(asyncio.SubprocessProtocol):
         """The sidecar answered its first request at `boot` of its own boot clock."""
         self._on_pong(boot)
 
-    def watch(self, every: float, hang_timeout: float) -> None:
-        """Ping the pipe from now on, and kill the process when nothing comes back for `hang_timeout` seconds."""
-        self._watch = asyncio.get_running_loop().create_task(self._ping(every, hang_timeout))
+    def watch(self, every: float, hang_timeout: float, memory_limit: int) -> None:
+        """Ping the pipe from now on, and kill the process when nothing comes back for `hang_timeout` seconds, or when
+        it uses more than `memory_limit` bytes: sooner than it, or the whole machine, runs out of them.
+        """
+        self._watch = asyncio.get_running_loop().create_task(self._ping(every, hang_timeout, memory_limit))
 
-    async def _ping(self, every: float, hang_timeout: float) -> None:
+    def memory(self) -> int:
+        """Its resident memory in bytes; 0 if it is gone."""
+        try:
+            return int(psutil.Process(self.pid).memory_info().rss)
+        except psutil.Error:
+            return 0
+
+    async def _ping(self, every: float, hang_timeout: float, memory_limit: int) -> None:
         while True:
+            if (memory := self.memory()) > memory_limit:
+                self.out_of_memory = True
+                used = f"{memory // 1_000_000} MB of memory, and may use {memory_limit // 1_000_000} MB"
+                self.kill(f"the engine process used {used}")
+                return
             asked_at = self._clock.boot()
             self.tell("ping", asked_at)
             await self._clock.sleep(every)
@@ -239,6 +256,7 @@ class Sidecar(asyncio.SubprocessProtocol):
         self._stderr = bytearray(rest[:65536])
         for line in lines:
             if line.startswith(_FATAL) and b"heap" in line:
+                self.out_of_memory = True
                 self._why = "the engine process ran out of memory"
             elif line.startswith(b'{"holdfast":1,'):
                 self._log_line(bytes(line))

@@ -1,0 +1,38 @@
+"""A real sidecar that takes too much memory: it is replaced, and its sessions are back at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from holdfast.ports import engine as port
+from tests.support.baileys_world import World, running
+
+ANA, BEA = "40711111111", "40722222222"
+LIMIT_MB = 250
+LEAK = [0] * 24_000_000
+"""A number takes a byte on the pipe, and eight in the sidecar's heap."""
+
+
+def leak(world: World) -> None:
+    """The sidecar keeps what it is told as the version: that much more memory is resident from then on."""
+    [sidecar] = world.engine._pool.sidecars()
+    sidecar.tell("version", LEAK)
+
+
+async def test_a_sidecar_over_its_limit_is_replaced_and_its_sessions_come_back(tmp_path: Path) -> None:
+    async with running(tmp_path, memory_limit_mb=LIMIT_MB, time_factor=0.2) as world:
+        await world.pair("a", ANA)
+        await world.pair("b", BEA)
+        [before] = world.engine.facts()["processes"]
+        assert before["memory"] < LIMIT_MB * 1_000_000, "the limit would end a healthy sidecar"
+        leak(world)
+        died = await world.take(port.EngineDied)
+        assert died.tag == "memory", died
+        assert died.sessions == {"a": world.numbers["a"], "b": world.numbers["b"]}
+        assert f"may use {LIMIT_MB} MB" in died.detail
+        await world.login("a")
+        await world.login("b")
+        [after] = world.engine.facts()["processes"]
+        assert after["pid"] != before["pid"]
+        assert after["sessions"] == 2
+        assert (await world.send("a", f"{BEA}@s.whatsapp.net", "still here", "3EB0AA")).error == 0
