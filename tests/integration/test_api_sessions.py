@@ -127,6 +127,11 @@ def test_sent_messages_are_listed_in_wahas_shape(tmp_path: Path) -> None:
         assert len(page) == 50
         rows = (await it.http.get(f"/api/shop/chats/{CHAT}/messages?limit=3")).json()
         assert [m["body"] for m in rows] == ["n59", "n58", "n57"]
+        oldest = (await it.http.get(f"/api/shop/chats/{CHAT}/messages?limit=2&offset=1&sortOrder=asc")).json()
+        assert [m["body"] for m in oldest] == ["n31", "n32"]
+        read = await it.http.get(f"/api/shop/chats/{CHAT}/messages?filter.ack=READ")
+        assert (read.status_code, read.json()) == (200, [])
+        assert len((await it.http.get(f"/api/shop/chats/{CHAT}/messages?filter.ack=SERVER")).json()) == 30
         assert required_of_a_message <= rows[0].keys()
         one = await it.http.get(f"/api/shop/chats/{CHAT}/messages/{rows[0]['id']}")
         assert one.json() == rows[0]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 from litestar.connection import ASGIConnection
+from litestar.params import QueryParameter
 
 from holdfast.domain.messages import message_to_json
 from holdfast.domain.rows import MessageRow
@@ -15,6 +16,10 @@ from holdfast.ports.gateway import Gateway
 CHATS_PAGE = 25
 MESSAGES_PAGE = 50
 COUNTABLE = 2**31 - 1
+Limit = Annotated[int | None, QueryParameter(ge=1)]
+"""How many rows a client wants; it gets as many as a page holds."""
+Offset = Annotated[int, QueryParameter(ge=0)]
+"""How many rows a client passes over."""
 
 
 def gateway_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Gateway:
@@ -24,13 +29,13 @@ def gateway_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Gateway:
 
 
 def page(limit: int | None, most: int) -> int:
-    """A page size between 1 and `most`, whatever was asked."""
-    return most if limit is None else max(1, min(limit, most))
+    """A page size of at most `most`."""
+    return most if limit is None else min(limit, most)
 
 
 def skip(offset: int) -> int:
-    """How many rows to pass over: never less than none, nor more than a database counts."""
-    return max(0, min(offset, COUNTABLE))
+    """How many rows to pass over: not more than a database counts."""
+    return min(offset, COUNTABLE)
 
 
 def waha_message(row: MessageRow, me: Mapping[str, Any]) -> dict[str, Any]:

@@ -36,11 +36,21 @@ def on_holdfast_error(_request: Request[Any, Any, Any], error: HoldfastError) ->
     return answer
 
 
-def on_validation(_request: Request[Any, Any, Any], error: ValidationException) -> Response[dict[str, Any]]:
+def on_validation(request: Request[Any, Any, Any], error: ValidationException) -> Response[dict[str, Any]]:
     """A body or a parameter of the wrong form: each field with what is wrong with it."""
     extra = error.extra if isinstance(error.extra, list) else []
-    parts = [f"{item.get('key', 'body')}: {item.get('message', '')}" for item in extra if isinstance(item, dict)]
+    parts = [
+        f"{_as_sent(request, str(item.get('key', 'body')))}: {item.get('message', '')}"
+        for item in extra
+        if isinstance(item, dict)
+    ]
     return waha_error(400, parts or [str(error.detail)])
+
+
+def _as_sent(request: Request[Any, Any, Any], key: str) -> str:
+    """The name that the client gave to what a handler calls otherwise."""
+    field = request.route_handler.parsed_fn_signature.parameters.get(key)
+    return str(getattr(field.kwarg_definition, "name", None) or key) if field is not None else key
 
 
 def on_broken_json(_request: Request[Any, Any, Any], _error: SerializationException) -> Response[dict[str, Any]]:

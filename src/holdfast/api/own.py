@@ -10,7 +10,7 @@ from litestar import Controller, Request, get, post
 from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody
 from litestar.response import ServerSentEvent
 
-from holdfast.api.common import gateway_of, page, skip
+from holdfast.api.common import Limit, gateway_of, page, skip
 from holdfast.api.streams import resume_point, sse
 from holdfast.api.waha.sessions import session_info, status_facts
 from holdfast.domain.waha import plain_message_id
@@ -45,7 +45,7 @@ class Own(Controller):
 
     @get("/sessions/{session:str}/timeline", summary="Every status change, explained")
     async def timeline(
-        self, request: Req, session: FromPath[str], limit: FromQuery[int] = 50, before: FromQuery[int | None] = None
+        self, request: Req, session: FromPath[str], limit: Limit = 50, before: Limit = None
     ) -> list[dict[str, Any]]:
         """Newest first; `before` pages back by `seq`."""
         rows = await gateway_of(request).timeline(

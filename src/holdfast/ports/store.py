@@ -263,7 +263,7 @@ class Store(Protocol):
     async def messages(
         self, name: str, chat: str | None, limit: int, offset: int, filters: Json | None = None
     ) -> list[MessageRow]:
-        """Newest first. Filters: `from_me`, `since`, `until`, `ack`."""
+        """Newest first. Filters: `from_me`, `since`, `until`, `ack`; `oldest_first` turns the order."""
         ...
 
     async def message(self, name: str, id: str) -> MessageRow | None:

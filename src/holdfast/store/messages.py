@@ -121,7 +121,7 @@ def chats(c: Connection, name: str, limit: int, offset: int) -> list[ChatRow]:
 def listing(
     c: Connection, name: str, chat_id: str | None, *, limit: int, offset: int, filters: Json | None
 ) -> list[MessageRow]:
-    """Newest first."""
+    """Newest first, or as the filters say."""
     rows = select(*_COLUMNS).where(_M.session_name == name)
     if chat_id is not None:
         rows = rows.where(_M.chat == people.resolve(c, name, [chat_id])[chat_id])
@@ -134,8 +134,8 @@ def listing(
         rows = rows.where(_M.timestamp <= float(wanted["until"]))
     if wanted.get("ack") is not None:
         rows = rows.where(_M.ack == int(wanted["ack"]))
-    ordered = rows.order_by(_M.timestamp.desc(), _M.seq.desc()).limit(limit).offset(offset)
-    return [_row(found) for found in c.execute(ordered)]
+    order = (_M.timestamp, _M.seq) if wanted.get("oldest_first") else (_M.timestamp.desc(), _M.seq.desc())
+    return [_row(found) for found in c.execute(rows.order_by(*order).limit(limit).offset(offset))]
 
 
 def get(c: Connection, name: str, id_: str) -> MessageRow | None:

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 from litestar import Controller, Request, get
+from litestar.exceptions import HTTPException
 from litestar.params import FromPath, FromQuery, QueryParameter
 
-from holdfast.api.common import CHATS_PAGE, MESSAGES_PAGE, gateway_of, page, skip, waha_message
-from holdfast.domain.errors import MessageNotFound
+from holdfast.api.common import CHATS_PAGE, MESSAGES_PAGE, Limit, Offset, gateway_of, page, skip, waha_message
+from holdfast.domain.errors import BadRequest, MessageNotFound
 from holdfast.domain.waha import from_waha_id, plain_message_id, to_waha_id
 from holdfast.ports.store import ChatRow, ContactRow
 
 Req = Request[Any, Any, Any]
 ACKS = {"ERROR": -1, "PENDING": 0, "SERVER": 1, "DEVICE": 2, "READ": 3, "PLAYED": 4}
+
+
+def one_of(name: str, given: str | None, accepted: Iterable[str]) -> None:
+    """422 for a word that is none of the accepted ones, rather than an answer to another question."""
+    words = list(accepted)
+    if given is not None and given not in words:
+        raise HTTPException(f"{name}={given} is not known here. Accepted: {', '.join(words)}.", status_code=422)
 
 
 def chat_shape(row: ChatRow, me: dict[str, Any]) -> dict[str, Any]:
@@ -48,9 +58,17 @@ class Chats(Controller):
 
     @get("/{session:str}/chats", summary="Chats, newest first")
     async def chats(
-        self, request: Req, session: FromPath[str], limit: FromQuery[int | None] = None, offset: FromQuery[int] = 0
+        self,
+        request: Req,
+        session: FromPath[str],
+        limit: Limit = None,
+        offset: Offset = 0,
+        sort_by: Annotated[str | None, QueryParameter(name="sortBy")] = None,
+        sort_order: Annotated[str | None, QueryParameter(name="sortOrder")] = None,
     ) -> list[dict[str, Any]]:
         """At most 25 a page."""
+        one_of("sortBy", sort_by, ["conversationTimestamp"])
+        one_of("sortOrder", sort_order, ["desc"])
         gateway = gateway_of(request)
         me = (await gateway.session(session)).me
         rows = await gateway.chats(session, page(limit, CHATS_PAGE), skip(offset))
@@ -58,9 +76,16 @@ class Chats(Controller):
 
     @get("/{session:str}/chats/overview", summary="Chats with their last message")
     async def overview(
-        self, request: Req, session: FromPath[str], limit: FromQuery[int | None] = None, offset: FromQuery[int] = 0
+        self,
+        request: Req,
+        session: FromPath[str],
+        limit: Limit = None,
+        offset: Offset = 0,
+        ids: FromQuery[list[str] | None] = None,
     ) -> list[dict[str, Any]]:
-        """At most 25 a page."""
+        """At most 25 a page, newest first."""
+        if ids:
+            raise HTTPException("Holdfast does not pick chats by ids. Leave ids out, and page.", status_code=422)
         gateway = gateway_of(request)
         me = (await gateway.session(session)).me
         rows = await gateway.chats(session, page(limit, CHATS_PAGE), skip(offset))
@@ -72,18 +97,28 @@ class Chats(Controller):
         request: Req,
         session: FromPath[str],
         chat_id: FromPath[str],
-        limit: FromQuery[int | None] = None,
-        offset: FromQuery[int] = 0,
+        limit: Limit = None,
+        offset: Offset = 0,
         until: Annotated[float | None, QueryParameter(name="filter.timestamp.lte")] = None,
         since: Annotated[float | None, QueryParameter(name="filter.timestamp.gte")] = None,
         from_me: Annotated[bool | None, QueryParameter(name="filter.fromMe")] = None,
         ack: Annotated[str | None, QueryParameter(name="filter.ack")] = None,
+        sort_by: Annotated[str | None, QueryParameter(name="sortBy")] = None,
+        sort_order: Annotated[str | None, QueryParameter(name="sortOrder")] = None,
     ) -> list[dict[str, Any]]:
-        """At most 50 a page. Chat `all` gives every chat's."""
+        """At most 50 a page. Chat `all` gives every chat's; `sortOrder=asc` begins with the oldest."""
+        one_of("filter.ack", ack, ACKS)
+        one_of("sortBy", sort_by, ["timestamp", "messageTimestamp"])
+        one_of("sortOrder", sort_order, ["desc", "asc"])
+        for name, instant in (("filter.timestamp.lte", until), ("filter.timestamp.gte", since)):
+            if instant is not None and not math.isfinite(instant):
+                raise BadRequest(f"{name} is no number of seconds.")
         gateway = gateway_of(request)
         me = (await gateway.session(session)).me
-        wanted = {"until": until, "since": since, "from_me": from_me, "ack": ACKS.get(ack) if ack else None}
-        filters = {name: value for name, value in wanted.items() if value is not None}
+        wanted = {"until": until, "since": since, "from_me": from_me, "ack": ACKS[ack] if ack else None}
+        filters: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None}
+        if sort_order == "asc":
+            filters["oldest_first"] = True
         chat = None if chat_id == "all" else from_waha_id(chat_id)
         rows = await gateway.messages(session, chat, page(limit, MESSAGES_PAGE), skip(offset), filters)
         return [waha_message(row, me) for row in rows]
@@ -105,9 +140,13 @@ class Chats(Controller):
         self,
         request: Req,
         session: FromQuery[str] = "default",
-        limit: FromQuery[int | None] = None,
-        offset: FromQuery[int] = 0,
+        limit: Limit = None,
+        offset: Offset = 0,
+        sort_by: Annotated[str | None, QueryParameter(name="sortBy")] = None,
+        sort_order: Annotated[str | None, QueryParameter(name="sortOrder")] = None,
     ) -> list[dict[str, Any]]:
-        """By name."""
+        """By name, at most 1,000 a page."""
+        one_of("sortBy", sort_by, ["name"])
+        one_of("sortOrder", sort_order, ["asc"])
         rows = await gateway_of(request).contacts(session, page(limit, 1000), skip(offset))
         return [contact_shape(row) for row in rows]
