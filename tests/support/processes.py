@@ -33,7 +33,8 @@ class Process:
 
     def __init__(self, *command: str | Path, env: dict[str, str] | None = None, log: Path | None = None) -> None:
         self._command = [str(part) for part in command]
-        self._env = {**os.environ, **(env or {})}
+        self.env = {**os.environ, **(env or {})}
+        """What it is started with; a change counts from the next start."""
         self._log = log
         self.started_at = 0.0
 
@@ -43,7 +44,7 @@ class Process:
         with self._log.open("ab") if self._log else open(os.devnull, "wb") as errors:
             self.child = await asyncio.create_subprocess_exec(
                 *self._command,
-                env=self._env,
+                env=self.env,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=errors,
