@@ -40,7 +40,7 @@ async def log_and_memory(w: World) -> str:
     await w.link()
     await w.fault("logout", jid=PHONE)
     await w.holdfast.until("shop", lambda view: bool(view["needs_qr"]))
-    found = [json.loads(line) for line in grep(r"session\|failed\|logout".replace(r"\|", "|"), w.holdfast.folder)]
+    found = [json.loads(line) for line in grep("session|failed|logout", w.holdfast.folder)]
     story = [(line.get("status"), line.get("code")) for line in found if line.get("session") == "shop"]
     assert ("WORKING", "working") in story, story
     assert ("FAILED", "logged_out") in story, story

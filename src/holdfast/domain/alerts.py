@@ -149,7 +149,7 @@ def _link(state: State) -> Cause | None:
     kind = None
     if state.phase is Phase.TERMINAL and state.phone:  # never linked: nothing was lost, somebody is setting it up
         kind = Kind.NEEDS_QR
-    elif state.code in (disconnects.REPLACED.code, "conflict"):
+    elif state.code in disconnects.IN_CONFLICT:
         kind = Kind.CONFLICT
     elif state.code == disconnects.TEMPORARILY_BANNED.code:
         kind = Kind.TEMPORARILY_BANNED

@@ -190,6 +190,9 @@ _OURS = (
 NETWORK: frozenset[str] = frozenset(row.code for row in ALL if row.kind is Kind.RETRY and row not in _OURS)
 """Codes of a network or server fault that other sessions share: one session's success says that it is over."""
 
+IN_CONFLICT = frozenset({REPLACED.code, "conflict"})
+"""Codes of a session that another program took over: at first, and from the third time in a row."""
+
 RESTRICTED = "restricted"
 """The code of a session that works, but may not write to new people (463, reach-out timelock): no disconnect."""
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import structlog
 
-from holdfast.domain import jids
+from holdfast.domain import disconnects, jids
 from holdfast.domain import state as s
 from holdfast.domain.errors import EngineUnavailable, HoldfastError, StaleEpoch, StoreUnavailable
 from holdfast.domain.lease import Held, LeaseTimes, may_act, valid_for
@@ -198,7 +198,7 @@ class Actor:
         if decision.changed:
             level = self._log.warning if public_status(after) == "FAILED" else self._log.info
             level(
-                after.message,
+                f"session conflict: {after.message}" if after.code in disconnects.IN_CONFLICT else after.message,
                 action="status",
                 status=public_status(after),
                 code=after.code,
