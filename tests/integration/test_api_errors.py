@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.support.served import BODY_LIMIT, Served, check
+from tests.support.served import BODY_LIMIT, Served, check, served
 
 CLOSED = [
     ("GET", "/api/sessions"),
@@ -258,5 +259,153 @@ def test_nul_is_refused_everywhere_and_nothing_is_stored(tmp_path: Path) -> None
         said = r"a backslash, u and four zeros: \u0000"
         sent = await it.http.post("/api/sendText", json={"session": "shop", "chatId": "40722000111", "text": said})
         assert (sent.status_code, sent.json()["body"]) == (201, said)
+
+    check(tmp_path, body)
+
+
+GOOD = {"session": "shop", "chatId": "40722000111@c.us", "text": "hello"}
+JSON = {"Content-Type": "application/json"}
+
+
+def hook(**facts: Any) -> dict[str, Any]:
+    return {"config": {"webhooks": [{"url": "http://127.0.0.1:1/", "events": ["message"], **facts}]}}
+
+
+BAD: list[tuple[str, str, dict[str, Any], int, str]] = [
+    # unknown, taken and illegal names
+    ("GET", "/api/sessions/nobody", {}, 404, "nobody"),
+    ("GET", "/api/nobody/auth/qr", {}, 404, "nobody"),
+    ("POST", "/api/nobody/auth/request-code", {"json": {"phoneNumber": "40712345678"}}, 404, "nobody"),
+    ("GET", "/api/nobody/chats", {}, 404, "nobody"),
+    ("GET", "/api/nobody/chats/overview", {}, 404, "nobody"),
+    ("GET", "/api/nobody/chats/all/messages", {}, 404, "nobody"),
+    ("GET", "/api/contacts/all?session=nobody", {}, 404, "nobody"),
+    ("GET", "/api/contacts/check-exists?session=nobody&phone=40712345678", {}, 404, "nobody"),
+    ("GET", "/api/holdfast/sessions/nobody", {}, 404, "nobody"),
+    ("GET", "/api/holdfast/sessions/nobody/timeline", {}, 404, "nobody"),
+    ("GET", "/api/holdfast/messages/3EB0AAAABBBB?session=nobody", {}, 404, "nobody"),
+    ("POST", "/api/sendText", {"json": {**GOOD, "session": ""}}, 404, "no session"),
+    ("POST", "/api/startTyping", {"json": {"session": "nobody", "chatId": "40722000111"}}, 404, "nobody"),
+    ("POST", "/api/sendSeen", {"json": {"session": "nobody", "chatId": "40722000111"}}, 404, "nobody"),
+    ("POST", "/api/sessions", {"json": {"name": "shop", "start": False}}, 422, "exists already"),
+    ("POST", "/api/sessions", {"json": {"name": ".hidden", "start": False}}, 422, "session name"),
+    ("POST", "/api/sessions", {"json": {"name": "a/b", "start": False}}, 422, "session name"),
+    ("POST", "/api/sessions", {"json": {"name": "a\n", "start": False}}, 422, "session name"),
+    ("POST", "/api/sessions/start", {"json": {"name": "a b"}}, 422, "session name"),
+    ("POST", "/api/sessions/start", {"json": {"name": ""}}, 422, "session name"),
+    ("POST", "/api/sessions/stop", {"json": {"name": ""}}, 422, "session name"),
+    ("POST", "/api/sessions/logout", {"json": {"name": ""}}, 422, "session name"),
+    # fields of the wrong kind
+    ("POST", "/api/sessions", {"json": {"name": 5}}, 400, "name"),
+    ("POST", "/api/sessions", {"json": {"start": "perhaps"}}, 400, "start"),
+    ("POST", "/api/sessions", {"json": {"config": {"metadata": {"a": 1}}}}, 400, "metadata"),
+    ("PUT", "/api/sessions/shop", {"json": hook(url="ftp://example.com/")}, 400, "http://"),
+    ("PUT", "/api/sessions/shop", {"json": hook(url="http://")}, 400, "host"),
+    ("PUT", "/api/sessions/shop", {"json": hook(url="http://a:99999/")}, 400, "host"),
+    ("PUT", "/api/sessions/shop", {"json": hook(events=["mesage"])}, 400, "mesage"),
+    ("PUT", "/api/sessions/shop", {"json": hook(customHeaders=[{"name": "A", "value": "1\r\nB: 2"}])}, 400, "header"),
+    ("PUT", "/api/sessions/shop", {"json": hook(customHeaders=[{"name": "A b", "value": "1"}])}, 400, "header"),
+    # numbers and chats that are none
+    ("POST", "/api/shop/auth/request-code", {"json": {"phoneNumber": ""}}, 422, "phone"),
+    ("POST", "/api/shop/auth/request-code", {"json": {"phoneNumber": "0712 345 678"}}, 422, "country code"),
+    ("POST", "/api/shop/auth/request-code", {"json": {"phoneNumber": "4" * 16}}, 422, "digits"),
+    ("POST", "/api/shop/auth/request-code", {"json": {}}, 400, "phoneNumber"),
+    ("POST", "/api/sendText", {"json": {**GOOD, "chatId": "nobody"}}, 422, "chat id"),
+    ("POST", "/api/sendText", {"json": {**GOOD, "chatId": "1@g.us"}}, 422, "chat id"),
+    ("POST", "/api/sendText", {"json": {**GOOD, "mentions": ["nobody"]}}, 422, "chat id"),
+    ("POST", "/api/startTyping", {"json": {"session": "shop", "chatId": "x"}}, 422, "chat id"),
+    ("POST", "/api/sendSeen", {"json": {"session": "shop", "chatId": "x"}}, 422, "chat id"),
+    ("GET", "/api/shop/chats/x/messages/3EB0AAAABBBB", {}, 404, "message"),
+    # texts
+    ("POST", "/api/sendText", {"json": {**GOOD, "text": ""}}, 422, "empty"),
+    ("POST", "/api/sendText", {"json": {**GOOD, "text": " \n\t"}}, 422, "empty"),
+    ("POST", "/api/sendText", {"json": {**GOOD, "text": "x" * 100_000}}, 422, "65,536"),
+    ("POST", "/api/sendText", {"json": {**GOOD, "text": None}}, 400, "text"),
+    ("POST", "/api/sendText", {"json": {**GOOD, "id": "short"}}, 400, "message id"),
+    ("POST", "/api/sendText", {"json": GOOD, "headers": {"Idempotency-Key": ""}}, 400, "Idempotency-Key"),
+    ("POST", "/api/sendText", {"json": GOOD, "headers": {"Idempotency-Key": "k" * 256}}, 400, "Idempotency-Key"),
+    # bodies
+    ("POST", "/api/sendText", {"content": b"{", "headers": JSON}, 400, "JSON"),
+    ("POST", "/api/sendText", {"content": b"", "headers": JSON}, 400, ""),
+    ("POST", "/api/sendText", {"content": b"null", "headers": JSON}, 400, ""),
+    ("POST", "/api/sendText", {"content": b'{"text": "\xff"}', "headers": JSON}, 400, "JSON"),
+    ("POST", "/api/sendText", {"content": b'{"text": "\\ud800"}', "headers": JSON}, 400, "JSON"),
+    ("POST", "/api/sendText", {"content": b"[" * 100_000, "headers": JSON}, 400, "JSON"),
+    ("POST", "/api/sendText", {"content": b"x" * (BODY_LIMIT + 1), "headers": JSON}, 413, "too large"),
+    ("POST", "/api/sendText", {"data": {"text": "a"}}, 415, "application/json"),
+    (
+        "POST",
+        "/api/sendText",
+        {"content": b"<a/>", "headers": {"Content-Type": "application/xml"}},
+        415,
+        "application/json",
+    ),
+    ("POST", "/api/sessions", {"content": b"{}", "headers": {"Content-Type": "text/plain"}}, 415, "application/json"),
+    # methods and paths
+    ("DELETE", "/ping", {}, 405, "DELETE"),
+    ("PATCH", "/api/sessions/shop", {}, 405, "PATCH"),
+    ("GET", "/api/sessions/shop/start", {}, 405, "GET"),
+    ("GET", "/no/such/path", {}, 404, "Cannot GET /no/such/path"),
+    ("POST", "/api/sendSmoke", {"json": GOOD}, 404, "Cannot POST /api/sendSmoke"),
+    ("GET", "/api/screenshot", {}, 404, "Cannot GET /api/screenshot"),
+    ("GET", "/api/%ff/chats", {}, 404, "no session"),
+]
+
+
+def test_bad_input_each_once(tmp_path: Path) -> None:
+    """Each is told what is wrong in WAHA's shape, and afterwards all is as before."""
+
+    async def body(it: Served) -> None:
+        await it.linked()
+        before = (await it.http.get("/api/holdfast/sessions")).json()[0]
+        for method, path, how, status, part in BAD:
+            said = told(await it.http.request(method, path, **how), status, part)
+            assert said["error"] in HTTP_WORDS, (path, said)
+        (after,) = (await it.http.get("/api/holdfast/sessions")).json()
+        assert {**after, "timestamps": 0, "holdfast": 0} == {**before, "timestamps": 0, "holdfast": 0}
+        assert it.engine.sent == []
+        assert (await it.http.get("/api/shop/chats/all/messages")).json() == []
+        wrong = await it.http.get("/api/sessions", headers={"X-Api-Key": "wrong"})
+        assert (wrong.status_code, wrong.json()) == (401, {"message": "Unauthorized", "statusCode": 401})
+
+    check(tmp_path, body)
+
+
+HTTP_WORDS = {"Bad Request", "Not Found", "Method Not Allowed", "Unprocessable Entity", "Unsupported Media Type",
+              "Request Entity Too Large"}  # fmt: skip
+
+
+async def test_a_body_without_end_is_cut_off(tmp_path: Path) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(20):
+            yield b"x" * (BODY_LIMIT // 10)
+
+    async with served(tmp_path) as it:
+        told(await it.http.post("/api/sendText", content=chunks(), headers=JSON), 413, "too large")
+
+
+def test_a_qr_is_shown_only_while_pairing(tmp_path: Path) -> None:
+    async def body(it: Served) -> None:
+        async def refused(status: str) -> None:
+            for answer in (
+                await it.http.get("/api/shop/auth/qr"),
+                await it.http.post("/api/shop/auth/request-code", json={"phoneNumber": "40712345678"}),
+            ):
+                said = answer.json()
+                assert (answer.status_code, said["status"], said["expected"]) == (422, status, ["SCAN_QR_CODE"])
+                assert said["error"].startswith("Session status is not as expected")
+
+        await it.http.post("/api/sessions", json={"name": "shop", "start": False})
+        await refused("STOPPED")
+        await it.http.post("/api/sessions/shop/start")
+        await it.until("shop", "SCAN_QR_CODE")
+        assert (await it.http.get("/api/shop/auth/qr")).status_code == 200
+        it.engine.scan("shop")
+        await it.until("shop", "WORKING")
+        await refused("WORKING")
+        it.engine.account("shop").linked = False
+        it.engine.close_with("shop", 401, "device_removed")
+        await it.until("shop", "FAILED")
+        await refused("FAILED")
 
     check(tmp_path, body)

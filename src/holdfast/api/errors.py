@@ -64,6 +64,12 @@ def on_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Resp
         return waha_error(404, f"Cannot {request.method} {request.url.path}")
     if isinstance(error.__cause__, SerializationException):
         return waha_error(400, f"The request body is not valid JSON: {error.detail}")
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        answer = waha_error(405, f"{request.method} cannot be used on {request.url.path}.")
+        answer.headers.update(error.headers or {})
+        return answer
+    if error.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        return waha_error(413, "The request body is too large.")
     return waha_error(error.status_code, str(error.detail))
 
 

@@ -30,6 +30,8 @@ class Intake(Request[Any, Any, Any]):
             )
         try:
             value = await super().json()
+        except UnicodeDecodeError as error:
+            raise ClientException("The request body is not valid JSON: it is not UTF-8.") from error
         except RecursionError as error:
             raise ClientException("The request body is not valid JSON: it is nested too deep.") from error
         if b"\\u0000" in await self.body() and _holds_nul(value):

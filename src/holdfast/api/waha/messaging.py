@@ -16,7 +16,7 @@ from holdfast.domain.waha import ACK_NAMES, from_waha_id, message_id, plain_mess
 from holdfast.ports.store import OutboxRow
 
 Req = Request[Any, Any, Any]
-IdempotencyKey = Annotated[str | None, HeaderParameter(name="Idempotency-Key", max_length=255)]
+IdempotencyKey = Annotated[str | None, HeaderParameter(name="Idempotency-Key", min_length=1, max_length=255)]
 
 
 class SendText(msgspec.Struct):

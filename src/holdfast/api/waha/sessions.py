@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 from litestar import Controller, Request, Response, delete, get, post, put
@@ -115,13 +117,26 @@ def config_of(config: SessionConfig | None) -> dict[str, Any]:
     if config is None:
         return {}
     for hook in config.webhooks or []:
-        if not hook.url.startswith(("http://", "https://")):
-            raise BadRequest("A webhook's url must begin with http:// or https://.")
+        if not _callable(hook.url):
+            raise BadRequest("A webhook's url must begin with http:// or https:// and name a host.")
+        if any(not _HEADER.fullmatch(h.name) or "\n" in h.value or "\r" in h.value for h in hook.customHeaders or []):
+            raise BadRequest("A custom header of a webhook has a name of letters, digits and dashes, and one line.")
         unknown = sorted(set(hook.events) - {*EVENTS, "*"} - _LATER)
         if unknown:
             raise BadRequest(f"Unknown webhook events: {', '.join(unknown)}. Known are {', '.join(EVENTS)} and *.")
     stored: dict[str, Any] = msgspec.to_builtins(config)
     return stored
+
+
+_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+
+
+def _callable(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        return False
 
 
 _LATER = frozenset(
