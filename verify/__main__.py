@@ -10,7 +10,7 @@ from rich.console import Console
 from verify import disconnects, links, operations, promises, seeds
 from verify.harness import CHECKS, run_all
 
-TOPICS = (promises, disconnects, seeds, operations)
+TOPICS = (promises, disconnects, links, seeds, operations)
 
 
 def main() -> int:
