@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http
 import http.client
 import json
 import os
@@ -34,15 +35,31 @@ class Refused(HoldfastError):
     code = "refused"
 
 
+class InvalidAddress(HoldfastError):
+    """That is no address of a server."""
+
+    code = "invalid_address"
+
+
+WRONG_KEY = "The server does not accept this API key. Give it with --key or HOLDFAST_API_KEY."
+
+
 class Client:
-    """A connection to one server."""
+    """A connection to one server. Raises `InvalidAddress`."""
 
     def __init__(self, url: str, key: str) -> None:
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError as error:
+            raise InvalidAddress(f"{url} is no address of a server: {error}.") from error
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise InvalidAddress(f"{url} is no address of a server: write it like http://localhost:3000.")
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        self._http = kind(parts.hostname or "localhost", parts.port, timeout=60)
+        self._http = kind(parts.hostname, port, timeout=60)
+        self._base = parts.path.rstrip("/")
         self._key = key
-        self._url = url
+        self.url = url
 
     @classmethod
     def of(cls, settings: Settings, url: str | None, key: str | None) -> Self:
@@ -59,20 +76,39 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self._http.close()
 
-    def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-        """Status and decoded body. Raises `ServerUnreachable`; `Refused` for a wrong key."""
+    def fetch(self, method: str, path: str, body: Any = None) -> tuple[int, bytes]:
+        """Status and body as they came. Raises `ServerUnreachable`; `Refused` for a key that cannot be sent."""
         headers = {"X-Api-Key": self._key, "Accept": "application/json", "Content-Type": "application/json"}
         try:
-            self._http.request(method, path, json.dumps(body) if body is not None else None, headers)
+            self._http.request(method, self._base + path, json.dumps(body) if body is not None else None, headers)
             answer = self._http.getresponse()
-            raw = answer.read()
-        except OSError as error:
+            return answer.status, answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            self._http.close()
             raise ServerUnreachable(
-                f"No Holdfast answers at {self._url}. Start it with `holdfast serve`, or give its address with --url."
+                f"No Holdfast answers at {self.url}. Start it with `holdfast serve`, or give its address with --url."
             ) from error
-        if answer.status == 401:
-            raise Refused("The server does not accept this API key. Give it with --key or HOLDFAST_API_KEY.")
-        return answer.status, json.loads(raw) if raw else None
+        except ValueError as error:  # a header cannot hold it
+            raise Refused(WRONG_KEY) from error
+
+    def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+        """Status and decoded body. Raises `ServerUnreachable`; `Refused` for a wrong key."""
+        status, raw = self.fetch(method, path, body)
+        if status == http.HTTPStatus.UNAUTHORIZED:
+            raise Refused(WRONG_KEY)
+        try:
+            return status, json.loads(raw) if raw else None
+        except ValueError as error:
+            raise ServerUnreachable(
+                f"What answers at {self.url} is no Holdfast. Give the server's address with --url."
+            ) from error
+
+    def is_there(self) -> bool:
+        """Whether a Holdfast answers."""
+        try:
+            return self.ask("GET", "/ping") == (http.HTTPStatus.OK, {"message": "pong"})
+        except ServerUnreachable:
+            return False
 
     def get(self, method: str, path: str, body: Any = None) -> Any:
         """The decoded body of a success. Raises `Refused` with the server's sentence otherwise."""

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
-from litestar import Controller, Request, get, post
-from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody
+from litestar import Controller, Request, Response, get, post
+from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody, QueryParameter
 from litestar.response import ServerSentEvent
 
-from holdfast.api.common import Limit, gateway_of, page, skip
+from holdfast.api.common import COUNTABLE, Limit, gateway_of, page, skip
 from holdfast.api.streams import resume_point, sse
 from holdfast.api.waha.sessions import session_info, status_facts
+from holdfast.domain.contacts import FORMATS
 from holdfast.domain.waha import plain_message_id
 
 Req = Request[Any, Any, Any]
@@ -60,6 +61,25 @@ class Own(Controller):
         """
         view = await gateway_of(request).pair(session, phone=data.phone, new_number=data.new_number)
         return {"name": view.name, "status": view.status, **status_facts(view)}
+
+    @post("/sessions/{session:str}/clear-auth", summary="Clear the credentials and ask for a new QR", status_code=200)
+    async def clear_auth(self, request: Req, session: FromPath[str]) -> dict[str, Any]:
+        """Whatever state they are in; conversations, contacts and history stay. A stopped session stays stopped."""
+        view = await gateway_of(request).clear_auth(session)
+        return {"name": view.name, "status": view.status, **status_facts(view)}
+
+    @get("/sessions/{session:str}/contacts", summary="All contacts, as a file")
+    async def contacts(
+        self,
+        request: Req,
+        session: FromPath[str],
+        format_: Annotated[Literal["json", "csv", "vcard"], QueryParameter(name="format")] = "json",
+    ) -> Response[str]:
+        """JSON, CSV for spreadsheets, or vCard for phones. Credentials are no part of it."""
+        rows = await gateway_of(request).contacts(session, COUNTABLE, 0)
+        form = FORMATS[format_]
+        name = f'attachment; filename="contacts-{session}.{form.suffix}"'
+        return Response(form.write(rows), media_type=form.media_type, headers={"Content-Disposition": name})
 
     @get("/messages/{message_id:str}", summary="The story of one outgoing message")
     async def message(

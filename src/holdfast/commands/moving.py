@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from holdfast.commands.options import DataDir, out, settings_of
+from holdfast.commands.reach import opened
 from holdfast.config import Settings
 from holdfast.domain.errors import BadRequest, HoldfastError, SessionExists
 from holdfast.domain.identity import valid_session_name
@@ -68,13 +69,8 @@ class Moving:
 
     async def all(self, settings: Settings, folders: list[Path], name: str | None) -> None:
         """Import one after the other; Ctrl-C ends it after the present one."""
-        from holdfast.runtime.clock import SystemClock  # noqa: PLC0415 - `--help` stays fast
-        from holdfast.store import open_store  # noqa: PLC0415
-
         task = self._progress.add_task("", total=len(folders))
-        store = open_store(settings.url, SystemClock())
-        await store.open()
-        try:
+        async with opened(settings) as store:
             devices = await _devices(store)
             with self._until_interrupted():
                 for folder in folders:
@@ -83,8 +79,6 @@ class Moving:
                     await self._one(store, folder, name, devices)
                     self._done += 1
                     self._progress.advance(task)
-        finally:
-            await store.close()
 
     @contextmanager
     def _until_interrupted(self) -> Iterator[None]:

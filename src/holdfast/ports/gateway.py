@@ -90,6 +90,12 @@ class Gateway(Protocol):
         """Unlink the device and clear the credentials; history stays."""
         ...
 
+    async def clear_auth(self, name: str) -> SessionView:
+        """Log out, and clear the credentials whether the holder answers or not; a session that should run begins to
+        pair. History stays.
+        """
+        ...
+
     async def sessions(self) -> list[SessionView]:
         """All, by name."""
         ...

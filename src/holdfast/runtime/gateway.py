@@ -206,6 +206,14 @@ class LocalGateway:
         """See the port."""
         return await self._order(name, None, "logout")
 
+    async def clear_auth(self, name: str) -> SessionView:
+        """See the port."""
+        row = await self._row(name)
+        view = await self.logout(row.name)
+        if (await self._row(row.name)).has_credentials:  # whoever holds the session did not do it in time
+            await self._store.clear_credentials(row.name)
+        return await self.pair(row.name) if row.desired == "running" else view
+
     async def _order(self, name: str, desired: str | None, kind: str, **facts: Any) -> SessionView:
         """Store what is wanted, hint the holder, and wait a little until it was carried out."""
         row = await self._row(name)
