@@ -15,7 +15,7 @@ from rich.console import Console
 
 from tests.support.processes import Holdfast, Receiver, Wasim
 
-TIMEOUT = 180.0
+TIMEOUT = 240.0
 AT_ONCE = 2
 
 

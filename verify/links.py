@@ -205,27 +205,32 @@ def sidecars(w: World) -> list[int]:
     return [child.pid for child in sorted(hosts, key=lambda child: child.create_time())]
 
 
-async def _struck(w: World, number: signal.Signals) -> tuple[Story, Story]:
-    """Two sessions in a sidecar each; the first sidecar gets the signal: (the session struck, the other)."""
-    await w.link()
-    await w.link("cafe", CAFE)
-    pids = sidecars(w)
-    assert len(pids) == 2, f"{len(pids)} sidecars"
+async def _strike(w: World, pid: int, number: signal.Signals) -> tuple[Story, Story]:
+    """One of two sidecars gets the signal: (the session that is struck, the other)."""
     stories = [await Story.of(w), await Story.of(w, "cafe", CAFE)]
-    os.kill(pids[0], number)
+    os.kill(pid, number)
     end = time.time() + 60
     while not (struck := [one for one in stories if await one.rows()]):
         assert time.time() < end, "nobody noticed"
         await asyncio.sleep(0.05)
-    assert len(struck) == 1
+    assert len(struck) == 1, "both sessions were struck"
     stories.remove(struck[0])
     return struck[0], stories[0]
+
+
+async def _apart(w: World) -> int:
+    """Two sessions in a sidecar each: the process id of one."""
+    await w.link()
+    await w.link("cafe", CAFE)
+    pids = sidecars(w)
+    assert len(pids) == 2, f"{len(pids)} sidecars"
+    return pids[0]
 
 
 @check("D.engine_crashed", "kill -9 of a sidecar: only its sessions blink, and are back within 5 s",
        SESSIONS_PER_SIDECAR="1")  # fmt: skip
 async def engine_crashed(w: World) -> str:
-    struck, other = await _struck(w, signal.SIGKILL)
+    struck, other = await _strike(w, await _apart(w), signal.SIGKILL)
     await struck.told("engine_crashed", "STARTING", "ended unexpectedly and is replaced")
     healed = await struck.healed()
     await other.untouched()
@@ -236,7 +241,7 @@ async def engine_crashed(w: World) -> str:
 @check("D.engine_hangs", "a sidecar that hangs: found, ended, its sessions back; the others undisturbed",
        SESSIONS_PER_SIDECAR="1")  # fmt: skip
 async def engine_hangs(w: World) -> str:
-    struck, other = await _struck(w, signal.SIGSTOP)
+    struck, other = await _strike(w, await _apart(w), signal.SIGSTOP)
     row = await struck.told("engine_crashed", "STARTING", "ended unexpectedly and is replaced")
     healed = await struck.healed()
     await other.untouched()
@@ -259,11 +264,10 @@ async def engine_isolated(w: World) -> str:
         for name in ("shop", "cafe"):
             await w.holdfast.until_working(name)
     assert len(sidecars(w)) == 2, "nobody was put apart"
-    shop, cafe = await Story.of(w), await Story.of(w, "cafe", CAFE)
     log = (w.holdfast.folder / "holdfast.log").read_text()
     isolated = [line for line in log.splitlines() if '"isolate"' in line]
     assert ['"shop"' in line for line in isolated] == [True], isolated
-    os.kill(sidecars(w)[-1], signal.SIGKILL)
-    healed = await shop.healed()
-    await cafe.untouched()
-    return f"its fourth crash cost the other nothing, itself {within(healed['at'] - shop.began, 15, 'healing')}"
+    struck, other = await _strike(w, sidecars(w)[-1], signal.SIGKILL)
+    healed = await struck.healed()
+    await other.untouched()
+    return f"one more crash cost the other nothing, itself {within(healed['at'] - struck.began, 15, 'healing')}"

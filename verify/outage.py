@@ -1,0 +1,86 @@
+"""D.outage_hour: the whole of WhatsApp is away for an hour, and comes back to many sessions."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from bisect import bisect_right
+from typing import Any
+
+from verify.harness import World, check
+from verify.promises import within
+
+SESSIONS = 200
+FACTOR = 0.02
+HOUR = 3600 * FACTOR
+BURST, RATE = 50, 25
+"""Holdfast's own pace: settings HOLDFAST_CONNECT_BURST and _RATE, which no factor scales."""
+
+
+def fullest_second(times: list[float]) -> int:
+    """The most that happened within any one second."""
+    return max((bisect_right(times, at + 1) - number for number, at in enumerate(times)), default=0)
+
+
+async def _link_all(w: World) -> None:
+    gate = asyncio.Semaphore(8)
+
+    async def one(number: int) -> None:
+        async with gate:
+            await w.holdfast.link(w.wasim, f"s{number:03d}", f"4071000{number:04d}")
+
+    await asyncio.gather(*(one(number) for number in range(SESSIONS)))
+
+
+async def _scaled(w: World) -> None:
+    """From now on an hour takes a minute or so; what watches over processes keeps real times."""
+    await w.holdfast.stop()
+    times = {"LEASE_TTL": 15, "LEASE_RENEW": 5, "LIVENESS_DEADLINE": 30, "HEALTH_INTERVAL": 30, "KEEPALIVE": 10}
+    times |= {"CONNECT_TIMEOUT": 60, "LISTED_INTERVAL": 600}
+    w.holdfast.env |= {f"HOLDFAST_{name}": str(seconds / FACTOR) for name, seconds in times.items()}
+    w.holdfast.env["HOLDFAST_TIME_FACTOR"] = str(FACTOR)
+    await w.holdfast.start()
+
+
+async def _views(w: World) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = await w.holdfast.ask("GET", "/api/holdfast/sessions")
+    return found
+
+
+async def _until_all_work(w: World, limit: float) -> float:
+    """Seconds until all sessions are WORKING."""
+    began = time.time()
+    while left := [v for v in await _views(w) if v["status"] != "WORKING"]:
+        assert time.time() - began < limit, f"{len(left)} not WORKING after {limit:.0f} s, such as {left[0]}"
+        await asyncio.sleep(0.1)
+    return time.time() - began
+
+
+async def _times(w: World, since: int, kind: str) -> list[float]:
+    records = await w.wasim.get("log", since=since, kind=kind, limit=200_000)
+    return [record["t"] for record in records]
+
+
+@check("D.outage_hour", f"WhatsApp away for an hour, {SESSIONS} sessions: paced tries and return, nobody is needed")
+async def outage_hour(w: World) -> str:
+    await _link_all(w)
+    await _scaled(w)
+    await _until_all_work(w, 60)
+    since = await w.wasim.seq()
+    await w.fault("outage")
+    await asyncio.sleep(HOUR)
+    views = await _views(w)
+    wrong = [v for v in views if v["status"] not in ("STARTING", "FAILED") or v["holdfast"]["needs_qr"]]
+    assert not wrong, f"{len(wrong)} say something else, such as {wrong[0]}"
+    tries = await _times(w, since, "upgrade-refused")
+    assert fullest_second(tries) <= BURST + RATE, f"{fullest_second(tries)} tries in a second"
+    ended = await w.wasim.seq()
+    await w.fault("clear")
+    took = await _until_all_work(w, 60)
+    came = await _times(w, ended, "connected")
+    assert fullest_second(came) <= BURST + RATE, f"{fullest_second(came)} connections in a second: a stampede"
+    assert not await w.wasim.get("log", since=since, kind="replaced"), "we replaced connections of our own"
+    return (
+        f"all back in {within(took, 60, 'the return')} (unscaled), {len(came)} connections, at most "
+        f"{fullest_second(came)} a second; meanwhile {len(tries) / SESSIONS:.1f} tries each"
+    )
