@@ -65,7 +65,7 @@ def test_the_quiet_look_can_be_switched_off() -> None:
 def test_a_restriction_is_shown_while_it_lasts_and_the_session_works_on() -> None:
     told = decide(working(), s.Restricted(3, NOW + 3600), NOW, 0.5, TIMES)
     assert (public_status(told.state), told.state.code, told.changed) == ("WORKING", "restricted", True)
-    assert "2027-01-15 09:00 UTC" in told.state.message
+    assert "Fri, 15 Jan 2027 09:00:00 GMT" in told.state.message
     lost = decide(told.state, s.Closed(3, 428), NOW, 0.5, TIMES).state
     assert lost.restricted_until == NOW + 3600, "a reconnect does not lift it"
     retry = decide(lost, s.TimerFired(s.TimerKind.RETRY, lost.generation), NOW + 1, 0.5, TIMES).state

@@ -20,6 +20,7 @@ from holdfast.api.headers import secured
 from holdfast.api.intake import Intake, without_nul
 from holdfast.api.metrics import scrape
 from holdfast.api.own import Own
+from holdfast.api.peer import Answering, asked_by_peer
 from holdfast.api.streams import events_socket
 from holdfast.api.waha.chats import Chats
 from holdfast.api.waha.messaging import Messaging
@@ -40,12 +41,13 @@ def build(
     *,
     metrics: Callable[[], Awaitable[bytes]],
     alerts: Callable[[], Awaitable[list[Json]]],
+    peers: Answering | None = None,
     metrics_hash: str = "",
     body_limit: int = 50_000_000,
     send_wait: float = 30.0,
 ) -> ASGIApp:
     """The application for one instance. `key_hash`: SHA-256 of the API key, in hex; `metrics_hash`: of the key that
-    opens `/metrics` only. `metrics` and `alerts` answer for the instance.
+    opens `/metrics` only. `metrics` and `alerts` answer for the instance, `peers` what other instances ask of it.
     """
     guard = Guard(key_hash, gateway.now, metrics_hash)
     app = Litestar(
@@ -60,11 +62,21 @@ def build(
             scrape,
             alerts_in_force,
             alert_bar,
+            asked_by_peer,
             *PAGES,
         ],
         exception_handlers=with_pages(HANDLERS),
         request_class=Intake,
-        state=State({"gateway": gateway, "guard": guard, "send_wait": send_wait, "metrics": metrics, "alerts": alerts}),
+        state=State(
+            {
+                "gateway": gateway,
+                "guard": guard,
+                "send_wait": send_wait,
+                "metrics": metrics,
+                "alerts": alerts,
+                "peers": peers,
+            }
+        ),
         openapi_config=_openapi(),
         request_max_body_size=body_limit,
         response_cache_config=ResponseCacheConfig(),

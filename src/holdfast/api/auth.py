@@ -18,7 +18,8 @@ from holdfast.domain.access import key_hash
 
 COOKIE = "holdfast"
 COOKIE_LIFETIME = 7 * 86_400
-OPEN_PATHS = frozenset({"/ping", "/api/status", "/login", "/favicon.ico", "/"})
+OPEN_PATHS = frozenset({"/ping", "/api/status", "/login", "/favicon.ico", "/", "/api/holdfast/peer"})
+"""What needs no key; requests of peers are signed instead."""
 OPEN_PREFIXES = ("/static/",)
 STREAMS = ("/ws", "/api/holdfast/events")
 _DENIED = json.dumps({"message": "Unauthorized", "statusCode": 401}).encode()

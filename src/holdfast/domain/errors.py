@@ -60,6 +60,13 @@ class InvalidMessage(BadRequest):
     http_status = 422
 
 
+class InvalidWebhook(BadRequest):
+    """The webhook is not valid."""
+
+    code = "invalid_webhook"
+    http_status = 422
+
+
 class Unauthorized(HoldfastError):
     """The API key is missing or wrong. Send it in the header X-Api-Key."""
 
@@ -79,6 +86,27 @@ class MessageNotFound(HoldfastError):
 
     code = "message_not_found"
     http_status = 404
+
+
+class DeliveryNotFound(HoldfastError):
+    """There is no such delivery: the event was delivered, or its webhook is gone."""
+
+    code = "delivery_not_found"
+    http_status = 404
+
+
+class AccountNotFound(HoldfastError):
+    """There is no such account. Add it with POST /api/whatsapp/add-account."""
+
+    code = "account_not_found"
+    http_status = 404
+
+
+class AccountTaken(HoldfastError):
+    """The account belongs to another company, user or phone number."""
+
+    code = "account_taken"
+    http_status = 409
 
 
 class SessionExists(HoldfastError):
@@ -213,3 +241,16 @@ class InvalidSettings(HoldfastError):
     """A setting is not valid."""
 
     code = "invalid_settings"
+
+
+def from_code(code: str, sentence: str, facts: dict[str, Any]) -> HoldfastError:
+    """The error that another instance told by its code; for a code that this version knows not, `HoldfastError`."""
+    found = _by_code(HoldfastError).get(code, HoldfastError)
+    return found(sentence or None, **facts)
+
+
+def _by_code(kind: type[HoldfastError]) -> dict[str, type[HoldfastError]]:
+    known = {kind.code: kind}
+    for child in kind.__subclasses__():
+        known = _by_code(child) | known if child.code == kind.code else known | _by_code(child)
+    return known

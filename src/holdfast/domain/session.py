@@ -7,7 +7,7 @@ Each phase has one way in (`domain.phases`), and each event one handler.
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from email.utils import formatdate
 
 from holdfast.domain import disconnects
 from holdfast.domain.disconnects import Disconnect, Kind, ban_seconds, classify
@@ -75,6 +75,8 @@ def _visible(state: State) -> tuple[object, ...]:
 def _on_adopted(state: State, event: Adopted, now: float, times: Times) -> Step:
     """A new holder goes on where the stored state stands; hold-offs and terminal ends bind it."""
     state = replace(state, live=False)
+    if event.order is not None and event.order.kind == "configure":
+        state = replace(state, command_seq=max(event.order.seq, state.command_seq))
     if event.order is not None and event.order.seq > state.command_seq:
         if event.order.kind in ("stop", "logout"):
             return _on_order(state, event.order, now)
@@ -94,8 +96,9 @@ def _on_adopted(state: State, event: Adopted, now: float, times: Times) -> Step:
     if not event.has_credentials:
         return enter(state, Phase.TERMINAL, "needs_pairing", _NEEDS_PAIRING, now), ()
     if state.phase is Phase.WAITING and state.next_attempt_at is not None and state.next_attempt_at > now:
-        held = replace(state, generation=state.generation + 1)
-        return held, (SetTimer(TimerKind.RETRY, state.next_attempt_at - now, held.generation),)
+        left = min(state.next_attempt_at - now, state.holdoff or float("inf"))
+        held = replace(state, generation=state.generation + 1, next_attempt_at=now + left)
+        return held, (SetTimer(TimerKind.RETRY, left, held.generation),)
     return connect(
         replace(state, attempt=0, failed=False, pairing_until=None), now, message=RESTORING, code="restoring"
     )
@@ -108,6 +111,8 @@ def _on_order(state: State, event: Ordered, now: float) -> Step:
     if event.seq <= state.command_seq:
         return state, ()
     state = replace(state, command_seq=event.seq)
+    if event.kind == "configure":
+        return state, ()
     if event.kind == "stop":
         if state.phase is Phase.STOPPED:
             return state, ()
@@ -206,7 +211,7 @@ def _working(state: State, now: float) -> tuple[str, str]:
     """Code and sentence of a session that works, with what holds it back."""
     if state.restricted_until is None or state.restricted_until <= now:
         return "working", "Connected, and verified by traffic from WhatsApp."
-    until = datetime.fromtimestamp(state.restricted_until, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    until = formatdate(state.restricted_until, usegmt=True)
     message = (
         f"Connected, but WhatsApp lets this account write to no new people until {until}. "
         "Messages to them wait; write less to strangers."

@@ -68,6 +68,8 @@ class State:
     verified_at: float | None = None
     listed_at: float | None = None
     next_attempt_at: float | None = None
+    holdoff: float = 0.0
+    """How many seconds the wait until `next_attempt_at` was to last: another machine's clock never makes it longer."""
     attempt: int = 0
     failed: bool = False
     """Shown as FAILED although it still heals (phase WAITING or CONNECTING)."""
@@ -124,7 +126,9 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Ordered(Event):
-    """A person (or a program on their behalf) asked: `start`, `stop`, `restart`, `logout` or `pair`."""
+    """A person (or a program on their behalf) asked: `start`, `stop`, `restart`, `logout` or `pair`; or `configure`:
+    the configuration is another, which changes nothing here.
+    """
 
     seq: int
     kind: str

@@ -78,6 +78,7 @@ class Actor:
         self._stopping = False
         self._fresh_account: Json = {}
         """LID and push name as the engine told them last."""
+        self.tell(s.Adopted(self.has_credentials, row.desired == "running", self._pending_order()))
 
     # --- what others ask ----------------------------------------------------------------------------------------
     def tell(self, event: s.Event) -> None:
@@ -100,8 +101,6 @@ class Actor:
     # --- the loop -----------------------------------------------------------------------------------------------
     async def run(self) -> None:
         """Deal with events until halted or the lease is lost."""
-        running = self.row.desired == "running"
-        self.tell(s.Adopted(self.has_credentials, running, self._pending_order()))
         try:
             while (event := await self._mailbox.get()) is not None and not self._stopping:
                 await self._step(event)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import structlog
 
@@ -27,6 +27,7 @@ from holdfast.runtime.hub import Hub
 from holdfast.runtime.inbox import Inbox
 from holdfast.runtime.metrics import Metrics, MetricsSettings
 from holdfast.runtime.pacer import Pacer
+from holdfast.runtime.peers import Peers
 from holdfast.runtime.sender import Sender
 from holdfast.runtime.supervisor import Supervisor
 
@@ -41,6 +42,9 @@ class NodeSettings:
 
     version: str
     url: str = ""
+    """Where other instances reach this one; empty: nowhere."""
+    labels: frozenset[str] = frozenset()
+    """`key=value`: sessions that are pinned to labels run only where all of theirs are."""
     times: s.Times = field(default_factory=s.Times)
     lease: LeaseTimes = field(default_factory=LeaseTimes)
     pace: Pace = field(default_factory=Pace)
@@ -98,16 +102,22 @@ class Node:
             lease=settings.lease,
             on_state=self._on_state,
         )
+        self.peers = Peers(store, clock, instance=instance, url=settings.url)
         self.supervisor = Supervisor(
             deps,
             sweep_every=settings.sweep_every,
             on_adopt=self._on_adopt,
             on_halt=self._on_halt,
             proved_dead=proved_dead,
+            offer=self.peers.offer,
+            labels=settings.labels,
         )
         self.delivery = Delivery(store, clock, settings.webhooks, time_factor=settings.time_factor)
         self._hub.on_events(self.delivery.wake)
-        self.gateway = LocalGateway(deps, self.supervisor, self.delivery, self._sender)
+        parts = (deps, self.supervisor, self.delivery, self._sender)
+        self.gateway = LocalGateway(*parts, self.peers)
+        self.near = LocalGateway(*parts, None)
+        """Answers what peers ask: by this instance alone."""
         self.alerts = Alerts(deps, self.supervisor, self.delivery, settings.alerts)
         self.metrics = Metrics(deps, self.supervisor, self.delivery, self.gateway.sessions, settings.metrics)
 
@@ -126,6 +136,8 @@ class Node:
             self._stack.push_async_callback(engine.stop)
         self._stack.push_async_callback(self._store.close)
         await asyncio.gather(self._open_store(), *(engine.start(self._sink) for engine in self._engines.values()))
+        await self.peers.start()
+        self._stack.push_async_callback(self.peers.stop)
         await self.delivery.start()
         self._stack.push_async_callback(self.delivery.stop)
         for row in await self._store.sessions():
@@ -141,7 +153,11 @@ class Node:
 
     async def _open_store(self) -> None:
         await self._store.open()
-        await self._store.register_instance(self.instance, self._settings.url, self._settings.version)
+        await self._register()
+
+    async def _register(self) -> None:
+        settings = self._settings
+        await self._store.register_instance(self.instance, settings.url, settings.version, settings.labels)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -153,6 +169,10 @@ class Node:
     async def _stop_sessions(self) -> None:
         await asyncio.gather(*(parts.sender.drain(DRAIN) for parts in self._parts.values()))
         await self.supervisor.stop()
+        try:
+            await self._store.deregister_instance(self.instance)
+        except StoreUnavailable as error:
+            log.warning("instance not deregistered, it will be forgotten", action="stop", code=error.code)
 
     async def _tidy(self) -> None:
         """Forget what nobody needs any more, a little at a time."""
@@ -175,12 +195,21 @@ class Node:
             }
             try:
                 began = self._clock.boot()
-                await self._store.register_instance(self.instance, self._settings.url, self._settings.version)
+                await self._register()
                 self.metrics.committed(self._clock.boot() - began)
                 if proofs:
                     await self._store.note_verified(proofs)
             except StoreUnavailable as error:
                 log.error("heartbeat not stored", action="heartbeat", code=error.code)
+
+    # --- what other instances ask -------------------------------------------------------------------------------
+    def is_peer(self, signature: str, body: bytes) -> bool:
+        """Whether an instance of the same store signed that body lately."""
+        return self.peers.is_signed(signature, body)
+
+    async def answer(self, method: str, args: dict[str, Any]) -> Any:
+        """A peer's request; see `LocalGateway.answer`."""
+        return await self.near.answer(method, args)
 
     def stop_waiting(self) -> None:
         """The instance is about to stop: requests and streams that wait get their answer now."""

@@ -7,18 +7,24 @@ run on to the engine with every renewal, and ends what it lost or could not rene
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 
 import structlog
 
+from holdfast.domain import sharing
 from holdfast.domain import state as s
 from holdfast.domain.errors import StoreUnavailable
 from holdfast.domain.lease import Held, may_act
-from holdfast.ports.store import Holder, Lease, SessionRow
+from holdfast.ports.store import Attention, Holder, Lease, Peer, SessionRow
 from holdfast.runtime.actor import Actor, Deps
 
 log = structlog.get_logger(__name__)
+
+PATIENCE = 2
+"""After so many sweeps a session that nobody took is taken, whatever the share."""
+HANDOVER = 2
+"""Sweeps between two handovers."""
 
 
 class Supervisor:
@@ -32,6 +38,8 @@ class Supervisor:
         on_adopt: Callable[[Actor], None],
         on_halt: Callable[[str], None],
         proved_dead: Callable[[str], bool],
+        offer: Callable[[Iterable[str], Iterable[Peer]], None] = lambda names, peers: None,
+        labels: Collection[str] = (),
     ) -> None:
         self.actors: dict[str, Actor] = {}
         self._deps = deps
@@ -39,6 +47,13 @@ class Supervisor:
         self._on_adopt = on_adopt
         self._on_halt = on_halt
         self._proved_dead = proved_dead
+        self._offer = offer
+        self._labels = frozenset(labels)
+        self._peers: list[Peer] = []
+        self._free_since: dict[str, float] = {}
+        self._given: dict[str, float] = {}
+        """Sessions that were handed over, and until when (boot clock) they are left to others."""
+        self._look = asyncio.Event()
         self._runs: dict[str, asyncio.Task[None]] = {}
         self._claiming: dict[str, asyncio.Lock] = {}
         self._loops: list[asyncio.Task[None]] = []
@@ -48,7 +63,8 @@ class Supervisor:
     # --- life ---------------------------------------------------------------------------------------------------
     async def start(self) -> None:
         """Begin to claim and renew; returns at once (the restore of all sessions runs meanwhile)."""
-        self._loops = [asyncio.create_task(self._sweeps()), asyncio.create_task(self._renewals())]
+        loops = (self._sweeps(), self._renewals(), self._handovers())
+        self._loops = [asyncio.create_task(loop) for loop in loops]
 
     async def stop(self) -> None:
         """Close every connection, give every lease back, so that the next instance connects at once."""
@@ -60,22 +76,108 @@ class Supervisor:
 
     async def _sweeps(self) -> None:
         while True:
+            delay = self._sweep_every
+            self._look.clear()
             try:
-                rows = await self._deps.store.sessions()
-                await self._claim_all(row for row in rows if self._wanted(row))
+                seen = await self._attention()
+                await self._carry_out(seen.ordered)
+                await self._claim_all(self._chosen(seen))
+                if seen.next_expiry is not None:  # as soon as a holder that died lets go
+                    delay = min(delay, max(seen.next_expiry, 0.0) + self._sweep_every / 100)
             except StoreUnavailable as error:
                 log.error("cannot look for sessions", action="sweep", code=error.code, error=error.sentence)
-            await self._deps.clock.sleep(self._sweep_every)
+            await self._rest(delay)
+
+    async def _rest(self, delay: float) -> None:
+        looking = asyncio.create_task(self._look.wait())
+        resting = asyncio.create_task(self._deps.clock.sleep(delay))
+        try:
+            await asyncio.wait({looking, resting}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            looking.cancel()
+            resting.cancel()
+
+    def look(self) -> None:
+        """Something may be free, or ordered: look now."""
+        self._look.set()
+
+    async def _attention(self) -> Attention:
+        """What needs a look. A holder that is proved dead on this machine need not be waited for."""
+        store, deps = self._deps.store, self._deps
+        seen = await store.attention(deps.instance, deps.lease.ttl)
+        dead = [holder for holder in seen.holders if self._proved_dead(holder)]
+        for holder in dead:
+            freed = await store.expire_instance(holder)
+            log.info("a dead instance's locks are free", action="lease", code="expired", count=len(freed))
+        if dead:
+            seen = await store.attention(deps.instance, deps.lease.ttl)
+        self._peers = [peer for peer in seen.peers if not self._proved_dead(peer.id)]
+        return seen
+
+    async def _carry_out(self, names: Iterable[str]) -> None:
+        """Orders that came through another instance."""
+        for name in names:
+            if (actor := self.actors.get(name)) is not None and (row := await self._deps.store.session(name)):
+                actor.ordered(row)
+
+    def _chosen(self, seen: Attention) -> list[str]:
+        now = self._deps.clock.boot()
+        self._free_since = {name: self._free_since.get(name, now) for name in seen.free}
+        free = [
+            sharing.Free(name, sharing.labels_of(config), now - self._free_since[name])
+            for name, config in seen.free.items()
+            if name not in self.actors and self._given.get(name, 0.0) <= now
+        ]
+        free.sort(key=lambda _: self._deps.clock.random())  # else all instances would go for the same ones first
+        return sharing.to_claim(
+            free,
+            mine=len(self.actors),
+            total=sum(peer.held for peer in self._peers) + len(seen.free),
+            instances=len(self._peers),
+            labels=self._labels,
+            patience=self._sweep_every * PATIENCE,
+        )
 
     def _wanted(self, row: SessionRow) -> bool:
-        if row.name in self.actors:
+        if row.name in self.actors or not sharing.may_run(sharing.labels_of(row.config), self._labels):
             return False
         state = s.State.from_json(row.state)
         ordered = int(row.command.get("seq", 0)) > state.command_seq
         return ordered or (row.desired == "running" and state.phase is not s.Phase.TERMINAL)
 
-    async def _claim_all(self, rows: Iterable[SessionRow]) -> None:
-        await asyncio.gather(*(self.claim(row.name) for row in rows))
+    async def _claim_all(self, names: Iterable[str]) -> None:
+        await asyncio.gather(*(self.claim(name) for name in names))
+
+    # --- sharing ------------------------------------------------------------------------------------------------
+    async def _handovers(self) -> None:
+        """Give up what is more than a fair share: idle sessions first, few at a time, never one that is pairing."""
+        while True:
+            await self._deps.clock.sleep(self._sweep_every * HANDOVER)
+            mine, total = len(self.actors), sum(peer.held for peer in self._peers)
+            count = sharing.to_hand_over(mine=mine, total=total, instances=len(self._peers))
+            if count == 0:
+                continue
+            settled = [actor for actor in self.actors.values() if self._may_move(actor)]
+            settled.sort(key=lambda actor: actor.state.delivered_at or 0.0)
+            for actor in settled[:count]:
+                self._given[actor.name] = self._deps.clock.boot() + self._deps.lease.ttl
+            await asyncio.gather(*(self.end(actor.name) for actor in settled[:count]))
+
+    def _may_move(self, actor: Actor) -> bool:
+        state = actor.state
+        pinned = sharing.labels_of(actor.row.config)
+        steady = self._deps.clock.now() - (state.working_since or 0.0) > self._deps.lease.ttl
+        return state.phase is s.Phase.WORKING and steady and not pinned
+
+    async def take(self, names: Collection[str]) -> None:
+        """Another instance gave these up: claim them at once, if they may run here."""
+        for name in names:
+            self._given.pop(name, None)
+        await asyncio.gather(*(self._take(name) for name in names))
+
+    async def _take(self, name: str) -> None:
+        if (row := await self._deps.store.session(name)) is not None and self._wanted(row):
+            await self.claim(name)
 
     # --- claiming -----------------------------------------------------------------------------------------------
     async def claim(self, name: str) -> Actor | None:
@@ -84,7 +186,7 @@ class Supervisor:
             if self._stopping or name in self.actors:
                 return self.actors.get(name)
             sent_at = self._deps.clock.boot()
-            won = await self._try_claim(name)
+            won = await self._deps.store.claim(name, self._deps.instance, self._deps.lease.ttl)
             if not isinstance(won, Lease):
                 self._say_passive(name, won)
                 return None
@@ -94,16 +196,6 @@ class Supervisor:
             self._passive.discard(name)
             log.info("lock acquired", session=row.name, action="lease", code="acquired", epoch=won.epoch)
             return self._adopt(row, Held(won.epoch, sent_at))
-
-    async def _try_claim(self, name: str) -> Lease | Holder | None:
-        """Claim; a holder that is proved dead on this machine need not be waited for."""
-        store, instance, ttl = self._deps.store, self._deps.instance, self._deps.lease.ttl
-        won = await store.claim(name, instance, ttl)
-        if isinstance(won, Holder) and self._proved_dead(won.instance):
-            freed = await store.expire_instance(won.instance)
-            log.info("a dead instance's locks are free", action="lease", code="expired", count=len(freed))
-            won = await store.claim(name, instance, ttl)
-        return won
 
     def _say_passive(self, name: str, holder: Holder | None) -> None:
         if holder is None or not holder.instance or name in self._passive:
@@ -155,6 +247,8 @@ class Supervisor:
             log.warning("lock not released, it will expire", session=name, action="lease", code=error.code)
         else:
             log.info("lock released", session=name, action="lease", code="released", epoch=actor.held.epoch)
+            if self._stopping or name in self._given:
+                self._offer([name], self._peers)
 
     # --- renewing -----------------------------------------------------------------------------------------------
     async def _renewals(self) -> None:
@@ -162,9 +256,7 @@ class Supervisor:
         while True:
             await clock.sleep(lease.renew)
             self._end_lapsed()
-            actors = dict(self.actors)
-            if actors:
-                await self._renew(actors)
+            await self._renew(dict(self.actors))
 
     async def _renew(self, actors: dict[str, Actor]) -> None:
         deps = self._deps

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, Select, case, delete, exists, func, literal, select, update
+from sqlalchemy import ColumnElement, Connection, Select, case, delete, exists, func, literal, select, update
 
 from holdfast.domain.errors import SessionExists, SessionNotFound
 from holdfast.domain.rows import EventRow, Json, NewEvent, SessionRow, TimelineRow
@@ -73,6 +73,11 @@ def get(c: Connection, name: str) -> SessionRow | None:
     )
 
 
+def read(c: Connection, *which: ColumnElement[bool]) -> list[SessionRow]:
+    """Those for which all of that holds, by name."""
+    return [_session(found) for found in c.execute(_ROW.where(*which).order_by(session.c.name))]
+
+
 def every(c: Connection) -> list[SessionRow]:
     """All, by name."""
     return [_session(found) for found in c.execute(_ROW.order_by(session.c.name))]
@@ -87,9 +92,12 @@ def required(c: Connection, name: str) -> SessionRow:
 
 
 def update_config(c: Connection, name: str, config: Json) -> SessionRow:
-    """Raises `SessionNotFound`."""
-    c.execute(update(session).where(session.c.name == name).values(config=config, updated_at=db_now()))
-    return required(c, name)
+    """The holder is told by an order of its own, wherever it is. Raises `SessionNotFound`."""
+    changed = update(session).where(session.c.name == name).values(config=config, updated_at=db_now())
+    known = c.execute(changed.returning(session.c.command_seq, session.c.done_seq)).first()
+    if known is None or known.command_seq > known.done_seq:
+        return required(c, name)  # the holder looks at the session for the order that waits
+    return order(c, name, None, {"kind": "configure"})
 
 
 def order(c: Connection, name: str, desired: str | None, command: Json | None) -> SessionRow:

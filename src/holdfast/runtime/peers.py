@@ -1,0 +1,147 @@
+"""Instances of one store speak to each other: live calls go to whoever holds the session, and hints spare waiting.
+
+A request is signed with a key that the store keeps, over a time and the body, so that only instances of the same store
+are heard and an old request cannot be sent again for long. What is asked of a peer is answered by it alone, never
+passed on, so there are no loops. Hints may be lost: polling is the guarantee.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import json
+from collections.abc import Coroutine, Iterable, Mapping
+from typing import Any
+
+import structlog
+
+from holdfast.domain.errors import HeldElsewhere, HoldfastError, from_code
+from holdfast.domain.rows import Holder, Peer
+from holdfast.ports.clock import Clock
+from holdfast.ports.store import Store
+
+log = structlog.get_logger(__name__)
+
+PATH = "/api/holdfast/peer"
+HEADER = "X-Holdfast-Peer"
+KEY = "peer_key"
+FRESH = 120.0
+"""Seconds by which two machines' clocks may differ."""
+HINT_TIMEOUT = 2.0
+GATHER = 0.01
+"""Seconds in which sessions that are given up are told together."""
+
+
+class Peers:
+    """The other instances, by their addresses. `url` is our own: empty if others cannot reach us."""
+
+    def __init__(self, store: Store, clock: Clock, *, instance: str, url: str) -> None:
+        self._store = store
+        self._clock = clock
+        self.instance = instance
+        self.url = url.rstrip("/")
+        self._key = b""
+        self._http: Any = None
+        self._hints: set[asyncio.Task[None]] = set()
+        self._offered: list[str] = []
+
+    async def start(self) -> None:
+        """Agree on the key with all instances of the store."""
+        fresh = self._clock.token(32).hex()
+        self._key = bytes.fromhex(await self._store.put_setting(KEY, fresh, only_if_absent=True))
+
+    async def stop(self) -> None:
+        """Let hints under way arrive, then close the HTTP client."""
+        while self._hints:  # an offer ends in hints
+            _, late = await asyncio.wait(self._hints, timeout=HINT_TIMEOUT)
+            if late:
+                break
+        if self._http is not None:
+            await self._http.close()
+
+    # --- signing ------------------------------------------------------------------------------------------------
+    def sign(self, body: bytes) -> str:
+        """The header's value for a body that is sent now."""
+        at = f"{self._clock.now():.0f}"
+        return f"t={at},v1={self._mac(at, body)}"
+
+    def is_signed(self, header: str, body: bytes) -> bool:
+        """Whether an instance of this store sent that body lately."""
+        parts = dict(part.partition("=")[::2] for part in header.split(","))
+        at, mac = parts.get("t", ""), parts.get("v1", "")
+        fits = hmac.compare_digest(mac.encode(), self._mac(at, body).encode())
+        return fits and at.isdigit() and abs(self._clock.now() - int(at)) <= FRESH
+
+    def _mac(self, at: str, body: bytes) -> str:
+        return hmac.new(self._key, at.encode() + b"." + body, hashlib.sha256).hexdigest()
+
+    # --- asking -------------------------------------------------------------------------------------------------
+    async def ask(self, holder: Holder, method: str, args: Mapping[str, Any], *, timeout: float) -> Any:
+        """Ask the instance that holds a session. Raises what it raises there, `HeldElsewhere` if it cannot be asked."""
+        return await self._post(holder.url, method, {"session": holder.session, **args}, timeout)
+
+    def hint(self, url: str, method: str, args: Mapping[str, Any]) -> None:
+        """Tell a peer something that it would find out by itself, later."""
+        self._spawn(self._hint(url, method, args))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._hints.add(task)
+        task.add_done_callback(self._hints.discard)
+
+    def offer(self, names: Iterable[str], peers: Iterable[Peer]) -> None:
+        """Sessions were given up: tell those who hold least, so that they are claimed at once."""
+        first = not self._offered
+        self._offered.extend(names)
+        if first:
+            self._spawn(self._offer(list(peers)))
+
+    async def _offer(self, peers: list[Peer]) -> None:
+        await self._clock.sleep(GATHER)
+        names, self._offered = self._offered, []
+        others = {peer.url: peer.held for peer in peers if peer.id != self.instance and peer.url}
+        shares: dict[str, list[str]] = {}
+        for name in names:
+            if others:
+                least = min(others, key=others.__getitem__)
+                others[least] += 1
+                shares.setdefault(least, []).append(name)
+        for url, share in shares.items():
+            self.hint(url, "offer", {"names": share})
+
+    async def _hint(self, url: str, method: str, args: Mapping[str, Any]) -> None:
+        try:
+            await self._post(url, method, args, HINT_TIMEOUT)
+        except HoldfastError as error:
+            log.info("hint not taken", action="peer", code=error.code, method=method)
+
+    async def _post(self, url: str, method: str, args: Mapping[str, Any], timeout: float) -> Any:
+        if not url:
+            raise HeldElsewhere
+        import aiohttp  # noqa: PLC0415 - an instance alone never needs it
+
+        if self._http is None:
+            self._http = aiohttp.ClientSession()
+        body = json.dumps({"method": method, "args": dict(args)}).encode()
+        headers = {HEADER: self.sign(body), "Content-Type": "application/json"}
+        limit = aiohttp.ClientTimeout(total=timeout, connect=HINT_TIMEOUT)
+        try:
+            async with self._http.post(
+                url + PATH, data=body, headers=headers, timeout=limit, allow_redirects=False
+            ) as answer:
+                said = await answer.json(content_type=None)
+                status = answer.status
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            log.warning("peer not reached", action="peer", code="unreachable", error=type(error).__name__)
+            raise HeldElsewhere from error
+        if status >= 300 or not isinstance(said, dict):
+            raise _error(said)
+        return said.get("value")
+
+
+def _error(said: Any) -> HoldfastError:
+    if not isinstance(said, dict) or "code" not in said:
+        return HeldElsewhere()
+    facts = said.get("facts")
+    return from_code(str(said["code"]), str(said.get("error", "")), facts if isinstance(facts, dict) else {})
