@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Connection
 
 from holdfast.domain.errors import StaleEpoch
-from holdfast.domain.rows import EngineWrite, Processed, Queue
+from holdfast.domain.rows import Alike, EngineWrite, Processed, Queue
 from holdfast.store import figures
 from tests.contract.conftest import World
 from tests.contract.rows import message, outgoing, received
@@ -38,6 +38,42 @@ async def test_unprocessed_rows_are_counted(held: World) -> None:
     first = (await held.store.inbox_pending("a", 1))[0]
     await held.store.apply_inbox("a", 1, Processed([first.seq], [message()]))
     assert (await held.store.figures()).unprocessed == 1
+
+
+async def test_sessions_of_others_are_counted_by_how_they_stand(held: World) -> None:
+    store = held.store
+    now = 1_800_000_000.0
+    state = {"phase": "working", "code": "working", "live": True, "failed": False, "verified_at": now, "epoch": 1}
+    await store.save_state("a", 1, state, me=None, timeline=None)
+    await store.write_engine("a", 1, EngineWrite({("creds", ""): b"{}"}))
+    for name in ("b", "c"):
+        await store.create_session(name, "baileys", {}, "stopped")
+    idle = Alike("stopped", "", "stopped", False, False, False, False, False, 2)
+    working = Alike("running", "working", "working", False, True, True, True, True, 1)
+    by_phase = lambda found: sorted(found, key=lambda alike: alike.phase)  # noqa: E731
+    assert by_phase(await store.alike("two", now - 30)) == [idle, working]
+    assert await store.alike("one", now - 30) == [idle], "its own it knows itself"
+    assert by_phase(await store.alike("two", now))[1].verified is False
+    await store.note_verified({"a": (1, now + 10)})
+    assert by_phase(await store.alike("two", now))[1].verified is True
+    await held.advance(60)
+    assert by_phase(await store.alike("one", now))[1].held is False
+
+
+async def test_what_nobody_holds_and_needs_a_person_is_found(held: World) -> None:
+    store = held.store
+    gone = {"phase": "terminal", "code": "logged_out", "epoch": 1}
+    await store.save_state("a", 1, gone, me=None, timeline=None)
+    await store.create_session("b", "baileys", {}, "stopped")
+    assert await store.unheld() == ([], [])
+    await held.advance(60)
+    rows, left = await store.unheld()
+    assert ([(row.name, row.state["code"], row.epoch) for row in rows], left) == ([("a", "logged_out", 1)], [])
+    await store.save_alerts("b", 0, [{"id": "x"}])
+    assert [row.name for row in (await store.unheld())[0]] == ["a", "b"]
+    await store.delete_session("b")
+    rows, left = await store.unheld()
+    assert ([row.name for row in rows], left) == (["a"], ["b"])
 
 
 @pytest.mark.parametrize("query", [figures._QUEUES, figures._UNPROCESSED])

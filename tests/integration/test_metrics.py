@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
@@ -13,8 +14,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from holdfast.domain.alerts import Kind
 from holdfast.domain.errors import StoreUnavailable
 from holdfast.domain.rows import EngineWrite
+from holdfast.runtime.clock import SystemClock
 from holdfast.runtime.metrics import Meters
+from holdfast.runtime.node import Node
 from tests.contract.rows import outgoing, received
+from tests.support.instances import SETTINGS, Shared
+from tests.support.scripted_engine import ScriptedEngine
 from tests.support.served import METRICS_KEY, Served, check
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -51,6 +56,29 @@ def test_a_scrape_tells_how_the_sessions_are(tmp_path: Path) -> None:
         assert not any("session" in labels for samples in found.values() for labels, _ in samples)
 
     check(tmp_path, body)
+
+
+def test_every_instance_gives_the_same_answer(tmp_path: Path) -> None:
+    async def body(it: Served) -> None:
+        await it.linked("shop")
+        await it.http.post("/api/sessions", json={"name": "idle", "start": False})
+        await it.linked("lost")
+        it.engine.account("lost").linked = False
+        it.engine.close_with("lost", 401, "device_removed")
+        await it.until("lost", "FAILED")
+        other = Node(Shared(it.store), {"baileys": ScriptedEngine()}, SystemClock(), SETTINGS, instance="other")  # type: ignore[arg-type]
+        async with other:
+            told = {frozenset(s.labels.items()): s.value for s in _sessions(await other.metrics.render())}
+            mine = {frozenset(s.labels.items()): s.value for s in _sessions(await it.node.metrics.render())}
+        assert told == mine
+        assert sorted(dict(labels)["status"] for labels in told) == ["FAILED", "STOPPED", "WORKING"]
+
+    check(tmp_path, body)
+
+
+def _sessions(text: bytes) -> list[Any]:
+    families = text_string_to_metric_families(text.decode())
+    return [sample for family in families for sample in family.samples if sample.name == "holdfast_sessions"]
 
 
 def test_breaks_and_their_healing_are_counted(tmp_path: Path) -> None:

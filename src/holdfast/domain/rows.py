@@ -233,6 +233,22 @@ class Figures:
 
 
 @dataclass(frozen=True, slots=True)
+class Alike:
+    """How many sessions stand alike, and how: what `domain.status.status_now` asks of them."""
+
+    desired: str
+    phase: str
+    code: str
+    failed: bool
+    live: bool
+    held: bool
+    verified: bool
+    """Whether WhatsApp proved them alive within the deadline."""
+    linked: bool
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Processed:
     """What came of inbox rows, committed in one transaction by `Store.apply_inbox`."""
 

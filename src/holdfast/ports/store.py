@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from holdfast.domain.rows import (
+    Alike,
     Attention,
     ChatRow,
     ContactRow,
@@ -34,6 +35,7 @@ from holdfast.domain.rows import (
 )
 
 __all__ = [
+    "Alike",
     "Attention",
     "ChatRow",
     "ContactRow",
@@ -309,6 +311,16 @@ class Store(Protocol):
     # --- for operators --------------------------------------------------------------------------------------
     async def figures(self) -> Figures:
         """What waits, over all sessions. Its cost grows with what waits, not with what is kept."""
+        ...
+
+    async def alike(self, instance: str, verified_after: float) -> list[Alike]:
+        """Sessions that `instance` does not hold, counted by how they stand. `verified_after`: Unix seconds."""
+        ...
+
+    async def unheld(self) -> tuple[list[SessionRow], list[str]]:
+        """Sessions that no instance holds and that should run but need a person, or have alerts; and the names of those
+        with alerts that were deleted.
+        """
         ...
 
     async def alerts(self) -> dict[str, list[Json]]:

@@ -103,7 +103,7 @@ class Alerts:
         figures, failing = await self._store.figures(), self._delivery.failing()
         async with self._changing:
             stored = await self._store.alerts()
-            await self._find_orphans(stored)
+            await self._find_orphans()
             subjects = {**self._orphans, **self._held()}
             self._mine = {name: known for name, known in self._mine.items() if name in subjects}
             for name, subject in subjects.items():
@@ -122,16 +122,13 @@ class Alerts:
             if actor.may_act()
         }
 
-    async def _find_orphans(self, stored: dict[str, list[Json]]) -> None:
-        """Sessions that nobody holds and that only a person can help, and alerts of sessions that nobody holds."""
+    async def _find_orphans(self) -> None:
+        """Sessions that nobody holds and that need a person, and alerts of sessions that nobody holds."""
         if self._clock.boot() - self._orphans_at < self._settings.orphans_every:
             return
-        rows, holders = await self._store.sessions(), await self._store.holders()
-        free = {row.name: row for row in rows if not (row.name in holders and holders[row.name].valid)}
-        self._orphans = {name: _Subject(None, None) for name in stored.keys() - {row.name for row in rows}}
-        for name, row in free.items():
-            if name in stored or row.state.get("phase") == s.Phase.TERMINAL:
-                self._orphans[name] = _Subject(row.epoch, s.State.from_json(row.state), _wanted(row))
+        rows, gone = await self._store.unheld()
+        self._orphans = {row.name: _Subject(row.epoch, s.State.from_json(row.state), _wanted(row)) for row in rows}
+        self._orphans |= {name: _Subject(None, None) for name in gone}
         self._orphans_at = self._clock.boot()
 
     def _review(

@@ -7,6 +7,7 @@ is kept. Names of sessions are labels only where a setting says so: thousands of
 from __future__ import annotations
 
 import platform
+from collections import Counter as Counts
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import nan
@@ -21,8 +22,9 @@ from holdfast.domain import state as s
 from holdfast.domain.alerts import Kind
 from holdfast.domain.errors import StoreUnavailable
 from holdfast.domain.lease import valid_for
+from holdfast.domain.status import status_now
 from holdfast.ports.gateway import SessionView
-from holdfast.ports.store import Figures, Json
+from holdfast.ports.store import Alike, Figures, Json
 from holdfast.runtime.actor import Deps
 from holdfast.runtime.delivery import Delivery
 from holdfast.runtime.supervisor import Supervisor
@@ -141,22 +143,52 @@ class Metrics:
     async def render(self) -> bytes:
         """The answer to a scrape, in Prometheus' text format. Without the store: what this instance knows itself."""
         views: list[SessionView] = []
+        others: list[Alike] = []
         figures: Figures | None = None
         alerts: dict[str, list[Json]] = {}
         try:
-            views, figures, alerts = await self._views(), await self._store.figures(), await self._store.alerts()
+            views = await self._views() if self._settings.by_session else []
+            others = await self._store.alike(self._deps.instance, self._clock.now() - self._deps.times.liveness)
+            figures, alerts = await self._store.figures(), await self._store.alerts()
         except StoreUnavailable as error:
             log.warning("figures without those of the store", action="metrics", code=error.code)
+        self._count_sessions(others)
         self._of_the_store(views, figures, alerts)
         self._own()
         return generate_latest(self.meters.registry)
 
+    def _count_sessions(self, others: Sequence[Alike]) -> None:
+        """Our own as we know them, others as the store tells; each as `status_now` would say."""
+        now, deadline = self._clock.now(), self._deps.times.liveness
+        counts: Counts[tuple[str, str]] = Counts()
+        for actor in self._supervisor.actors.values():
+            status = status_now(
+                actor.state,
+                desired_running=actor.row.desired == "running",
+                has_credentials=actor.has_credentials,
+                held=actor.may_act(),
+                now=now,
+                deadline=deadline,
+            )
+            counts[status.status, status.reason] += 1
+        for group in others:
+            phase, verified_at = s.Phase(group.phase or "stopped"), now if group.verified else None
+            status = status_now(
+                s.State(phase, group.code, failed=group.failed, live=group.live, verified_at=verified_at),
+                desired_running=group.desired == "running",
+                has_credentials=group.linked,
+                held=group.held,
+                now=now,
+                deadline=deadline,
+            )
+            counts[status.status, status.reason] += group.count
+        self.meters.sessions.clear()
+        for labels, count in counts.items():
+            self.meters.sessions.labels(*labels).set(count)
+
     def _of_the_store(self, views: Sequence[SessionView], figures: Figures | None, alerts: Mapping[str, Any]) -> None:
         m = self.meters
         m.store_up.set(figures is not None)
-        m.sessions.clear()
-        for view in views:
-            m.sessions.labels(view.status, view.reason).inc()
         for kind in Kind:
             m.alerts.labels(kind.value).set(0)
         for alert in (alert for found in alerts.values() for alert in found if alert["resolved_at"] is None):

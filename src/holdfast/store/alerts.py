@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, and_, delete, exists, literal, or_, select
 
 from holdfast.domain.errors import StaleEpoch
-from holdfast.domain.rows import Json
-from holdfast.store import settings
-from holdfast.store.schema import session, setting
+from holdfast.domain.rows import Json, SessionRow
+from holdfast.store import sessions, settings
+from holdfast.store.schema import db_now, session, session_lock, setting
 from holdfast.store.sql import check_epoch, dumps, loads
 
 _PREFIX = "alerts:"
@@ -19,6 +19,16 @@ def every(c: Connection) -> dict[str, list[Json]]:
     """By session."""
     rows = c.execute(select(setting.c.key, setting.c.value).where(setting.c.key.startswith(_PREFIX)))
     return {key.removeprefix(_PREFIX): loads(value) for key, value in rows}
+
+
+def unheld(c: Connection) -> tuple[list[SessionRow], list[str]]:
+    """See `ports.store.Store.unheld`."""
+    key = literal(_PREFIX) + session.c.name
+    held = exists().where(session_lock.c.session_name == session.c.name, session_lock.c.expires_at > db_now())
+    lost = and_(session.c.desired == "running", session.c.phase == "terminal")
+    rows = sessions.read(c, ~held, or_(lost, exists().where(setting.c.key == key)))
+    left = select(setting.c.key).where(setting.c.key.startswith(_PREFIX), ~exists().where(key == setting.c.key))
+    return rows, [str(found).removeprefix(_PREFIX) for found in c.execute(left).scalars()]
 
 
 def save(c: Connection, name: str, epoch: int | None, alerts: Sequence[Json]) -> None:

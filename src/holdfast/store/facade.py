@@ -8,6 +8,7 @@ from functools import partial
 from sqlalchemy import Connection
 
 from holdfast.domain.rows import (
+    Alike,
     Attention,
     ChatRow,
     ContactRow,
@@ -299,6 +300,14 @@ class SqlStore:
     async def figures(self) -> Figures:
         """See the port."""
         return await self._read(figures.read)
+
+    async def alike(self, instance: str, verified_after: float) -> list[Alike]:
+        """See the port."""
+        return await self._read(lambda c: figures.alike(c, instance, verified_after))
+
+    async def unheld(self) -> tuple[list[SessionRow], list[str]]:
+        """See the port."""
+        return await self._read(alerts.unheld)
 
     async def alerts(self) -> dict[str, list[Json]]:
         """See the port."""
