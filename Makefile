@@ -16,7 +16,7 @@ setup: ## Install what running needs (Python packages, Node, the WhatsApp engine
 	@./scripts/setup.sh
 
 setup-tests:
-	@./scripts/setup.sh --browser
+	@./scripts/setup.sh --tests
 
 run: setup ## Start Holdfast on SQLite in ./data
 	@exec $(BIN)/holdfast serve

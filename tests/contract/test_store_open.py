@@ -25,7 +25,6 @@ from holdfast.domain.errors import (
 )
 from holdfast.domain.rows import EngineWrite, Holder, Lease
 from holdfast.store import migrate, migration_sql, open_store
-from holdfast.store.drivers.postgres import plain_dsn
 from holdfast.store.schema import metadata
 from tests.contract.conftest import MovedClock, World
 
@@ -145,21 +144,6 @@ async def test_unreachable_postgresql(unused_tcp_port: int) -> None:
 async def test_unknown_url() -> None:
     with pytest.raises(InvalidSettings, match="mysql"):
         open_store("mysql://x/y", MovedClock())
-
-
-@pytest.mark.parametrize(
-    ("url", "dsn"),
-    [
-        (
-            "postgres://u:p%40@h:1/d?sslmode=require&channel_binding=require",
-            "postgresql://u:p%40@h:1/d?sslmode=require",
-        ),
-        ("postgresql+asyncpg://u@h/d", "postgresql://u@h/d"),
-        ("postgresql://h/d?pgbouncer=true&connection_limit=1", "postgresql://h/d"),
-    ],
-)
-async def test_urls_as_platforms_write_them(url: str, dsn: str) -> None:
-    assert plain_dsn(url) == dsn
 
 
 async def test_wall_clock_moves_no_lease_and_a_reboot_ends_leases_within_a_ttl(tmp_path: Path) -> None:

@@ -35,8 +35,8 @@ def _driver(url: str, time: DatabaseTime) -> Driver:
     if urls.is_postgres(url):
         from holdfast.store.drivers.postgres import PostgresDriver  # noqa: PLC0415 - slow to import, and seldom needed
 
-        return PostgresDriver(url)
+        return PostgresDriver(urls.postgres(url))
     raise InvalidSettings(
         "HOLDFAST_DATABASE_URL must begin with sqlite:/// or postgresql://; "
-        f"'{url.partition('://')[0]}' is not supported."
+        + (f"'{url.partition('://')[0]}' is not supported." if "://" in url else "it has no '://'.")
     )

@@ -14,8 +14,11 @@ from holdfast.store.schema import metadata
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0002"
+HEAD = "0004"
 """The newest revision in `migrations/versions`; a test holds that."""
+
+ATTEMPTS = 20
+"""How often a migration that waits for others' locks steps back, so that they go on, and tries again."""
 
 _FOLDER = Path(__file__).parent / "migrations"
 _LOCK = 0x686F6C64  # "hold": the advisory lock under which PostgreSQL is migrated
@@ -30,14 +33,24 @@ def upgrade(c: Connection) -> None:
         return
     from alembic import command  # noqa: PLC0415 - costs a tenth of a second, and most starts need it not
 
+    refuse_newer(current)
     config = _config()
-    if current is not None and current not in _known(config):
+    config.attributes["connection"] = c
+    command.upgrade(config, "head")
+
+
+def refuse_newer(current: str | None) -> None:
+    """Raises `StoreNewer` for a revision that this version does not know."""
+    if current not in (None, HEAD) and current not in _known(_config()):
         raise StoreNewer(
             f"The database was written by a newer Holdfast (schema {current}, this one knows up to {HEAD}). "
             "Start that version, or restore an older backup."
         )
-    config.attributes["connection"] = c
-    command.upgrade(config, "head")
+
+
+def is_current(c: Connection) -> bool:
+    """Whether there is nothing to do; needs no lock."""
+    return revision(c) == HEAD
 
 
 def create(c: Connection) -> None:

@@ -1,62 +1,105 @@
 """PostgreSQL over asyncpg.
 
 Nothing here needs session state, so transaction poolers (PgBouncer, Neon, Supabase) may stand in between: statements
-are prepared under names that never repeat, and not kept. A transaction that surely did not commit (deadlock, lost
-before COMMIT was sent) is run again; a COMMIT without an answer is `StoreUnavailable`: unknown, and never repeated.
+are prepared without a name, which the next one replaces, so that none is ever left on a server connection.
+
+A transaction that surely did not commit (deadlock, connection lost before COMMIT was sent) is run again, as often as
+there is time. A COMMIT without an answer is `StoreUnavailable`: unknown, and never repeated here.
 """
 
 from __future__ import annotations
 
 import asyncio
-import uuid
-from collections.abc import Callable
+import ssl
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import asyncpg
 from sqlalchemy import Connection
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from holdfast.domain.errors import HoldfastError, StoreUnavailable
+from holdfast.domain.errors import HoldfastError, InvalidSettings, StoreUnavailable
 from holdfast.store import migrate, sql
 from holdfast.store.drivers import failures
+from holdfast.store.urls import Target
 
 T = TypeVar("T")
 
 ATTEMPTS = 3
-_REPEATABLE = {"40001", "40P01"}
-"""Serialization failure and deadlock: PostgreSQL says that the transaction was undone."""
+SIZE = 10
+"""Most connections, unless the URL says otherwise (`connection_limit`)."""
 
-_NOT_FOR_ASYNCPG = {"channel_binding", "pgbouncer", "connection_limit", "pool_timeout", "connect_timeout", "schema"}
-"""Parameters that platforms put into URLs for libpq or other clients; asyncpg would send them to the server."""
+TIDY = 2.0
+"""Seconds that a connection has to undo a transaction before it is given up."""
 
 
-def plain_dsn(url: str) -> str:
-    """The URL as asyncpg reads it; `sslmode` and the like stay."""
-    parts = urlsplit(url)
-    query = [(key, value) for key, value in parse_qsl(parts.query) if key not in _NOT_FOR_ASYNCPG]
-    return urlunsplit(("postgresql", parts.netloc, parts.path, urlencode(query), ""))
+def tls(mode: str) -> ssl.SSLContext:
+    """Trust in the system's certificate authorities; names are compared unless `mode` is `verify-ca`."""
+    context = ssl.create_default_context()
+    context.check_hostname = mode != "verify-ca"
+    return context
+
+
+async def connect(target: Target, timeout: float, *, patient: bool = False) -> asyncpg.Connection:
+    """A connection. `timeout`: seconds to connect, and for a statement, unless `patient`."""
+    context = {"ssl": tls(target.system_ca)} if target.system_ca else {}
+    try:
+        return await asyncpg.connect(
+            target.dsn,
+            timeout=min(timeout, target.timeout or timeout),
+            command_timeout=None if patient else timeout,
+            statement_cache_size=0,
+            **context,
+        )
+    except asyncpg.ClientConfigurationError as error:
+        raise InvalidSettings(f"HOLDFAST_DATABASE_URL cannot be used: {error}.") from error
 
 
 class PostgresDriver:
-    """`size`: most connections. `timeout`: seconds for a connection, and for one statement."""
+    """`timeout`: seconds for a transaction, connecting and repeating included."""
 
-    def __init__(self, url: str, *, size: int = 10, timeout: float = 20.0) -> None:
-        self._dsn = plain_dsn(url)
-        self._size = size
+    def __init__(self, target: Target, *, timeout: float = 20.0) -> None:
+        self._target = target
         self._timeout = timeout
         self._engine: AsyncEngine | None = None
+        self._underway: set[asyncio.Task[Any]] = set()
 
     async def open(self) -> None:
-        """Connect and migrate, under an advisory lock."""
-        self._engine = create_async_engine(
+        """Connect, and migrate where that is needed, however long it takes."""
+        self._engine = self._pool()
+        try:
+            if not await self.read(migrate.is_current):
+                await self._migrate()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _migrate(self) -> None:
+        engine, self._engine = self._engine, self._pool(patient=True)
+        try:
+            for attempt in range(1, migrate.ATTEMPTS + 1):
+                try:
+                    await self._attempts(migrate.upgrade)
+                    break
+                except StoreUnavailable as error:
+                    if attempt == migrate.ATTEMPTS or failures.sqlstate(error.__cause__) != failures.LOCK_TIMEOUT:
+                        raise
+        finally:
+            patient, self._engine = self._engine, engine
+            await patient.dispose()
+
+    def _pool(self, *, patient: bool = False) -> AsyncEngine:
+        async def creator(*_args: Any, **_kwargs: Any) -> asyncpg.Connection:
+            return await connect(self._target, self._timeout, patient=patient)
+
+        return create_async_engine(
             "postgresql+asyncpg://",
             connect_args={
-                "async_creator_fn": self._connect,
+                "async_creator_fn": creator,
                 "prepared_statement_cache_size": 0,
-                "prepared_statement_name_func": lambda: f"holdfast_{uuid.uuid4().hex}",
+                "prepared_statement_name_func": str,  # none: see the module's docstring
             },
-            pool_size=self._size,
+            pool_size=1 if patient else self._target.size or SIZE,
             max_overflow=0,
             pool_timeout=self._timeout,
             pool_recycle=300,
@@ -64,59 +107,99 @@ class PostgresDriver:
             json_serializer=sql.dumps,
             json_deserializer=sql.loads,
         )
-        try:
-            await self.write(migrate.upgrade)
-        except BaseException:
-            await self.close()
-            raise
-
-    async def _connect(self, *_args: Any, **_kwargs: Any) -> asyncpg.Connection:
-        return await asyncpg.connect(
-            self._dsn, timeout=self._timeout, command_timeout=self._timeout, statement_cache_size=0
-        )
 
     async def close(self) -> None:
-        """Close all connections."""
-        if self._engine is not None:
-            engine, self._engine = self._engine, None
+        """Finish what was asked, then close all connections."""
+        engine, self._engine = self._engine, None
+        if self._underway:
+            await asyncio.wait(self._underway)
+        if engine is not None:
             await engine.dispose()
 
     async def write(self, fn: Callable[[Connection], T], *, brief: bool = False) -> T:
         """See `Driver.write`."""
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                return await self._once(fn)
-            except HoldfastError:
-                raise
-            except Exception as error:
-                if attempt < ATTEMPTS and self._surely_undone(error):
-                    continue
-                raise failures.of_postgres(error) or error from error
-        raise AssertionError  # the last attempt returned or raised
+        return await self._apart(self._in_time(fn))
 
     async def read(self, fn: Callable[[Connection], T], *, brief: bool = False) -> T:
         """See `Driver.read`."""
-        return await self.write(fn)
+        return await self._apart(self._in_time(fn, reads=True))
 
-    async def _once(self, fn: Callable[[Connection], T]) -> T:
-        if self._engine is None:
-            raise StoreUnavailable("The store is closed.")
-        async with self._engine.connect() as connection:
-            transaction = await connection.begin()
+    async def _apart(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run it in a task of its own: a caller that is cancelled goes at once, and the connection is tidied behind it.
+
+        Whoever renews leases waits no longer than it wants to, whatever state the database is in (G1).
+        """
+        task = asyncio.create_task(work)
+        self._underway.add(task)
+        task.add_done_callback(self._ended)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.cancel()
+            raise
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._underway.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever was to hear of it may have been cancelled
+
+    async def _in_time(self, fn: Callable[[Connection], T], *, reads: bool = False) -> T:
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await self._attempts(fn, reads=reads)
+        except TimeoutError as error:
+            raise StoreUnavailable(failures.slow(self._timeout)) from error
+
+    async def _attempts(self, fn: Callable[[Connection], T], *, reads: bool = False) -> T:
+        for attempt in range(1, ATTEMPTS + 1):
             try:
-                value = await connection.run_sync(fn)
-            except BaseException:
-                await asyncio.shield(transaction.rollback())
+                return await self._once(fn, reads)
+            except HoldfastError:
                 raise
-            try:
-                await transaction.commit()
-            except Exception as error:
-                if failures.sqlstate(error) in _REPEATABLE:
-                    raise
-                raise StoreUnavailable from error
-            return value
+            except Exception as error:  # it happened before COMMIT was sent, or COMMIT was refused: surely undone
+                known = failures.of_postgres(error)
+                if attempt < ATTEMPTS and (failures.is_repeatable(error) or failures.is_lost(error)):
+                    continue
+                raise known or error from error
+        raise AssertionError  # the last attempt returned or raised
+
+    async def _once(self, fn: Callable[[Connection], T], reads: bool) -> T:
+        engine = self._engine
+        if engine is None:
+            raise StoreUnavailable("The store is closed.")
+        connection = await engine.connect()
+        try:
+            await connection.begin()
+            value = await connection.run_sync(fn)
+            await (connection.rollback() if reads else self._commit(connection))
+        except BaseException:
+            await self._undo(engine, connection)
+            raise
+        if engine is not self._engine:  # the pool was given up meanwhile
+            await connection.invalidate()
+        await connection.close()
+        return value
 
     @staticmethod
-    def _surely_undone(error: Exception) -> bool:
-        """Everything that reaches `write` happened before COMMIT was sent."""
-        return failures.sqlstate(error) in _REPEATABLE or isinstance(failures.of_postgres(error), StoreUnavailable)
+    async def _commit(connection: AsyncConnection) -> None:
+        try:
+            await connection.commit()
+        except Exception as error:
+            if failures.is_refusal(error):
+                raise
+            raise StoreUnavailable(failures.unknown(error)) from error
+
+    async def _undo(self, engine: AsyncEngine, connection: AsyncConnection) -> None:
+        """Roll back. A connection that does not answer is dropped, and with it all that are idle: after a failover
+        none of them leads anywhere, and finding that out one by one would cost a lease.
+        """
+        try:
+            async with asyncio.timeout(TIDY):
+                await connection.rollback()
+        except Exception:
+            await connection.invalidate()
+            if engine is self._engine:
+                self._engine = self._pool()
+                self._underway.add(left := asyncio.create_task(engine.dispose()))
+                left.add_done_callback(self._ended)
+        await connection.close()
