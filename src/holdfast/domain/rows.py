@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Json = dict[str, Any]
+NEVER = 1e18
+"""A number of seconds that never pass."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +198,90 @@ class NewEvent:
     kind: str
     payload: Json
     chat: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerFacts:
+    """A webhook as the store knows it. `receiver` is its host; `settings` changes whenever the webhook's do."""
+
+    consumer: str
+    receiver: str
+    settings: str
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A consumer that an instance delivers from now on."""
+
+    seq: int
+    """Everything up to it is delivered, or is a row of its own."""
+    settings: str
+    stuck: frozenset[str]
+    """Chats with rows that later events must queue behind."""
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """A consumer that another instance delivers, for `left` seconds unless it goes on. 0: the session has a holder."""
+
+    owner: str
+    left: float
+
+
+@dataclass(frozen=True, slots=True)
+class Undelivered:
+    """An event that one consumer has not got, though its cursor passed it.
+
+    `failing_for`: seconds since it was first refused (0: never was). `part`: how many of its envelopes were taken.
+    `told`: False for a dead one that no gap marker named yet.
+    """
+
+    event: EventRow
+    state: Literal["waiting", "retrying", "parked", "dead"] = "waiting"
+    attempts: int = 0
+    failing_for: float = 0.0
+    part: int = 0
+    told: bool = True
+    problem: str = ""
+    status: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What became of a consumer's events, stored in one transaction."""
+
+    upto: int | None = None
+    """Where the cursor moves to."""
+    rows: Sequence[tuple[Undelivered, float | None]] = ()
+    """Made or replaced, each with the seconds until it is tried (None: after another of its chat)."""
+    done: Sequence[Undelivered] = ()
+    """Delivered: their rows go."""
+    told: Sequence[Undelivered] = ()
+    """Dead ones that a gap marker named."""
+    hold: float = NEVER
+    """When another of its chat is made `waiting`, an event that was refused for longer is tried again at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryRow:
+    """An event that was not delivered in order, as users see it. Times are Unix seconds."""
+
+    id: int
+    consumer: str
+    receiver: str
+    session: str
+    event: str
+    kind: str
+    chat: str
+    at: float
+    state: Literal["waiting", "retrying", "parked", "dead"]
+    attempts: int
+    since: float | None
+    """When it was first refused."""
+    next_at: float | None
+    status: int
+    """What the receiver answered last; 0 if nothing."""
+    problem: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,15 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
+from holdfast.domain.accounts import AccountRow
 from holdfast.domain.rows import (
     Alike,
     Attention,
+    Busy,
     ChatRow,
+    ConsumerFacts,
     ContactRow,
+    DeliveryRow,
     EngineWrite,
     EventRow,
     Figures,
@@ -31,10 +35,14 @@ from holdfast.domain.rows import (
     Processed,
     Queue,
     SessionRow,
+    Settled,
+    Taken,
     TimelineRow,
+    Undelivered,
 )
 
 __all__ = [
+    "AccountRow",
     "Alike",
     "Attention",
     "ChatRow",
@@ -54,8 +62,11 @@ __all__ = [
     "Processed",
     "Queue",
     "SessionRow",
+    "Settled",
     "Store",
+    "Taken",
     "TimelineRow",
+    "Undelivered",
 ]
 
 
@@ -224,10 +235,14 @@ class Store(Protocol):
         """
         ...
 
-    async def claim_outbox(self, name: str, epoch: int, limit: int, *, known_only: bool = False) -> list[OutboxRow]:
+    async def claim_outbox(
+        self, name: str, epoch: int, limit: int, *, known_only: bool = False, flying: Collection[str] | None = None
+    ) -> list[OutboxRow]:
         """Take due rows for sending under this epoch: `queued` ones, and `sending` ones claimed under an older
         epoch (a crash left them in doubt). At most one per chat, the oldest; a chat with a row in flight waits.
         They become `sending`, `attempts` is raised. `known_only`: to groups, and to people who have written to us.
+        `flying`: the ids that are being sent now; a row claimed under this same epoch more than 15 s ago that is not
+        among them was claimed by a call whose answer got lost, and is due again.
         """
         ...
 
@@ -301,10 +316,80 @@ class Store(Protocol):
         """Everything up to `seq` is delivered; never moves back."""
         ...
 
-    async def prune(self, age: float) -> int:
+    async def set_consumers(self, session: str, wanted: Sequence[ConsumerFacts]) -> None:
+        """These, in this order, are the session's consumers from now on. A new one stands at the log's end; one that
+        takes the place of another (a URL was changed) goes on where that one stood, with what was undelivered. What
+        belonged to the others goes.
+        """
+        ...
+
+    async def waiting_consumers(self, instance: str) -> list[tuple[str, str]]:
+        """(consumer, session) of those with something to deliver that this instance may deliver: no other one does, or
+        holds the session.
+        """
+        ...
+
+    async def take_consumer(self, consumer: str, instance: str, ttl: float) -> Taken | Busy | None:
+        """Become its owner for `ttl` seconds. `Busy` while another instance is, or holds the session; None if there is
+        no such consumer.
+        """
+        ...
+
+    async def keep_consumers(self, instance: str, consumers: Sequence[str], ttl: float) -> dict[str, str]:
+        """Renew in one statement: `settings` of those that are still ours, by consumer. Those of a session that another
+        instance holds by now are not renewed.
+        """
+        ...
+
+    async def leave_consumers(self, instance: str, consumers: Sequence[str] | None = None) -> None:
+        """Give these, or all of that instance, back: the next one takes them at once."""
+        ...
+
+    async def settle_deliveries(self, consumer: str, instance: str, settled: Settled) -> bool:
+        """Move the cursor (never back) and change the rows of what it passed, in one transaction. False, with nothing
+        done, if `instance` is the owner no more. Repeating it changes nothing.
+        """
+        ...
+
+    async def revive_deliveries(self, consumer: str) -> None:
+        """The receiver is back: whatever waits for its next attempt is due now."""
+        ...
+
+    async def delivery_lane(self, consumer: str, chat: str, limit: int) -> tuple[list[Undelivered], list[Undelivered]]:
+        """What one chat still has to deliver, in order, and its dead ones that no gap marker named."""
+        ...
+
+    async def due_deliveries(self, consumer: str, limit: int) -> tuple[list[Undelivered], float | None]:
+        """What is to be tried now, the longest due first, and in how many seconds the next will be (None: nothing)."""
+        ...
+
+    async def deliveries(
+        self,
+        *,
+        states: Collection[str] = (),
+        session: str | None = None,
+        consumer: str | None = None,
+        limit: int = 100,
+        before: int | None = None,
+    ) -> list[DeliveryRow]:
+        """What was not delivered in order, newest first; `before` pages back by `id`."""
+        ...
+
+    async def replay_delivery(self, id: int) -> DeliveryRow:
+        """Try it again now, with all of its time anew; a dead one is parked. Raises `DeliveryNotFound`."""
+        ...
+
+    async def replay_deliveries(
+        self, *, states: Collection[str] = (), session: str | None = None, consumer: str | None = None
+    ) -> int:
+        """The same for many; how many."""
+        ...
+
+    async def prune(self, age: float, *, events: float | None = None, dead: float | None = None) -> int:
         """Forget what is older than `age` seconds and needed no more: processed inbox rows, outbox rows that are
-        final or acknowledged, events that every consumer has behind it. A bounded number at a time; how many went:
-        call again until 0. Messages, chats, contacts and the timeline are never pruned.
+        final or acknowledged; events older than `events` that every consumer of the session took; deliveries that
+        were given up more than `dead` ago (both `age` unless given). A bounded number at a time; how many went: call
+        again until 0. Messages, chats, contacts and the timeline are never pruned.
         """
         ...
 
@@ -348,4 +433,27 @@ class Store(Protocol):
 
     async def add_alias(self, alias: str, name: str) -> None:
         """Raises `SessionExists` when the alias is another session's name or alias."""
+        ...
+
+    # --- accounts ---------------------------------------------------------------------------------------------
+    async def account(self, asked: AccountRow) -> AccountRow | None:
+        """The account of that session if one is named, else with that phone, else that company, else that user."""
+        ...
+
+    async def accounts(self) -> list[AccountRow]:
+        """All, by session."""
+        ...
+
+    async def linked(self, phone: str) -> list[str]:
+        """The sessions that are or were linked to a phone (canonical digits), by name."""
+        ...
+
+    async def save_account(
+        self, asked: AccountRow, engine: str, aliases: Sequence[str] = ()
+    ) -> tuple[AccountRow, bool]:
+        """Make the account known, with its session if there is none of that name or alias, in one transaction: the
+        account as it is now, and whether the session is new. What was known stays; what was not is added. A new
+        session may be linked with the account's phone only. Raises `AccountTaken` when company, user or phone are
+        another account's, or the account has others; `SessionExists` for an alias that means another session.
+        """
         ...

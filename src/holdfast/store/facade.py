@@ -7,11 +7,15 @@ from functools import partial
 
 from sqlalchemy import Connection
 
+from holdfast.domain.accounts import AccountRow
 from holdfast.domain.rows import (
     Alike,
     Attention,
+    Busy,
     ChatRow,
+    ConsumerFacts,
     ContactRow,
+    DeliveryRow,
     EngineWrite,
     EventRow,
     Figures,
@@ -25,13 +29,18 @@ from holdfast.domain.rows import (
     OutboxRow,
     Processed,
     SessionRow,
+    Settled,
+    Taken,
     TimelineRow,
+    Undelivered,
 )
 from holdfast.ports.clock import Clock
 from holdfast.store import (
+    accounts,
     alerts,
     apply,
     attention,
+    deliveries,
     events,
     figures,
     inbox,
@@ -218,9 +227,14 @@ class SqlStore:
         """See the port."""
         return await self._write(lambda c: outbox.enqueue(c, row, fingerprint, epoch), brief=True)
 
-    async def claim_outbox(self, name: str, epoch: int, limit: int, *, known_only: bool = False) -> list[OutboxRow]:
+    async def claim_outbox(
+        self, name: str, epoch: int, limit: int, *, known_only: bool = False, flying: Collection[str] | None = None
+    ) -> list[OutboxRow]:
         """See the port."""
-        return await self._write(lambda c: outbox.claim(c, name, epoch, limit, known_only=known_only), brief=True)
+        ours = None if flying is None else list(flying)
+        return await self._write(
+            lambda c: outbox.claim(c, name, epoch, limit, known_only=known_only, flying=ours), brief=True
+        )
 
     async def settle_outbox(
         self,
@@ -292,9 +306,73 @@ class SqlStore:
         """See the port."""
         await self._write(lambda c: events.advance(c, consumer, seq), brief=True)
 
-    async def prune(self, age: float) -> int:
+    async def set_consumers(self, session: str, wanted: Sequence[ConsumerFacts]) -> None:
         """See the port."""
-        return await self._write(lambda c: prune.prune(c, age))
+        if not await self._read(lambda c: deliveries.is_configured(c, session, wanted), brief=True):
+            await self._write(lambda c: deliveries.configure(c, session, wanted))
+
+    async def waiting_consumers(self, instance: str) -> list[tuple[str, str]]:
+        """See the port."""
+        return await self._read(lambda c: deliveries.waiting(c, instance))
+
+    async def take_consumer(self, consumer: str, instance: str, ttl: float) -> Taken | Busy | None:
+        """See the port."""
+        return await self._write(lambda c: deliveries.take(c, consumer, instance, ttl), brief=True)
+
+    async def keep_consumers(self, instance: str, consumers: Sequence[str], ttl: float) -> dict[str, str]:
+        """See the port."""
+        ours = list(consumers)
+        return await self._write(lambda c: deliveries.keep(c, instance, ours, ttl), brief=len(ours) <= _FEW)
+
+    async def leave_consumers(self, instance: str, consumers: Sequence[str] | None = None) -> None:
+        """See the port."""
+        await self._write(lambda c: deliveries.leave(c, instance, consumers))
+
+    async def settle_deliveries(self, consumer: str, instance: str, settled: Settled) -> bool:
+        """See the port."""
+        few = len(settled.rows) + len(settled.done) <= _FEW
+        return await self._write(lambda c: deliveries.settle(c, consumer, instance, settled), brief=few)
+
+    async def revive_deliveries(self, consumer: str) -> None:
+        """See the port."""
+        await self._write(lambda c: deliveries.revive(c, consumer))
+
+    async def delivery_lane(self, consumer: str, chat: str, limit: int) -> tuple[list[Undelivered], list[Undelivered]]:
+        """See the port."""
+        return await self._read(lambda c: deliveries.lane(c, consumer, chat, limit), brief=limit <= _BRIEF)
+
+    async def due_deliveries(self, consumer: str, limit: int) -> tuple[list[Undelivered], float | None]:
+        """See the port."""
+        return await self._read(lambda c: deliveries.due(c, consumer, limit), brief=limit <= _BRIEF)
+
+    async def deliveries(
+        self,
+        *,
+        states: Collection[str] = (),
+        session: str | None = None,
+        consumer: str | None = None,
+        limit: int = 100,
+        before: int | None = None,
+    ) -> list[DeliveryRow]:
+        """See the port."""
+        which = deliveries.Which(states, session, consumer)
+        return await self._read(lambda c: deliveries.listing(c, which, limit, before))
+
+    async def replay_delivery(self, id: int) -> DeliveryRow:
+        """See the port."""
+        return await self._write(lambda c: deliveries.replay(c, id))
+
+    async def replay_deliveries(
+        self, *, states: Collection[str] = (), session: str | None = None, consumer: str | None = None
+    ) -> int:
+        """See the port."""
+        which = deliveries.Which(states, session, consumer)
+        return await self._write(lambda c: deliveries.replay_all(c, which))
+
+    async def prune(self, age: float, *, events: float | None = None, dead: float | None = None) -> int:
+        """See the port."""
+        kept = age if events is None else events, age if dead is None else dead
+        return await self._write(lambda c: prune.prune(c, age, *kept))
 
     # --- for operators --------------------------------------------------------------------------------------
     async def figures(self) -> Figures:
@@ -333,6 +411,25 @@ class SqlStore:
     async def add_alias(self, alias: str, name: str) -> None:
         """See the port."""
         await self._write(lambda c: sessions.add_alias(c, alias, name))
+
+    # --- accounts ---------------------------------------------------------------------------------------------
+    async def account(self, asked: AccountRow) -> AccountRow | None:
+        """See the port."""
+        return await self._read(lambda c: accounts.find(c, asked), brief=asked.phone is None)
+
+    async def accounts(self) -> list[AccountRow]:
+        """See the port."""
+        return await self._read(accounts.every)
+
+    async def linked(self, phone: str) -> list[str]:
+        """See the port."""
+        return await self._read(lambda c: accounts.linked(c, phone))
+
+    async def save_account(
+        self, asked: AccountRow, engine: str, aliases: Sequence[str] = ()
+    ) -> tuple[AccountRow, bool]:
+        """See the port."""
+        return await self._write(lambda c: accounts.save(c, asked, engine, aliases))
 
 
 def _read_keys(name: str, asked: Sequence[tuple[str, str]], c: Connection) -> dict[tuple[str, str], bytes]:

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnElement, Connection, Table, delete, func, select
+from sqlalchemy import ColumnElement, Connection, Table, delete, exists, select
 
 from holdfast.domain.outbox import FINAL
-from holdfast.store.schema import cursor, db_now, event, inbox, instance, outbox
+from holdfast.store.schema import cursor, db_now, delivery, event, inbox, instance, outbox
 
 AT_ONCE = 1000
 INSTANCE_KEPT = 86_400.0
 """How long an instance that gave no sign of life is listed, in seconds."""
 
 
-def prune(c: Connection, age: float) -> int:
+def prune(c: Connection, age: float, events: float, dead: float) -> int:
     """See `ports.store.Store.prune`."""
     old = db_now() - age
-    delivered = select(func.min(cursor.c.seq)).scalar_subquery()
+    behind = exists().where(cursor.c.session_name == event.c.session_name, cursor.c.seq < event.c.seq)
+    open_ = exists().where(delivery.c.event_seq == event.c.seq)
     return (
         _some(c, inbox, inbox.c.done_at < old)
         + _some(c, outbox, outbox.c.updated_at < old, outbox.c.state.in_(sorted(FINAL | {"sent", "delivered"})))
-        + _some(c, event, event.c.at < old, event.c.seq <= func.coalesce(delivered, event.c.seq))
+        + _some(c, delivery, delivery.c.state == "dead", delivery.c.updated_at < db_now() - dead)
+        + _some(c, event, event.c.at < db_now() - events, ~behind, ~open_)
         + c.execute(delete(instance).where(instance.c.heartbeat_at < db_now() - INSTANCE_KEPT)).rowcount
     )
 

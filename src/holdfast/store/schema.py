@@ -241,7 +241,45 @@ event = _numbered(
 )
 Index("event_of_session", event.c.session_name, event.c.seq)
 
-cursor = Table("cursor", metadata, Column("consumer", Text, primary_key=True), Column("seq", BIG, nullable=False))
+cursor = Table(
+    "cursor",
+    metadata,
+    Column("consumer", Text, primary_key=True),
+    Column("seq", BIG, nullable=False),
+    Column("session_name", String(100), nullable=False, server_default=""),
+    Column("place", Integer, nullable=False, server_default="0"),
+    _text("receiver"),
+    _text("settings"),
+    _text("owner"),
+    Column("until", Double, nullable=False, server_default="0"),
+)
+"""A consumer of a session's events: a webhook. Everything up to `seq` is delivered or a row of `delivery`; `owner` is
+the instance that delivers it until `until`."""
+Index("cursor_of_session", cursor.c.session_name)
+Index("cursor_owner", cursor.c.owner)
+
+delivery = _numbered(
+    "delivery",
+    Column("consumer", Text, nullable=False),
+    _name(),
+    _text("chat"),
+    Column("event_seq", BIG, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("part", Integer, nullable=False, server_default="0"),
+    Column("since", Double),
+    Column("next_at", Double),
+    Column("told", Integer, nullable=False, server_default="1"),
+    Column("status", Integer, nullable=False, server_default="0"),
+    _text("problem"),
+    _instant("updated_at"),
+    UniqueConstraint("consumer", "event_seq", name="delivery_event"),
+)
+"""What a cursor passed without its being delivered. The first of a chat that retries or waits always has `next_at`."""
+Index("delivery_lane", delivery.c.consumer, delivery.c.chat, delivery.c.event_seq)
+Index("delivery_due", delivery.c.consumer, delivery.c.next_at)
+Index("delivery_of_session", delivery.c.session_name)
+Index("delivery_keeps", delivery.c.event_seq)
 
 timeline = _numbered(
     "timeline",
@@ -265,6 +303,20 @@ alias = Table(
 )
 Index("alias_of_session", alias.c.session_name)
 
+account = Table(
+    "account",
+    metadata,
+    Column("session_name", String(100), ForeignKey("session.name", ondelete="CASCADE"), primary_key=True),
+    Column("company_id", Text),
+    Column("user_id", Text),
+    Column("phone", Text),
+    _text("name"),
+    UniqueConstraint("company_id", name="account_company"),
+    UniqueConstraint("user_id", name="account_user"),
+    UniqueConstraint("phone", name="account_phone"),
+)
+"""Whose a session is. Lives as long as the session: through logout, clearing and re-pairing."""
+
 setting = Table(
     "setting",
     metadata,
@@ -274,6 +326,7 @@ setting = Table(
 )
 
 OF_A_SESSION = (
-    session_lock, credential, inbox, chat, contact, lid_map, message, outbox, event, timeline, alias,
+    session_lock, credential, inbox, chat, contact, lid_map, message, outbox, event, timeline, alias, account,
+    cursor, delivery,
 )  # fmt: skip
 """What goes when a session is deleted. The epoch stays."""
