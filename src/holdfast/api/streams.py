@@ -49,7 +49,9 @@ async def envelopes(
     async for event in gateway.subscribe(session, after):
         with contextlib.suppress(HoldfastError):  # deleted meanwhile: its last events are told all the same
             view = await gateway.session(event.session)
-            known[event.session] = {"me": view.me, "metadata": view.config.get("metadata")}
+            known[event.session] = {
+                "me": view.me, "metadata": view.config.get("metadata"), "worker": gateway.instance,
+            }  # fmt: skip
         facts = known.get(event.session, {})
         wanted = [e for e in waha_events(event, facts) if "*" in kinds or e["event"] in kinds]
         for left, envelope in zip(range(len(wanted) - 1, -1, -1), wanted, strict=True):

@@ -19,6 +19,9 @@ _USER = re.compile(r"\d{5,20}")
 _GROUP = re.compile(r"\d{5,25}(-\d{5,20})?")
 ACK_NAMES: Mapping[int, str] = {-1: "ERROR", 0: "PENDING", 1: "SERVER", 2: "DEVICE", 3: "READ", 4: "PLAYED"}
 
+ENVIRONMENT: Mapping[str, Any] = {"version": "2026.9.2", "engine": "NOWEB", "tier": "CORE", "browser": None}
+"""WAHA's version whose API is spoken, and the engine of WAHA's that ours is like."""
+
 EVENTS = (
     "session.status",
     "message",
@@ -119,7 +122,7 @@ def _location(place: Mapping[str, Any] | None) -> Json | None:
         "latitude": str(place.get("latitude")),
         "longitude": str(place.get("longitude")),
         "live": False,
-        "title": place.get("title"),
+        "name": place.get("title"),
         "address": place.get("address"),
     }
 
@@ -132,6 +135,7 @@ def _reply(quoted: Mapping[str, Any] | None) -> Json | None:
         "id": quoted["id"],
         "participant": to_waha_id(participant) if participant else None,
         "body": quoted.get("text"),
+        "hasMedia": False,
     }
 
 
@@ -142,8 +146,9 @@ def me_info(me: Mapping[str, Any]) -> Json | None:
     """WAHA's MeInfo; None for a session that was never linked."""
     if not me.get("phone"):
         return None
+    info: Json = {"id": f"{me['phone']}@c.us", "pushName": me.get("push_name") or ""}
     lid = jids.bare(str(me.get("lid") or ""))
-    return {"id": f"{me['phone']}@c.us", "lid": lid or None, "pushName": me.get("push_name") or ""}
+    return {**info, "lid": lid} if lid else info
 
 
 def status_payload(payload: Mapping[str, Any], session: str) -> Json:
@@ -179,7 +184,7 @@ def waha_events(event: EventRow, facts: Mapping[str, Any]) -> Iterator[Json]:
             "me": me_info(facts.get("me") or {}),
             "payload": payload,
             "engine": "NOWEB",
-            "environment": {"version": "2026.9.2", "engine": "NOWEB", "tier": "CORE", "browser": None},
+            "environment": {**ENVIRONMENT, "platform": None, "worker": {"id": facts.get("worker")}},
         }
 
 

@@ -211,6 +211,8 @@ def sent_message(row: OutboxRow, at: float, me: Mapping[str, str]) -> MessageRow
     body: Json = {"source": "api"}
     if content.get("quoted_id"):
         body["quoted"] = {"id": content["quoted_id"]}
+    if content.get("mentions"):
+        body["mentions"] = content["mentions"]
     return MessageRow(
         id=row.id,
         chat=row.chat,

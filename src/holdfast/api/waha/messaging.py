@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 import msgspec
 from litestar import Controller, Request, Response, get, post
 from litestar.params import FromQuery, HeaderParameter, JSONBody
 
-from holdfast.api.common import gateway_of
+from holdfast.api.common import gateway_of, waha_message
 from holdfast.domain import outbox
-from holdfast.domain.errors import BadRequest
+from holdfast.domain.errors import BadRequest, InvalidMessage, MessageNotFound
 from holdfast.domain.identity import canonical_phone
-from holdfast.domain.waha import ACK_NAMES, from_waha_id, message_id, plain_message_id, to_waha_id
+from holdfast.domain.waha import from_waha_id, plain_message_id, to_waha_id
+from holdfast.ports.gateway import Gateway
 from holdfast.ports.store import OutboxRow
+from holdfast.runtime.sender import sent_message
 
 Req = Request[Any, Any, Any]
 IdempotencyKey = Annotated[str | None, HeaderParameter(name="Idempotency-Key", min_length=1, max_length=255)]
@@ -28,8 +31,8 @@ class SendText(msgspec.Struct):
     id: str | None = None
     mentions: list[str] | None = None
     reply_to: str | None = None
-    linkPreview: bool = True  # noqa: N815
-    linkPreviewHighQuality: bool = False  # noqa: N815
+    linkPreview: bool | None = None  # noqa: N815
+    linkPreviewHighQuality: bool | None = None  # noqa: N815
 
 
 class ChatRequest(msgspec.Struct):
@@ -48,21 +51,10 @@ class SendSeen(ChatRequest):
 
 
 def sent_shape(row: OutboxRow, me: dict[str, Any]) -> dict[str, Any]:
-    """An accepted message in WAHA's shape, with where it stands under `holdfast`."""
-    ack = outbox.ACK_OF_STATE[row.state]
+    """An accepted message in WAHA's shape, as chats will show it, with where it stands under `holdfast`."""
+    shown = replace(sent_message(row, row.updated_at, me), ack=outbox.ACK_OF_STATE[row.state])
     return {
-        "id": message_id({"from_me": True, "chat": row.chat, "id": row.id, "sender": f"{me.get('phone', '')}@c.us"}),
-        "timestamp": int(row.updated_at),
-        "from": f"{me.get('phone', '')}@c.us",
-        "fromMe": True,
-        "source": "api",
-        "to": to_waha_id(row.chat),
-        "participant": None,
-        "body": str(row.content.get("text", "")),
-        "hasMedia": False,
-        "mediaUrl": None,
-        "ack": ack,
-        "ackName": ACK_NAMES[ack],
+        **waha_message(shown, me),
         "holdfast": {
             "id": row.id,
             "state": row.state,
@@ -99,9 +91,11 @@ class Messaging(Controller):
     ) -> Response[dict[str, Any]]:
         """Accepted durably, then answered with WhatsApp's acknowledgement, or 202 if that takes longer."""
         gateway = gateway_of(request)
-        content: dict[str, Any] = {"type": "text", "text": data.text, "link_preview": data.linkPreview}
+        content: dict[str, Any] = {"type": "text", "text": data.text}
+        if data.linkPreviewHighQuality:
+            raise InvalidMessage("Holdfast makes no link previews: leave linkPreviewHighQuality out.")
         if data.reply_to:
-            content["quoted_id"] = plain_message_id(data.reply_to)
+            content["quoted_id"] = await _quotable(gateway, data.session, data.reply_to)
         if data.mentions:
             content["mentions"] = [from_waha_id(chat) for chat in data.mentions]
         row = await gateway.send(
@@ -112,7 +106,10 @@ class Messaging(Controller):
             idempotency_key=idempotency_key,
             wait=request.app.state.send_wait,
         )
-        return sent_answer(row, (await gateway.session(data.session)).me)
+        answer = sent_answer(row, (await gateway.session(data.session)).me)
+        if data.linkPreview and "://" in data.text:
+            answer.content["holdfast"]["notes"] = ["Sent without a link preview: Holdfast makes none."]
+        return answer
 
     @get("/sendText", deprecated=True, summary="Send a text message (by query)")
     async def send_text_by_query(
@@ -156,6 +153,14 @@ class Messaging(Controller):
             return {"numberExists": False}
         chat = to_waha_id(answer["jid"])
         return {"numberExists": True, "chatId": chat, "pn": chat}
+
+
+async def _quotable(gateway: Gateway, session: str, given: str) -> str:
+    """The id of a message that a reply can quote. Raises `MessageNotFound`: WhatsApp would show an empty quote."""
+    plain = plain_message_id(given)
+    if await gateway.message(session, plain) is None:
+        raise MessageNotFound(f"There is no message '{plain}' in this session that reply_to could quote.")
+    return plain
 
 
 def _own_id(given: str | None) -> str | None:

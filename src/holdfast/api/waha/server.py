@@ -10,9 +10,7 @@ from litestar import Controller, Request, Response, get
 import holdfast
 from holdfast.api.common import gateway_of
 from holdfast.domain.errors import StoreUnavailable
-
-WAHA_VERSION = "2026.9.2"
-"""The version of WAHA's API that is spoken."""
+from holdfast.domain.waha import ENVIRONMENT
 
 Req = Request[Any, Any, Any]
 
@@ -51,14 +49,11 @@ class Server(Controller):
         }
         return Response({"status": "ok", "info": up, "error": {}, "details": up})
 
-    @get("/api/server/version", summary="Version")
+    @get(["/api/server/version", "/api/version"], summary="Version")
     async def version(self, request: Req) -> dict[str, Any]:
         """WAHA's fields, and Holdfast's own version."""
         return {
-            "version": WAHA_VERSION,
-            "engine": "NOWEB",
-            "tier": "CORE",
-            "browser": None,
+            **ENVIRONMENT,
             "platform": f"{platform.system().lower()}/{platform.machine()}",
             "worker": {"id": gateway_of(request).instance},
             "holdfast": holdfast.__version__,
