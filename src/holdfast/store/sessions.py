@@ -92,9 +92,12 @@ def required(c: Connection, name: str) -> SessionRow:
 
 
 def update_config(c: Connection, name: str, config: Json) -> SessionRow:
-    """Raises `SessionNotFound`."""
-    c.execute(update(session).where(session.c.name == name).values(config=config, updated_at=db_now()))
-    return required(c, name)
+    """The holder is told by an order of its own, wherever it is. Raises `SessionNotFound`."""
+    changed = update(session).where(session.c.name == name).values(config=config, updated_at=db_now())
+    known = c.execute(changed.returning(session.c.command_seq, session.c.done_seq)).first()
+    if known is None or known.command_seq > known.done_seq:
+        return required(c, name)  # the holder looks at the session for the order that waits
+    return order(c, name, None, {"kind": "configure"})
 
 
 def order(c: Connection, name: str, desired: str | None, command: Json | None) -> SessionRow:
