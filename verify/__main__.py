@@ -7,10 +7,10 @@ import sys
 
 from rich.console import Console
 
-from verify import disconnects, links, operations, outage, promises, seeds
+from verify import disconnects, links, operations, outage, promises, seeds, truth
 from verify.harness import CHECKS, run_all
 
-TOPICS = (promises, disconnects, links, outage, seeds, operations)
+TOPICS = (promises, truth, disconnects, links, outage, seeds, operations)
 
 
 def main() -> int:
