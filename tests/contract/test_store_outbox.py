@@ -200,3 +200,17 @@ async def test_claims_of_known_people_only(held: World) -> None:
         await store.enqueue(outgoing(id_, chat), "f")
     assert {row.id for row in await store.claim_outbox("a", 1, 10, known_only=True)} == {"o1", "o3"}
     assert await claimed(held) == ["o2"]
+
+
+async def test_a_claim_whose_answer_got_lost_is_due_again_and_what_is_being_sent_is_not(held: World) -> None:
+    store = held.store
+    await store.enqueue(outgoing("o1", "1@g.us"), "f")
+    await store.enqueue(outgoing("o2", "2@g.us"), "f")
+    assert sorted(await claimed(held)) == ["o1", "o2"]
+    assert await store.claim_outbox("a", 1, 10, flying=["o1"]) == [], "the answer may still be on its way"
+    await held.advance(16.0)
+    assert await store.claim_outbox("a", 1, 10) == []
+    again = await store.claim_outbox("a", 1, 10, flying=["o1"])
+    assert [(row.id, row.attempts) for row in again] == [("o2", 2)]
+    await held.advance(16.0)
+    assert [row.id for row in await store.claim_outbox("a", 1, 10, flying=[])] == ["o1", "o2"]

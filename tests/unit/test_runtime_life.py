@@ -162,6 +162,29 @@ def test_messages_are_sent_once_in_order_and_failures_explained() -> None:
     run(main)
 
 
+def test_what_whatsapp_answered_is_stored_as_soon_as_the_store_is_back() -> None:
+    async def main(clock: VirtualClock) -> None:
+        engine = ScriptedEngine()
+        async with memory_store(clock) as store:
+            cut = CutOff(store)
+            async with instance(cut, clock, engine) as node:  # type: ignore[arg-type]
+                await linked(node, engine)
+                sending = asyncio.create_task(
+                    node.gateway.send("shop", "40712345670@c.us", {"type": "text", "text": "hi"})
+                )
+                while not engine.sent:
+                    await clock.sleep(0.01)
+                cut.off = True
+                row = await sending
+                await clock.sleep(4.0)
+                cut.off = False
+                await clock.sleep(4.0)
+                assert (await node.gateway.outgoing("shop", row.id)).state == "sent"
+                assert len(engine.sent) == 1
+
+    run(main)
+
+
 class CutOff:
     """A store whose answers can be withheld, as when the database is gone."""
 

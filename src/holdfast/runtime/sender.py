@@ -22,6 +22,8 @@ log = structlog.get_logger(__name__)
 
 IN_DOUBT_RETRY = 2.0
 STORE_RETRY = 1.0
+RECOVER = 15.0
+"""Seconds between two looks for rows that were claimed by a call whose answer got lost."""
 
 
 class Sender:
@@ -46,7 +48,9 @@ class Sender:
         self._idle = idle
         self._fail_restricted = fail_restricted
         self._wake = asyncio.Event()
-        self._flying: set[asyncio.Task[None]] = set()
+        self._flying: dict[asyncio.Task[None], str] = {}
+        """What is being sent, with the id of its row."""
+        self._recovered_at = clock.boot()
         self._log = log.bind(session=actor.name)
 
     def wake(self) -> None:
@@ -55,7 +59,7 @@ class Sender:
 
     def claim_epoch(self) -> int | None:
         """The epoch under which a message may be accepted and claimed in one transaction, if there is room now."""
-        ready = self._actor.state.phase is Phase.WORKING and self._actor.may_act() and not self._restricted()
+        ready = self._ready() and not self._restricted()
         return self._actor.held.epoch if ready and len(self._flying) < self._parallel else None
 
     def fly(self, row: OutboxRow) -> asyncio.Future[OutboxRow | None]:
@@ -68,7 +72,7 @@ class Sender:
 
     def _launch(self, row: OutboxRow, answered: asyncio.Future[OutboxRow | None] | None) -> None:
         task = asyncio.create_task(self._send(row, answered))
-        self._flying.add(task)
+        self._flying[task] = row.id
         task.add_done_callback(self._landed)
 
     async def run(self) -> None:
@@ -98,7 +102,7 @@ class Sender:
             task.cancel()
 
     def _landed(self, task: asyncio.Task[None]) -> None:
-        self._flying.discard(task)
+        del self._flying[task]
         self._wake.set()
         if not task.cancelled() and (error := task.exception()) is not None:
             self._log.error("a send failed unexpectedly", action="send", code="bug", error=type(error).__name__)
@@ -106,14 +110,24 @@ class Sender:
     async def _claim(self) -> list[OutboxRow]:
         self._wake.clear()
         free = self._parallel - len(self._flying)
-        if free <= 0 or self._actor.state.phase is not Phase.WORKING or not self._actor.may_act():
+        if free <= 0 or not self._ready():
             return []
+        looked_at, flying = self._clock.boot(), None
+        if looked_at - self._recovered_at >= RECOVER:
+            flying = list(self._flying.values())
         claimed = await self._store.claim_outbox(
-            self._actor.name, self._actor.held.epoch, free, known_only=self._restricted()
+            self._actor.name, self._actor.held.epoch, free, known_only=self._restricted(), flying=flying
         )
+        if flying is not None:
+            self._recovered_at = looked_at
         if self._restricted() and self._fail_restricted:
             await self._fail_to_strangers(free)
         return claimed
+
+    def _ready(self) -> bool:
+        """Whether there is a connection to send on. A stored WORKING may still speak of an earlier holder's."""
+        state = self._actor.state
+        return state.phase is Phase.WORKING and state.live and self._actor.may_act()
 
     def _restricted(self) -> bool:
         """Whether WhatsApp refuses messages to new people now: sending them all the same would make it worse."""
@@ -176,23 +190,27 @@ class Sender:
         retry_at: float | None = None,
         sent: MessageRow | None = None,
     ) -> None:
-        try:
-            settled = await self._store.settle_outbox(
-                self._actor.name,
-                self._actor.held.epoch,
-                row.id,
-                state,
-                error=error,
-                message=message,
-                retry_at=retry_at,
-                events=_events(row, state, error, message, sent),
-                sent=sent,
-            )
-        except (StaleEpoch, StoreUnavailable) as problem:
-            self._log.warning(
-                "result of a send not stored, the next holder repeats it", action="send", code=problem.code
-            )
-            return
+        while True:
+            try:
+                settled = await self._store.settle_outbox(
+                    self._actor.name,
+                    self._actor.held.epoch,
+                    row.id,
+                    state,
+                    error=error,
+                    message=message,
+                    retry_at=retry_at,
+                    events=_events(row, state, error, message, sent),
+                    sent=sent,
+                )
+                break
+            except (StaleEpoch, StoreUnavailable) as problem:
+                if isinstance(problem, StaleEpoch) or not self._actor.may_act():
+                    self._log.warning(
+                        "result of a send not stored, the next holder repeats it", action="send", code=problem.code
+                    )
+                    return
+                await self._clock.sleep(STORE_RETRY)
         self._hub.message_settled(self._actor.name, row.id)
         if settled is not None and state != "queued":
             self._hub.events_appended(self._actor.name)

@@ -3,7 +3,7 @@
 # ruff: noqa: S608 - the statements are joined from constants of this module
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from holdfast.domain.rows import MessageRow, NewEvent, OutboxRow
 from holdfast.store import events as log
 from holdfast.store import messages, people
 from holdfast.store.schema import outbox
-from holdfast.store.sql import Query, check_epoch, current_epoch, dumps, loads, now
+from holdfast.store.sql import Query, check_epoch, current_epoch, dumps, listed, loads, now, rounded
 
 _O = outbox.c
 _COLUMNS = (
@@ -55,6 +55,12 @@ def _claiming(also: str) -> Query:
 
 
 _CLAIM, _CLAIM_KNOWN = _claiming(""), _claiming(_KNOWN)
+_UNANSWERED = 15.0
+"""Seconds after which a claim that its sender does not know of has surely got lost on the way back."""
+_LOST = (
+    "UPDATE outbox SET state = 'queued', updated_at = holdfast_now() WHERE session_name = ? AND state = 'sending' "
+    "AND claim_epoch = ? AND updated_at <= holdfast_now() - ? AND id NOT IN ({})"
+)
 
 
 def _forward(state: str) -> Query:
@@ -107,13 +113,18 @@ def _accepted_before(c: Connection, row: OutboxRow, fingerprint: str) -> OutboxR
     return _row(first)
 
 
-def claim(c: Connection, name: str, epoch: int, limit: int, *, known_only: bool = False) -> list[OutboxRow]:
+def claim(
+    c: Connection, name: str, epoch: int, limit: int, *, known_only: bool = False, flying: Collection[str] | None = None
+) -> list[OutboxRow]:
     """See `ports.store.Store.claim_outbox`.
 
     A row waits for another of its chat that is in flight, and for an older one that is due, in doubt, or put back for
     a later retry; not for one that is merely scheduled for later.
     """
     check_epoch(c, name, epoch, alone=True)
+    if flying is not None:
+        known = rounded([*flying, ""])
+        listed(_LOST, len(known)).run(c, name, epoch, _UNANSWERED, *known)
     taken = (_CLAIM_KNOWN if known_only else _CLAIM).all(c, epoch, epoch, name, epoch, name, epoch, limit)
     return [_row(found) for found in sorted(taken, key=lambda found: int(found[13]))]
 
