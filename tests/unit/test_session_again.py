@@ -116,3 +116,16 @@ def test_five_stable_minutes_do_not_excuse_broken_credentials_within_ten(after: 
     stable = decide(opened, s.TimerFired(s.TimerKind.STABLE, opened.generation), NOW + 300, 0.5, TIMES).state
     again = decide(stable, s.Closed(stable.connection, 0, "credentials"), NOW + after, 0.5, TIMES).state
     assert again.phase is phase
+
+
+@pytest.mark.parametrize("skew", [-3600.0, 0.0, 3600.0])
+def test_a_hold_off_is_taken_over_and_another_clock_makes_it_no_longer(skew: float) -> None:
+    stored = decide(replace(working(), conflicts=1), s.Closed(3, 440), NOW, 0.0, TIMES).state
+    there = NOW + 20.0 + skew
+    decision = decide(stored, s.Adopted(True, True), there, 0.0, TIMES)
+    if skew > 0:
+        assert opens(decision), "by that clock it is over"
+        return
+    (timer,) = [command for command in decision.commands if isinstance(command, s.SetTimer)]
+    assert timer.after == (100.0 if skew == 0 else 120.0)
+    assert decision.state.next_attempt_at == there + timer.after

@@ -91,7 +91,7 @@ def pair(state: State, now: float, pair_phone: str | None, *, until: float | Non
 def wait(state: State, now: float, delay: float, code: str, message: str, **facts: object) -> Step:
     """No connection now; the next attempt is dated, stored, and binds whoever holds the session then."""
     entered = enter(state, Phase.WAITING, code, message, now, live=False, **facts)
-    entered = replace(entered, next_attempt_at=now + delay, working_since=None)
+    entered = replace(entered, next_attempt_at=now + delay, holdoff=delay, working_since=None)
     return entered, (SetTimer(TimerKind.RETRY, delay, entered.generation),)
 
 
