@@ -13,6 +13,10 @@ from holdfast.commands.options import DataDir, out, settings_of
 
 def migrate(
     sql: Annotated[bool, typer.Option("--sql", help="Print the SQL instead of running it.")] = False,
+    since: Annotated[
+        str,
+        typer.Option(help="With --sql: only what came after this schema (`SELECT version_num FROM alembic_version`)."),
+    ] = "",
     data_dir: DataDir = None,
 ) -> None:
     """Bring the database up to this version. The server does it by itself at its start."""
@@ -21,7 +25,7 @@ def migrate(
 
     settings = settings_of(data_dir=data_dir)
     if sql:
-        sys.stdout.write(migration_sql(settings.url))
+        sys.stdout.write(migration_sql(settings.url, since))
         return
 
     async def upgrade() -> None:

@@ -6,10 +6,10 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, inspect, select, text
 
-from holdfast.domain.errors import StoreNewer
-from holdfast.store.schema import metadata
+from holdfast.domain.errors import InvalidSettings, StoreNewer
+from holdfast.store.schema import metadata, setting
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -17,23 +17,38 @@ if TYPE_CHECKING:
 HEAD = "0004"
 """The newest revision in `migrations/versions`; a test holds that."""
 
+OLDEST = "0004"
+"""The oldest revision whose Holdfast works on this schema: it may go on running, and start again, while a rolling
+deploy lasts. Raise it only with a migration that takes away or changes what that version uses (CONTRIBUTING.md)."""
+
+OLDEST_KEY = "schema.oldest"
+"""Where the database keeps it, for versions that do not know its revision."""
+
 ATTEMPTS = 20
 """How often a migration that waits for others' locks steps back, so that they go on, and tries again."""
 
+LOCK_WAIT = 3.0
+"""Seconds to wait for one lock before stepping back: whoever waits holds up all behind, renewals of leases included."""
+
+LOCK = 0x686F6C64
+""""hold": the advisory lock of one transaction under which PostgreSQL is migrated; poolers pass it on."""
+
 _FOLDER = Path(__file__).parent / "migrations"
-_LOCK = 0x686F6C64  # "hold": the advisory lock under which PostgreSQL is migrated
 
 
 def upgrade(c: Connection) -> None:
-    """Run what is missing, inside the caller's transaction. Raises `StoreNewer`."""
+    """Run what is missing, inside the caller's transaction. Raises `StoreNewer`.
+
+    On PostgreSQL others may be at work: a table that cannot be locked in time fails the transaction (55P03).
+    """
     if c.dialect.name == "postgresql":
-        c.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
-    current = revision(c)
-    if current == HEAD:
+        c.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
+        c.execute(text(f"SET LOCAL lock_timeout = {int(LOCK_WAIT * 1000)}"))
+    if is_current(c):
         return
     from alembic import command  # noqa: PLC0415 - costs a tenth of a second, and most starts need it not
 
-    refuse_newer(current)
+    refuse_newer(revision(c))
     config = _config()
     config.attributes["connection"] = c
     command.upgrade(config, "head")
@@ -49,8 +64,12 @@ def refuse_newer(current: str | None) -> None:
 
 
 def is_current(c: Connection) -> bool:
-    """Whether there is nothing to do; needs no lock."""
-    return revision(c) == HEAD
+    """Whether there is nothing to do: the schema is this version's, or a later one's that lets this version run."""
+    current = revision(c)
+    if current is None or current == HEAD or current in _known(_config()):
+        return current == HEAD
+    oldest = c.execute(select(setting.c.value).where(setting.c.key == OLDEST_KEY)).scalar()
+    return oldest is not None and oldest <= HEAD
 
 
 def create(c: Connection) -> None:
@@ -66,14 +85,16 @@ def revision(c: Connection) -> str | None:
     return found
 
 
-def migration_sql(url: str) -> str:
-    """The SQL that `psql` or `sqlite3` would run to make the schema from nothing."""
+def migration_sql(url: str, since: str = "") -> str:
+    """The SQL that `psql` or `sqlite3` would run to make the schema from nothing, or from revision `since`."""
     from alembic import command  # noqa: PLC0415 - see `upgrade`
 
     config = _config()
+    if since and since not in _known(config):
+        raise InvalidSettings(f"There is no schema {since!r}; this version knows {', '.join(sorted(_known(config)))}.")
     config.attributes["dialect"] = "sqlite" if url.startswith("sqlite") else "postgresql"
     config.output_buffer = io.StringIO()
-    command.upgrade(config, "head", sql=True)
+    command.upgrade(config, f"{since}:head" if since else "head", sql=True)
     return config.output_buffer.getvalue()
 
 

@@ -92,8 +92,7 @@ def _leases() -> None:
         sa.Column("heartbeat_at", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
-    if not _adopted():
-        _session_lock()
+    _session_lock()
 
 
 def _received() -> None:
@@ -226,25 +225,33 @@ def _log() -> None:
 
 
 def _session_lock() -> None:
-    op.create_table(
-        "session_lock",
-        sa.Column("id", sa.Integer(), autoincrement=True, nullable=False),
-        sa.Column("session_name", sa.String(length=100), nullable=False),
-        sa.Column("instance_id", sa.Text(), nullable=False),
-        sa.Column("locked_at", sa.Double(), nullable=False),
-        sa.Column("expires_at", sa.Double(), nullable=False),
-        sa.Column("epoch", BIG, server_default="0", nullable=False),
-        sa.PrimaryKeyConstraint("id"),
-        sa.UniqueConstraint("session_name", name="session_lock_session_name_key"),
+    if context.get_context().dialect.name == "postgresql":
+        _adopt()
+    else:
+        op.create_table(
+            "session_lock",
+            sa.Column("id", sa.Integer(), autoincrement=True, nullable=False),
+            sa.Column("session_name", sa.String(length=100), nullable=False),
+            sa.Column("instance_id", sa.Text(), nullable=False),
+            sa.Column("locked_at", sa.Double(), nullable=False),
+            sa.Column("expires_at", sa.Double(), nullable=False),
+            sa.Column("epoch", BIG, server_default="0", nullable=False),
+            sa.PrimaryKeyConstraint("id"),
+            sa.UniqueConstraint("session_name", name="session_lock_session_name_key"),
+        )
+    op.create_index("idx_session_lock_expires", "session_lock", ["expires_at"], if_not_exists=True)
+    op.create_index("idx_session_lock_name", "session_lock", ["session_name"], if_not_exists=True)
+
+
+def _adopt() -> None:
+    """A table of locks of an earlier set-up may stand here. It keeps its rows and gets what it lacks; its times become
+    Unix seconds. Where there is none it is first made in that form, so that both ways lead to the same table.
+    """
+    op.execute(
+        "CREATE TABLE IF NOT EXISTS session_lock (id SERIAL PRIMARY KEY, session_name VARCHAR(100) NOT NULL UNIQUE, "
+        "instance_id TEXT NOT NULL, locked_at TIMESTAMP DEFAULT NOW(), expires_at TIMESTAMP NOT NULL)"
     )
-    op.create_index("idx_session_lock_expires", "session_lock", ["expires_at"])
-    op.create_index("idx_session_lock_name", "session_lock", ["session_name"])
-
-
-def _adopted() -> bool:
-    """Whether a table of locks of an earlier set-up stood there; it keeps its rows, its times become Unix seconds."""
-    if context.is_offline_mode() or not sa.inspect(op.get_bind()).has_table("session_lock"):
-        return False
+    op.execute("ALTER TABLE session_lock ADD COLUMN IF NOT EXISTS locked_at TIMESTAMP")
     op.execute("UPDATE session_lock SET locked_at = expires_at WHERE locked_at IS NULL")
     op.execute("ALTER TABLE session_lock ALTER COLUMN locked_at DROP DEFAULT")
     for column in ("locked_at", "expires_at"):
@@ -253,7 +260,6 @@ def _adopted() -> bool:
             f"USING EXTRACT(EPOCH FROM {column}::timestamptz)::float8"
         )
         op.execute(f"ALTER TABLE session_lock ALTER COLUMN {column} SET NOT NULL")
-    op.add_column("session_lock", sa.Column("epoch", BIG, server_default="0", nullable=False))
-    op.create_index("idx_session_lock_name", "session_lock", ["session_name"], if_not_exists=True)
-    op.create_index("idx_session_lock_expires", "session_lock", ["expires_at"], if_not_exists=True)
-    return True
+    op.execute("ALTER TABLE session_lock ADD COLUMN IF NOT EXISTS id SERIAL PRIMARY KEY")
+    op.execute("ALTER TABLE session_lock ADD COLUMN IF NOT EXISTS epoch BIGINT DEFAULT 0 NOT NULL")
+    op.execute("CREATE UNIQUE INDEX IF NOT EXISTS session_lock_session_name_key ON session_lock (session_name)")

@@ -5,8 +5,6 @@ Revision ID: 0002
 
 from __future__ import annotations
 
-import json
-
 import sqlalchemy as sa
 from alembic import context, op
 
@@ -20,15 +18,8 @@ def upgrade() -> None:
     op.add_column("session", sa.Column("done_seq", sa.Integer(), server_default="0", nullable=False))
     op.add_column("instance", sa.Column("labels", sa.Text(), server_default="", nullable=False))
     op.create_index("session_lock_instance", "session_lock", ["instance_id"])
-    if not context.is_offline_mode():
-        _fill()
-
-
-def _fill() -> None:
-    bind = op.get_bind()
-    for name, state in bind.execute(sa.text("SELECT name, state FROM session")).all():
-        facts = json.loads(state) if isinstance(state, str | bytes) else state or {}
-        bind.execute(
-            sa.text("UPDATE session SET phase = :phase, done_seq = :seq WHERE name = :name"),
-            {"phase": str(facts.get("phase", "")), "seq": int(facts.get("command_seq", 0)), "name": name},
-        )
+    lite = context.get_context().dialect.name == "sqlite"
+    phase, seq = (f"json_extract(state, '$.{f}')" if lite else f"state->>'{f}'" for f in ("phase", "command_seq"))
+    op.execute(
+        f"UPDATE session SET phase = COALESCE({phase}, ''), done_seq = COALESCE(CAST({seq} AS INTEGER), 0)"  # noqa: S608
+    )
