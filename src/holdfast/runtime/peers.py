@@ -53,10 +53,10 @@ class Peers:
 
     async def stop(self) -> None:
         """Let hints under way arrive, then close the HTTP client."""
-        while self._hints:  # an offer ends in hints
-            _, late = await asyncio.wait(self._hints, timeout=HINT_TIMEOUT)
-            if late:
-                break
+        for _ in range(2):  # an offer ends in hints
+            if self._hints:
+                await asyncio.wait(self._hints, timeout=HINT_TIMEOUT)
+            await asyncio.sleep(0)  # those that are done take themselves off the list
         if self._http is not None:
             await self._http.close()
 
