@@ -64,6 +64,7 @@ async def served(folder: Path) -> AsyncIterator[Served]:
             key_hash(KEY),
             metrics=node.metrics.render,
             alerts=node.alerts.in_force,
+            accounts=node.accounts,
             metrics_hash=key_hash(METRICS_KEY),
             body_limit=BODY_LIMIT,
             send_wait=5.0,

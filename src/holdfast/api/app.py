@@ -16,6 +16,8 @@ import holdfast
 from holdfast.api.alerts import alerts_in_force
 from holdfast.api.auth import Guard, guarded
 from holdfast.api.errors import HANDLERS
+from holdfast.api.faces.recovery import Recovery
+from holdfast.api.faces.whatsapp import WhatsApp
 from holdfast.api.headers import secured
 from holdfast.api.intake import Intake, without_nul
 from holdfast.api.metrics import scrape
@@ -27,6 +29,7 @@ from holdfast.api.waha.messaging import Messaging
 from holdfast.api.waha.pairing import Pairing
 from holdfast.api.waha.server import Server
 from holdfast.api.waha.sessions import Sessions
+from holdfast.ports.accounts import Accounts
 from holdfast.ports.gateway import Gateway
 from holdfast.ports.store import Json
 from holdfast.web.alerts import alert_bar
@@ -41,6 +44,7 @@ def build(
     *,
     metrics: Callable[[], Awaitable[bytes]],
     alerts: Callable[[], Awaitable[list[Json]]],
+    accounts: Accounts,
     peers: Answering | None = None,
     metrics_hash: str = "",
     body_limit: int = 50_000_000,
@@ -58,6 +62,8 @@ def build(
             Messaging,
             Chats,
             Own,
+            WhatsApp,
+            Recovery,
             events_socket,
             scrape,
             alerts_in_force,
@@ -70,6 +76,7 @@ def build(
         state=State(
             {
                 "gateway": gateway,
+                "accounts": accounts,
                 "guard": guard,
                 "send_wait": send_wait,
                 "metrics": metrics,

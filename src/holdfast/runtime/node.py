@@ -19,6 +19,7 @@ from holdfast.domain.pacing import Pace
 from holdfast.ports import engine as e
 from holdfast.ports.clock import Clock
 from holdfast.ports.store import Store
+from holdfast.runtime.accounts import LocalAccounts
 from holdfast.runtime.actor import Actor, Deps
 from holdfast.runtime.alerts import Alerts, AlertSettings
 from holdfast.runtime.delivery import Delivery, Webhook
@@ -55,6 +56,8 @@ class NodeSettings:
     tidy_every: float = 3_600.0
     fail_restricted: bool = False
     """Fail messages to new people while WhatsApp restricts the account, in place of holding them."""
+    account_namespace: str = "prod"
+    """Part of the names of sessions that are made from phone numbers; the same on every instance."""
     webhooks: Sequence[Webhook] = ()
     alerts: AlertSettings = field(default_factory=AlertSettings)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
@@ -118,6 +121,7 @@ class Node:
         self.gateway = LocalGateway(*parts, self.peers)
         self.near = LocalGateway(*parts, None)
         """Answers what peers ask: by this instance alone."""
+        self.accounts = LocalAccounts(self.gateway, deps, settings.account_namespace)
         self.alerts = Alerts(deps, self.supervisor, self.delivery, settings.alerts)
         self.metrics = Metrics(deps, self.supervisor, self.delivery, self.gateway.sessions, settings.metrics)
 
