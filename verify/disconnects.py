@@ -7,7 +7,7 @@ import sqlite3
 import time
 from typing import Any
 
-from tests.support.processes import Floor
+from tests.support.processes import BIN, Floor
 from verify.harness import World, check
 from verify.promises import within
 from verify.story import SHOP, Story, delay, hear, quiet
@@ -313,3 +313,27 @@ async def _damage(w: World, path: Any, script: str) -> None:
         db.executescript(script)
         db.execute("UPDATE credential SET value = x'00ff00ff' WHERE type = 'creds'")
     await w.holdfast.start()
+
+
+@check("D.incompatible_credentials", "a profile of whatsapp-web.js is recognised, named, refused; nothing is imported")
+async def incompatible(w: World) -> str:
+    await w.link()
+    profile = w.holdfast.folder / "old" / "session-cafe"
+    for name in ("Default", "Crashpad"):
+        (profile / name).mkdir(parents=True)
+    (profile / "DevToolsActivePort").write_text("9222")
+    await w.holdfast.stop()
+    said = await asyncio.create_subprocess_exec(
+        BIN / "holdfast", "import-baileys", profile.parent,
+        env=w.holdfast.env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    words = " ".join((await said.communicate())[0].decode().split())
+    assert said.returncode == 1, words
+    for needed in ("whatsapp-web.js", "incompatible_credentials", "new QR"):
+        assert needed in words, words
+    assert "Traceback" not in words, words
+    await w.holdfast.start()
+    await w.holdfast.until_working("shop")
+    names = [view["name"] for view in await w.holdfast.ask("GET", "/api/sessions")]
+    assert names == ["shop"], names
+    return words[:160]
