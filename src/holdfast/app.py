@@ -8,6 +8,7 @@ import secrets
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,10 +22,11 @@ from holdfast.engines.baileys.options import BaileysOptions
 from holdfast.ports.store import Store
 from holdfast.runtime.alerts import AlertSettings
 from holdfast.runtime.clock import SystemClock
-from holdfast.runtime.delivery import Webhook
+from holdfast.runtime.delivery import DeliverySettings
 from holdfast.runtime.metrics import MetricsSettings
 from holdfast.runtime.node import Node, NodeSettings
 from holdfast.runtime.presence import Presence
+from holdfast.runtime.webhook import Webhook
 from holdfast.store import open_store
 
 if TYPE_CHECKING:
@@ -58,23 +60,31 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 @asynccontextmanager
-async def running(settings: Settings, instance: str) -> AsyncIterator[tuple[Node, Store]]:
-    """A started instance of that id (a UUID); it stops in order when the block ends."""
+async def running(settings: Settings, instance: str, port: int) -> AsyncIterator[tuple[Node, Store]]:
+    """A started instance of that id (a UUID), which listens on `port`; it stops in order when the block ends."""
     _prepare(settings.data_dir)
     clock = SystemClock()
-    store = open_store(settings.url, clock)
+    store = open_store(settings.url, clock, direct_url=settings.database_direct_url)
     with Presence(settings.data_dir / "instances", instance) as presence:
         engine = BaileysEngine(_baileys(settings, presence.fd), store, clock)
         node = Node(
             store,
             {"baileys": engine},
             clock,
-            _node_settings(settings),
+            replace(_node_settings(settings), url=settings.advertise_url or reachable_at(settings, port)),
             instance=instance,
             proved_dead=presence.proved_dead,
         )
         async with node:
             yield node, store
+
+
+def reachable_at(settings: Settings, port: int) -> str:
+    """Where other instances most likely reach this one: those on a file are on this machine, others may not be."""
+    host = settings.host
+    if host in ("0.0.0.0", "::"):  # noqa: S104 - compared
+        host = "127.0.0.1" if settings.url.startswith("sqlite") else socket.gethostname()
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _prepare(data_dir: Path) -> None:
@@ -90,16 +100,29 @@ def _prepare(data_dir: Path) -> None:
         )
 
 
-def _node_settings(settings: Settings) -> NodeSettings:
-    hooks = []
+def _delivery(settings: Settings) -> DeliverySettings:
+    hooks, factor = [], settings.time_factor
     if settings.webhook_url:
         key = settings.webhook_hmac_key.get_secret_value() if settings.webhook_hmac_key else None
         events = frozenset(part.strip() for part in settings.webhook_events.split(",") if part.strip())
-        hooks.append(Webhook(settings.webhook_url, events or frozenset({"*"}), key))
+        hooks.append(Webhook(settings.webhook_url, events or frozenset({"*"}), key, trusted=True))
+    return DeliverySettings(
+        common=hooks,
+        rules=settings.delivery_rules(),
+        reach=settings.reach(),
+        lease=settings.lease(),
+        timeout=settings.webhook_timeout * factor,
+        look_every=5.0 * factor,
+        parallel=settings.webhook_parallel,
+        factor=factor,
+    )
+
+
+def _node_settings(settings: Settings) -> NodeSettings:
     factor = settings.time_factor
     return NodeSettings(
         version=holdfast.__version__,
-        url=settings.advertise_url,
+        labels=frozenset(part.strip() for part in settings.labels.split(",") if part.strip()),
         times=settings.times(),
         lease=settings.lease(),
         pace=settings.pace(),
@@ -107,7 +130,9 @@ def _node_settings(settings: Settings) -> NodeSettings:
         verified_every=10.0 * factor,
         fail_restricted=settings.restricted_sends == "fail",
         account_namespace=settings.account_namespace,
-        webhooks=hooks,
+        delivery=_delivery(settings),
+        keep_events=settings.event_retention * factor,
+        keep_dead=settings.dead_letter_retention * factor,
         alerts=_alerts(settings),
         metrics=MetricsSettings(by_session=settings.metrics_sessions, memory_every=300.0 * factor),
         time_factor=factor,
@@ -116,7 +141,8 @@ def _node_settings(settings: Settings) -> NodeSettings:
 
 def _alerts(settings: Settings) -> AlertSettings:
     factor, url, secret = settings.time_factor, settings.alert_webhook_url, settings.alert_webhook_secret
-    receiver = Webhook(url, frozenset({"*"}), secret.get_secret_value() if secret else None) if url else None
+    key = secret.get_secret_value() if secret else None
+    receiver = Webhook(url, frozenset({"*"}), key, trusted=True) if url else None
     limits = Limits(age=settings.alert_queue_age * factor, damping=settings.alert_damping * factor)
     return AlertSettings(receiver, limits, every=5.0 * factor, orphans_every=30.0 * factor, factor=factor)
 
@@ -124,6 +150,7 @@ def _alerts(settings: Settings) -> AlertSettings:
 def _baileys(settings: Settings, fd: int) -> BaileysOptions:
     options = BaileysOptions(
         data_dir=settings.data_dir,
+        node=settings.node,
         root_key=settings.whatsapp_root_key or None,
         ca_file=Path(settings.whatsapp_ca_file) if settings.whatsapp_ca_file else None,
         wa_version=settings.whatsapp_version or None,
@@ -179,6 +206,7 @@ def _server(node: Node, settings: Settings, hashed: str) -> uvicorn.Server:
         hashed,
         metrics=node.metrics.render,
         alerts=node.alerts.in_force,
+        peers=node,
         accounts=node.accounts,
         metrics_hash=key_hash(settings.metrics_key.get_secret_value()) if settings.metrics_key else "",
         body_limit=settings.body_limit,

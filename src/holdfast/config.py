@@ -13,9 +13,11 @@ from typing import Literal, Self
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from holdfast.domain.errors import InvalidSettings
+from holdfast.domain.delivery import Retries, Rules
+from holdfast.domain.errors import InvalidSettings, InvalidWebhook
 from holdfast.domain.lease import LeaseTimes
 from holdfast.domain.pacing import Pace
+from holdfast.domain.receivers import Reach, check_url
 from holdfast.domain.state import Times
 
 PREFIX = "HOLDFAST_"
@@ -39,10 +41,23 @@ class Settings(BaseSettings):
         validation_alias=_either("DATABASE_URL"),
         description="`sqlite:///path` or `postgresql://...`. Empty: SQLite in the data folder.",
     )
+    database_direct_url: str = Field(
+        "",
+        description="Where `HOLDFAST_DATABASE_URL` leads through a pooler: the same database past it. Instances then hear "
+        "of each other at once.",
+    )
     api_key: SecretStr | None = Field(
         None, description="Key for the API and the dashboard. Unset: one is made on first start, and printed."
     )
-    advertise_url: str = Field("", description="URL under which other instances reach this one.")
+    advertise_url: str = Field(
+        "",
+        description="URL under which other instances reach this one. Empty: guessed from address, host name and port.",
+    )
+    labels: str = Field(
+        "",
+        description="What this instance offers, as `region=eu,proxy=a`: a session that names labels runs only where "
+        "all of them are.",
+    )
     account_namespace: str = Field(
         "prod",
         validation_alias=_either("ACCOUNT_NAMESPACE"),
@@ -90,7 +105,27 @@ class Settings(BaseSettings):
     # --- webhooks
     webhook_url: str = Field("", description="Global webhook for all sessions, beside those of each session.")
     webhook_events: str = Field("*", description="Events of the global webhook, separated by commas; `*`: all.")
-    webhook_hmac_key: SecretStr | None = Field(None, description="Key that signs the global webhook (HMAC-SHA512).")
+    webhook_hmac_key: SecretStr | None = Field(None, description="Key that signs the global webhook.")
+    webhook_allow_private: str = Field(
+        "auto",
+        description="Whether webhooks of sessions may call this machine and private networks: `yes`, `no`, hosts and "
+        "networks separated by commas (`n8n,10.0.0.0/8`), or `auto`: only while HOST is a loopback address. The global "
+        "webhook always may.",
+    )
+    webhook_timeout: float = Field(30.0, gt=0, description="How long a receiver may take to answer.")
+    webhook_parallel: int = Field(16, ge=1, description="Chats whose events one webhook is sent at the same time.")
+    webhook_hold: float = Field(
+        900.0, ge=0, description="How long an event that a receiver refuses holds back the next ones of its chat."
+    )
+    webhook_give_up: float = Field(
+        259_200.0, gt=0, description="How long a refused event is tried again, unless the webhook's `retries` say."
+    )
+    event_retention: float = Field(
+        1_209_600.0, ge=0, description="How long events are kept after every webhook took them; never less."
+    )
+    dead_letter_retention: float = Field(
+        2_592_000.0, ge=0, description="How long events that were given up are kept, to be replayed."
+    )
 
     # --- for operators
     alert_webhook_url: str = Field("", description="Where alerts go. Empty: to the log and the dashboard only.")
@@ -129,11 +164,34 @@ class Settings(BaseSettings):
             raise ValueError("must be 64 hex digits")
         return value
 
+    @field_validator("webhook_allow_private")
+    @classmethod
+    def _is_reach(cls, value: str) -> str:
+        Reach.parse(value, at_home=False)
+        return value
+
+    @field_validator("webhook_url", "alert_webhook_url")
+    @classmethod
+    def _is_url(cls, value: str) -> str:
+        if value:
+            try:
+                check_url(value)
+            except InvalidWebhook as error:
+                raise ValueError(error.sentence.removesuffix(".")) from error
+        return value
+
     @field_validator("whatsapp_version")
     @classmethod
     def _is_version(cls, value: str) -> str:
         if value and not re.fullmatch(r"\d+\.\d+\.\d+", value):
             raise ValueError("must look like 2.3000.1023223821")
+        return value
+
+    @field_validator("labels")
+    @classmethod
+    def _are_labels(cls, value: str) -> str:
+        if any(not re.fullmatch(r"[\w.-]+=[\w.-]+", part.strip()) for part in value.split(",") if part.strip()):
+            raise ValueError("must look like region=eu,proxy=a")
         return value
 
     @model_validator(mode="after")
@@ -170,6 +228,17 @@ class Settings(BaseSettings):
         f = self.time_factor
         ttl = self.lease_ttl * f
         return LeaseTimes(ttl, self.lease_renew * f, margin=ttl / 7.5, lenient=self.lease_mode == "lenient")
+
+    def delivery_rules(self) -> Rules:
+        """When refused events are tried again, scaled."""
+        f = self.time_factor
+        retries = Retries(delay=1.0 * f)
+        return Rules(self.webhook_hold * f, self.webhook_give_up * f, cap=300.0 * f, pause=3600.0 * f, retries=retries)
+
+    def reach(self) -> Reach:
+        """Which addresses webhooks of sessions may call."""
+        at_home = self.host == "localhost" or Reach.is_loopback(self.host)
+        return Reach.parse(self.webhook_allow_private, at_home=at_home)
 
     def pace(self) -> Pace:
         """How fast connections are opened."""

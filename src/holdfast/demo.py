@@ -46,7 +46,7 @@ async def run_demo(port: int, *, once: bool, console: Console) -> None:
                 whatsapp_ca_file=str(wasim.ca_file or ""),
             )
             listener = bind(settings.host, settings.port)
-            async with running(settings, "demo") as (node, store):
+            async with running(settings, "demo", port) as (node, store):
                 hashed, key = await api_key(settings, store)
                 http = await server(node, settings, hashed)
                 http.install_signal_handlers = lambda: None  # type: ignore[attr-defined]

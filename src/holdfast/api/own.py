@@ -33,6 +33,11 @@ class Own(Controller):
     path = "/api/holdfast"
     tags = ["Holdfast"]  # noqa: RUF012 - Litestar's way
 
+    @get("/instances", summary="The instances, what each holds, and how far it is from its deadline")
+    async def instances(self, request: Req) -> list[dict[str, Any]]:
+        """`expires_in`: seconds until the first of its leases ends unless renewed; `seen_ago`: since it was heard of."""
+        return await gateway_of(request).instances()
+
     @get("/sessions", summary="All sessions, in full")
     async def sessions(self, request: Req) -> list[dict[str, Any]]:
         """Stopped ones too."""

@@ -33,7 +33,7 @@ async def _serve(settings: Settings, instance: str) -> None:
 
     listener = bind(settings.host, settings.port)
     port = listener.getsockname()[1]
-    async with running(settings, instance) as (node, store):
+    async with running(settings, instance, port) as (node, store):
         hashed, fresh = await api_key(settings, store)
         http = await server(node, settings, hashed)
         with _stop_signals(http, node.stop_waiting):

@@ -61,6 +61,10 @@ class Gateway(Protocol):
         """Unix seconds, from the instance's clock."""
         ...
 
+    async def instances(self) -> list[Json]:
+        """Every instance known lately: id, url, labels, sessions, `expires_in` and `seen_ago` in seconds, `this`."""
+        ...
+
     # --- sessions
     async def create(self, name: str | None, config: Json, *, engine: str, start: bool) -> SessionView:
         """Raises `InvalidName`, `SessionExists`. Without a name one is made."""

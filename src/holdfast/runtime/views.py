@@ -116,6 +116,10 @@ class Views:
         holders = await self._store.holders()
         return [self._view(row, holders.get(row.name)) for row in rows]
 
+    async def instances(self) -> list[Json]:
+        """See the port."""
+        return [{**row, "this": row["id"] == self.instance} for row in await self._store.instances()]
+
     async def wait_status(self, name: str, *, until: frozenset[str], timeout: float) -> SessionView:
         """See the port."""
         view = await self.session(name)
