@@ -122,7 +122,7 @@ def test_a_deleted_session_and_an_ended_login_are_noticed_on_an_open_page(tmp_pa
         async with opened(it) as (page, wrong):
             await page.goto(f"{it.url}/dashboard/s/shop")
             await expect(page.locator("[data-status=WORKING]")).to_be_visible()
-            await it.http.delete("/api/sessions/shop")
+            assert (await it.http.delete("/api/sessions/shop")).status_code == 200
             await expect(page.get_by_role("alert")).to_have_text("There is no session 'shop'.", timeout=10_000)
             await page.get_by_role("link", name="Sessions").click()
             await expect(page.locator("#live")).to_have_text("live")
