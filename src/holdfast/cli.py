@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 import holdfast
-from holdfast.commands import contacts, credentials, database, moving, server, sessions, show
+from holdfast.commands import contacts, credentials, database, doctor, moving, server, sessions, show
 from holdfast.commands.options import err, out
 from holdfast.domain.errors import HoldfastError
 
@@ -26,6 +26,7 @@ app.command()(sessions.sessions)
 app.command("import-baileys")(moving.import_baileys)
 app.command("clear-auth")(credentials.clear_auth)
 app.command("export-contacts")(contacts.export_contacts)
+app.command()(doctor.doctor)
 app.command()(database.migrate)
 app.command()(show.demo)
 

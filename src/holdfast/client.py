@@ -78,9 +78,15 @@ class Client:
 
     def fetch(self, method: str, path: str, body: Any = None) -> tuple[int, bytes]:
         """Status and body as they came. Raises `ServerUnreachable`; `Refused` for a key that cannot be sent."""
-        headers = {"X-Api-Key": self._key, "Accept": "application/json", "Content-Type": "application/json"}
+        text = json.dumps(body) if body is not None else None
         try:
-            self._http.request(method, self._base + path, json.dumps(body) if body is not None else None, headers)
+            return self._send(method, path, text, {"X-Api-Key": self._key, "Content-Type": "application/json"})
+        except ValueError as error:  # a header cannot hold it
+            raise Refused(WRONG_KEY) from error
+
+    def _send(self, method: str, path: str, body: str | None, headers: dict[str, str]) -> tuple[int, bytes]:
+        try:
+            self._http.request(method, self._base + path, body, {"Accept": "application/json", **headers})
             answer = self._http.getresponse()
             return answer.status, answer.read()
         except (OSError, http.client.HTTPException) as error:
@@ -88,8 +94,6 @@ class Client:
             raise ServerUnreachable(
                 f"No Holdfast answers at {self.url}. Start it with `holdfast serve`, or give its address with --url."
             ) from error
-        except ValueError as error:  # a header cannot hold it
-            raise Refused(WRONG_KEY) from error
 
     def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         """Status and decoded body. Raises `ServerUnreachable`; `Refused` for a wrong key."""
@@ -104,11 +108,12 @@ class Client:
             ) from error
 
     def is_there(self) -> bool:
-        """Whether a Holdfast answers."""
+        """Whether a Holdfast answers, whatever it thinks of the key."""
         try:
-            return self.ask("GET", "/ping") == (http.HTTPStatus.OK, {"message": "pong"})
+            status, body = self._send("GET", "/ping", None, {})
         except ServerUnreachable:
             return False
+        return status == http.HTTPStatus.OK and body == b'{"message":"pong"}'
 
     def get(self, method: str, path: str, body: Any = None) -> Any:
         """The decoded body of a success. Raises `Refused` with the server's sentence otherwise."""
@@ -140,8 +145,10 @@ def pair_in_terminal(client: Client, name: str, code: str | None, out: Console) 
 
 
 def _scene(client: Client, name: str, view: Any, code: str | None) -> Text:
-    if view["status"] != "SCAN_QR_CODE" or code:
+    if view["status"] != "SCAN_QR_CODE":
         return Text(view["holdfast"]["message"])
+    if code:
+        return Text("Waiting until it is typed. (Ctrl-C ends)")
     status, qr = client.ask("GET", f"/api/{quote(name)}/auth/qr?format=raw")
     if status != 200:
         return Text(view["holdfast"]["message"])

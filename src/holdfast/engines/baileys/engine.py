@@ -45,7 +45,10 @@ class BaileysEngine:
         """See the port."""
         self._sink = sink
         installed = await asyncio.to_thread(
-            ensure_sidecar, self._options.data_dir, lambda line: log.info(line, action="install")
+            ensure_sidecar,
+            self._options.data_dir,
+            lambda line: log.info(line, action="install"),
+            self._options.node,
         )
         await self._pool.start(installed)
 

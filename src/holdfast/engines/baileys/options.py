@@ -16,6 +16,8 @@ class BaileysOptions:
 
     data_dir: Path
     """Where an installed Holdfast keeps the sidecar's packages and Node's compile cache."""
+    node: str = ""
+    """Path of the Node program; empty: the one that came along, else the PATH's."""
     whatsapp_url: str = "wss://web.whatsapp.com/ws/chat"
     root_key: str | None = None
     """The Noise root key to trust in place of WhatsApp's, as 64 hex digits."""

@@ -74,6 +74,11 @@ class PostgresDriver:
             await self.close()
             raise
 
+    async def peek(self, fn: Callable[[Connection], T]) -> T:
+        """Run `fn`, which only reads, in place of `open`: nothing is migrated. To be closed afterwards."""
+        self._engine = self._pool()
+        return await self.read(fn)
+
     async def _migrate(self) -> None:
         engine, self._engine = self._engine, self._pool(patient=True)
         try:

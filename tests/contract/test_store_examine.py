@@ -1,0 +1,57 @@
+"""A look at the database from outside: it tells what is there, and changes nothing."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from holdfast.domain.errors import StoreDamaged, StoreNewer, StoreUnavailable
+from holdfast.runtime.clock import SystemClock
+from holdfast.store import open_store
+from holdfast.store.examine import examine
+from holdfast.store.migrate import HEAD
+from tests.contract.conftest import World
+
+
+async def test_an_open_store_is_looked_at_beside_its_owner(world: World) -> None:
+    found = await examine(world.url)
+    if world.url == "sqlite://":
+        assert found.schema is None, "another one in memory"
+        return
+    assert (found.schema, found.current, found.async_replicas) == (HEAD, True, 0)
+    assert abs(found.ahead) < 5
+    assert found.program.startswith(("SQLite 3.", "PostgreSQL 1"))
+
+
+async def test_an_empty_database_stays_empty(store_url: str, tmp_path: Path) -> None:
+    before = time.time()
+    found = await examine(store_url)
+    assert (found.schema, found.current) == (None, False)
+    assert time.time() - before < 10
+    assert not (tmp_path / "holdfast.db").exists()
+
+
+async def test_a_newer_one_is_refused(store_url: str) -> None:
+    if store_url == "sqlite://":
+        pytest.skip("a store in memory has no past")
+    store = open_store(store_url, SystemClock())
+    await store.open()
+    world = World(store, None, store_url)  # type: ignore[arg-type]
+    await world.sql("UPDATE alembic_version SET version_num = '9999'")
+    await world.sql("DELETE FROM setting WHERE key = 'schema.oldest'")
+    await store.close()
+    with pytest.raises(StoreNewer):
+        await examine(store_url)
+
+
+async def test_a_damaged_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "holdfast.db").write_bytes(b"SQLite format 3\0" + b"junk" * 5000)
+    with pytest.raises(StoreDamaged):
+        await examine(f"sqlite:///{tmp_path}/holdfast.db")
+
+
+async def test_a_server_that_is_away_is_told() -> None:
+    with pytest.raises(StoreUnavailable):
+        await examine("postgresql://someone:secret@127.0.0.1:1/x")
