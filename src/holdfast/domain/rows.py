@@ -35,6 +35,17 @@ class SessionRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Hint:
+    """Another instance did something that may matter here. `kind`: `freed` (a lease), `order`, `outbox` (a message waits
+    for the holder), `message` (the one of `id` moved), `events` (the log grew), `session` (its state is another).
+    """
+
+    kind: str
+    session: str
+    id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Lease:
     """A claim that was won."""
 

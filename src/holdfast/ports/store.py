@@ -8,7 +8,7 @@ durably. Any method may raise `domain.errors.StoreUnavailable`: then it is *unkn
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from holdfast.domain.accounts import AccountRow
@@ -23,6 +23,7 @@ from holdfast.domain.rows import (
     EngineWrite,
     EventRow,
     Figures,
+    Hint,
     Holder,
     InboxRow,
     Json,
@@ -50,6 +51,7 @@ __all__ = [
     "EngineWrite",
     "EventRow",
     "Figures",
+    "Hint",
     "Holder",
     "InboxRow",
     "Json",
@@ -79,6 +81,12 @@ class Store(Protocol):
 
     async def close(self) -> None:
         """Finish what was asked, then let go. Nothing may be called afterwards."""
+        ...
+
+    async def listen(self, hear: Callable[[Hint], None]) -> None:
+        """Call `hear` with what other instances do, until cancelled. Hints may be late, lost or needless; returns where
+        none can be had.
+        """
         ...
 
     # --- instances and leases -------------------------------------------------------------------------------

@@ -47,6 +47,10 @@ class Hub:
         for hook in self._hooks:
             hook(session)
 
+    def appended_elsewhere(self) -> None:
+        """Another instance's sessions made the event log grow; its webhooks are that instance's."""
+        self._wake("events")
+
     def _wake(self, topic: str) -> None:
         for event in self._waiting.get(topic, ()):
             event.set()

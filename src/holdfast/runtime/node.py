@@ -18,7 +18,7 @@ from holdfast.domain.lease import LeaseTimes
 from holdfast.domain.pacing import Pace
 from holdfast.ports import engine as e
 from holdfast.ports.clock import Clock
-from holdfast.ports.store import Store
+from holdfast.ports.store import Hint, Store
 from holdfast.runtime.accounts import LocalAccounts
 from holdfast.runtime.actor import Actor, Deps
 from holdfast.runtime.alerts import Alerts, AlertSettings
@@ -147,7 +147,8 @@ class Node:
         for row in await self._store.sessions():
             await self.delivery.configure(row.name, row.config, {"me": row.me, "engine": row.engine})
         self._tasks = [
-            asyncio.create_task(work()) for work in (self._heartbeat, self._tidy, self.alerts.run, self.metrics.run)
+            asyncio.create_task(work())
+            for work in (self._heartbeat, self._tidy, self._listen, self.alerts.run, self.metrics.run)
         ]
         for task in self._tasks:
             self._stack.callback(task.cancel)
@@ -240,6 +241,26 @@ class Node:
             if before.code in NETWORK:
                 for actor in self.supervisor.actors.values():
                     actor.tell(s.Nudged())
+
+    def _on_hint(self, hint: Hint) -> None:
+        """Another instance did something: whoever waits for it here looks now, in place of at the next poll."""
+        match hint.kind:
+            case "freed":
+                self.supervisor.look()
+            case "order":
+                self.supervisor.look()
+                self._hub.session_changed(hint.session)
+            case "outbox":
+                self.wake_sender(hint.session)
+            case "message":
+                self._hub.message_settled(hint.session, hint.id)
+            case "events":
+                self._hub.appended_elsewhere()
+            case "session":
+                self._hub.session_changed(hint.session)
+
+    async def _listen(self) -> None:
+        await self._store.listen(self._on_hint)
 
     def wake_sender(self, name: str) -> None:
         """Something was accepted for sending."""

@@ -20,22 +20,24 @@ from holdfast.store.migrate import migration_sql
 __all__ = ["SqlStore", "migration_sql", "open_store"]
 
 
-def open_store(url: str, clock: Clock, *, boot_id: str | None = None) -> SqlStore:
-    """The store for a URL; its `open` connects. `sqlite://` is one in memory without threads. `boot_id` is for tests.
+def open_store(url: str, clock: Clock, *, direct_url: str = "", boot_id: str | None = None) -> SqlStore:
+    """The store for a URL; its `open` connects. `sqlite://` is one in memory without threads. `direct_url` leads to the
+    same PostgreSQL past a pooler, for hints. `boot_id` is for tests.
 
     Raises `InvalidSettings` for a URL of another kind.
     """
-    return SqlStore(_driver(url, DatabaseTime(clock, boot_id)), clock)
+    return SqlStore(_driver(url, direct_url, DatabaseTime(clock, boot_id)), clock)
 
 
-def _driver(url: str, time: DatabaseTime) -> Driver:
+def _driver(url: str, direct_url: str, time: DatabaseTime) -> Driver:
     path = urls.sqlite_path(url)
     if path is not None:
         return InlineDriver(time) if path == urls.MEMORY else SqliteDriver(path, time)
     if urls.is_postgres(url):
         from holdfast.store.drivers.postgres import PostgresDriver  # noqa: PLC0415 - slow to import, and seldom needed
 
-        return PostgresDriver(urls.postgres(url))
+        direct = urls.postgres(direct_url, "HOLDFAST_DATABASE_DIRECT_URL") if direct_url else None
+        return PostgresDriver(urls.postgres(url), direct=direct)
     raise InvalidSettings(
         "HOLDFAST_DATABASE_URL must begin with sqlite:/// or postgresql://; "
         + (f"'{url.partition('://')[0]}' is not supported." if "://" in url else "it has no '://'.")

@@ -19,6 +19,7 @@ from holdfast.domain.rows import (
     EngineWrite,
     EventRow,
     Figures,
+    Hint,
     Holder,
     InboxRow,
     Json,
@@ -75,6 +76,15 @@ class SqlStore:
 
     def _new_id(self) -> str:
         return f"evt_{self._clock.token(12).hex()}"
+
+    def _tell(self, kind: str, session: str, *ids: str) -> None:
+        """After the commit: see `store.hints`."""
+        for id_ in ids or ("",):
+            self._driver.tell(Hint(kind, session, id_))
+
+    async def listen(self, hear: Callable[[Hint], None]) -> None:
+        """See the port."""
+        await self._driver.listen(hear)
 
     async def open(self) -> None:
         """See the port."""
@@ -143,7 +153,9 @@ class SqlStore:
 
     async def update_config(self, name: str, config: Json) -> SessionRow:
         """See the port."""
-        return await self._write(lambda c: sessions.update_config(c, name, config))
+        row = await self._write(lambda c: sessions.update_config(c, name, config))
+        self._tell("session", name)
+        return row
 
     async def order(self, name: str, desired: str | None, command: Json | None) -> SessionRow:
         """See the port."""
@@ -151,7 +163,9 @@ class SqlStore:
 
     async def delete_session(self, name: str) -> bool:
         """See the port."""
-        return await self._write(lambda c: sessions.remove(c, name))
+        known = await self._write(lambda c: sessions.remove(c, name))
+        self._tell("session", name)
+        return known
 
     async def save_state(
         self,
@@ -180,6 +194,9 @@ class SqlStore:
                 new_id=self._new_id,
             )
         )
+        self._tell("session", name)
+        if events:
+            self._tell("events", name)
 
     async def note_verified(self, proofs: Mapping[str, tuple[int, float]]) -> None:
         """See the port."""
@@ -218,9 +235,14 @@ class SqlStore:
 
     async def apply_inbox(self, name: str, epoch: int, processed: Processed) -> list[EventRow]:
         """See the port."""
-        return await self._write(
+        appended = await self._write(
             lambda c: apply.apply_inbox(c, name, epoch, processed, self._new_id), brief=apply.is_brief(processed)
         )
+        if processed.acks:
+            self._tell("message", name, *(id_ for _, id_, _ in processed.acks))
+        if appended:
+            self._tell("events", name)
+        return appended
 
     # --- outbox ---------------------------------------------------------------------------------------------
     async def enqueue(self, row: OutboxRow, fingerprint: str, *, epoch: int | None = None) -> tuple[OutboxRow, bool]:
@@ -251,7 +273,11 @@ class SqlStore:
     ) -> OutboxRow | None:
         """See the port."""
         facts = outbox.Settlement(state, error, message, retry_at, events, sent)
-        return await self._write(lambda c: outbox.settle(c, name, epoch, id, facts, new_id=self._new_id), brief=True)
+        row = await self._write(lambda c: outbox.settle(c, name, epoch, id, facts, new_id=self._new_id), brief=True)
+        self._tell("message", name, id)
+        if events:
+            self._tell("events", name)
+        return row
 
     async def outbox_get(self, name: str, id: str) -> OutboxRow | None:
         """See the port."""
@@ -287,7 +313,9 @@ class SqlStore:
     # --- events and their consumers -------------------------------------------------------------------------
     async def append_events(self, session: str, events: Sequence[NewEvent]) -> list[EventRow]:
         """See the port."""
-        return await self._write(partial(_append, session, events, self._new_id), brief=len(events) <= _FEW)
+        appended = await self._write(partial(_append, session, events, self._new_id), brief=len(events) <= _FEW)
+        self._tell("events", session)
+        return appended
 
     async def events(self, after: int, limit: int, session: str | None = None) -> list[EventRow]:
         """See the port."""

@@ -15,7 +15,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, case, delete, func, or_, select, tuple_, update
 
-from holdfast.domain.rows import Holder, Json, Lease
+from holdfast.domain.rows import Hint, Holder, Json, Lease
+from holdfast.store import hints
 from holdfast.store.schema import db_now, instance, session, session_epoch, session_lock
 from holdfast.store.sql import insert, now
 
@@ -130,13 +131,16 @@ def release(c: Connection, name: str, instance_id: str, epoch: int) -> None:
         )
     ).rowcount
     if gone:
+        hints.tell(c, Hint("freed", name))
         c.execute(update(session_epoch).where(session_epoch.c.session_name == name).values(missing_since=0.0))
 
 
 def expire_instance(c: Connection, instance_id: str) -> list[str]:
     """End the leases of an instance that is proved dead. Its sessions."""
     ended = update(session_lock).where(session_lock.c.instance_id == instance_id, session_lock.c.expires_at > db_now())
-    return sorted(c.execute(ended.values(expires_at=db_now()).returning(session_lock.c.session_name)).scalars())
+    names = sorted(c.execute(ended.values(expires_at=db_now()).returning(session_lock.c.session_name)).scalars())
+    hints.tell(c, *(Hint("freed", name) for name in names))
+    return names
 
 
 def holders(c: Connection, names: Iterable[str] | None) -> dict[str, Holder]:

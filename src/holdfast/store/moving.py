@@ -8,9 +8,9 @@ from sqlalchemy import Connection, update
 
 from holdfast.domain.errors import SessionExists, SessionRunning, WrongNumber
 from holdfast.domain.jids import mask
-from holdfast.domain.rows import MovedIn, SessionRow, TimelineRow
+from holdfast.domain.rows import Hint, MovedIn, SessionRow, TimelineRow
 from holdfast.domain.state import Phase, State
-from holdfast.store import keys, leases, sessions
+from holdfast.store import hints, keys, leases, sessions
 from holdfast.store.schema import session
 from holdfast.store.sql import now
 
@@ -37,6 +37,7 @@ def move_in(c: Connection, name: str, engine: str, moved: MovedIn, *, over: bool
     c.execute(update(session).where(session.c.name == name).values(**values))
     row = sessions.required(c, name)
     sessions.enter(c, name, TimelineRow(0, name, at, "STARTING", "imported", MESSAGE, 0, "", row.epoch))
+    hints.tell(c, Hint("order", name))
     return row
 
 

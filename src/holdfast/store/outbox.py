@@ -11,9 +11,9 @@ from sqlalchemy import Connection, func, select
 
 from holdfast.domain.errors import DuplicateMessageId, IdempotencyConflict, SessionNotFound
 from holdfast.domain.outbox import FINAL, STATE_OF_ACK, STATES, may_move
-from holdfast.domain.rows import MessageRow, NewEvent, OutboxRow
+from holdfast.domain.rows import Hint, MessageRow, NewEvent, OutboxRow
 from holdfast.store import events as log
-from holdfast.store import messages, people
+from holdfast.store import hints, messages, people
 from holdfast.store.schema import outbox
 from holdfast.store.sql import Query, check_epoch, current_epoch, dumps, listed, loads, now, rounded
 
@@ -101,6 +101,8 @@ def enqueue(c: Connection, row: OutboxRow, fingerprint: str, epoch: int | None) 
         c, row.session, row.id, chat, dumps(row.content), *(("sending", 1, epoch) if taken else ("queued", 0, 0)),
         row.expires_at, row.send_at, row.idempotency_key, fingerprint,
     )  # fmt: skip
+    if stored is not None and not ours:
+        hints.tell(c, Hint("outbox", row.session))
     return (_accepted_before(c, row, fingerprint), False) if stored is None else (_row(stored), True)
 
 

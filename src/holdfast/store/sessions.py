@@ -9,8 +9,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, case, delete, exists, func, literal, select, update
 
 from holdfast.domain.errors import SessionExists, SessionNotFound
-from holdfast.domain.rows import EventRow, Json, NewEvent, SessionRow, TimelineRow
-from holdfast.store import apart
+from holdfast.domain.rows import EventRow, Hint, Json, NewEvent, SessionRow, TimelineRow
+from holdfast.store import apart, hints
 from holdfast.store import events as log
 from holdfast.store.schema import (
     OF_A_SESSION,
@@ -63,6 +63,7 @@ def create(c: Connection, name: str, engine: str, config: Json, desired: str) ->
     if taken or not c.execute(stmt.on_conflict_do_nothing().returning(session.c.name)).all():
         raise SessionExists(f"A session named '{name}' exists already. Use PUT to update it.")
     c.execute(insert(c, session_epoch).values(session_name=name, epoch=0).on_conflict_do_nothing())
+    hints.tell(c, Hint("order", name))
     return required(c, name)
 
 
@@ -110,6 +111,7 @@ def order(c: Connection, name: str, desired: str | None, command: Json | None) -
         seq = c.execute(counted.returning(session.c.command_seq)).scalar()
         values["command"] = {**command, "seq": seq}
     c.execute(update(session).where(session.c.name == name).values(**values))
+    hints.tell(c, Hint("order", name))
     return required(c, name)
 
 

@@ -11,6 +11,8 @@ from typing import Protocol, TypeVar
 
 from sqlalchemy import Connection
 
+from holdfast.domain.rows import Hint
+
 T = TypeVar("T")
 
 
@@ -36,4 +38,12 @@ class Driver(Protocol):
 
     async def read(self, fn: Callable[[Connection], T], *, brief: bool = False) -> T:
         """Run `fn`, which only reads. `brief`: a look-up by key, which may run on the caller's thread."""
+        ...
+
+    def tell(self, hint: Hint) -> None:
+        """Wake the other instances soon, or never: see `store.hints`."""
+        ...
+
+    async def listen(self, hear: Callable[[Hint], None]) -> None:
+        """Call `hear` with every hint of others until cancelled. Returns where no hints can be had."""
         ...

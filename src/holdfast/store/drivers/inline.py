@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection
 
 from holdfast.domain.errors import StoreUnavailable
+from holdfast.domain.rows import Hint
 from holdfast.store import migrate
 from holdfast.store.bootclock import DatabaseTime
 from holdfast.store.drivers.connection import Outcome, SqliteConnection
@@ -44,6 +45,12 @@ class InlineDriver:
         """See `Driver.read`."""
         value: T = _value(self._open().read(fn))
         return value
+
+    def tell(self, hint: Hint) -> None:
+        """Nobody would hear it."""
+
+    async def listen(self, hear: Callable[[Hint], None]) -> None:
+        """There are no hints."""
 
     def _open(self) -> SqliteConnection:
         if self._connection is None:

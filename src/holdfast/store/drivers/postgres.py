@@ -19,8 +19,10 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from holdfast.domain.errors import HoldfastError, InvalidSettings, StoreUnavailable
+from holdfast.domain.rows import Hint
 from holdfast.store import migrate, sql
 from holdfast.store.drivers import failures
+from holdfast.store.drivers.listener import Listener
 from holdfast.store.urls import Target
 
 T = TypeVar("T")
@@ -56,10 +58,13 @@ async def connect(target: Target, timeout: float, *, patient: bool = False) -> a
 
 
 class PostgresDriver:
-    """`timeout`: seconds for a transaction, connecting and repeating included."""
+    """`direct`: the same database past the pooler, for hints. `timeout`: seconds for a transaction, connecting and
+    repeating included.
+    """
 
-    def __init__(self, target: Target, *, timeout: float = 20.0) -> None:
+    def __init__(self, target: Target, *, direct: Target | None = None, timeout: float = 20.0) -> None:
         self._target = target
+        self._listener = Listener(direct or target, self._connect, trusted=direct is not None)
         self._timeout = timeout
         self._engine: AsyncEngine | None = None
         self._underway: set[asyncio.Task[Any]] = set()
@@ -128,6 +133,17 @@ class PostgresDriver:
     async def read(self, fn: Callable[[Connection], T], *, brief: bool = False) -> T:
         """See `Driver.read`."""
         return await self._apart(self._in_time(fn, reads=True))
+
+    def tell(self, hint: Hint) -> None:
+        """See `Driver.tell`."""
+        self._listener.tell(hint)
+
+    async def listen(self, hear: Callable[[Hint], None]) -> None:
+        """See `Driver.listen`."""
+        await self._listener.run(hear)
+
+    async def _connect(self, target: Target) -> asyncpg.Connection:
+        return await connect(target, self._timeout)
 
     async def _apart(self, work: Coroutine[Any, Any, T]) -> T:
         """Run it in a task of its own: a caller that is cancelled goes at once, and the connection is tidied behind it.

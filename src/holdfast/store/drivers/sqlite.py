@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection
 
 from holdfast.domain.errors import DataDirNotWritable, StoreUnavailable
+from holdfast.domain.rows import Hint
 from holdfast.store import migrate
 from holdfast.store.bootclock import DatabaseTime
 from holdfast.store.drivers.connection import Outcome, SqliteConnection, Transaction
@@ -236,6 +237,12 @@ class SqliteDriver:
             raise outcome.error
         value: T = outcome.value
         return value
+
+    def tell(self, hint: Hint) -> None:
+        """Other processes on the file find it by polling."""
+
+    async def listen(self, hear: Callable[[Hint], None]) -> None:
+        """There are no hints."""
 
 
 def _prepare_folder(path: Path) -> None:
