@@ -25,6 +25,7 @@ def test_nothing_secret_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with monkeypatch.context() as patch:
         patch.setattr("sys.stderr", out)
         logs.setup(level="info", style="json", instance="one")
+    structlog.configure(cache_logger_on_first_use=False)  # later tests have a configuration of their own
 
     async def body(it: Served) -> None:
         await it.linked()

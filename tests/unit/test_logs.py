@@ -28,6 +28,7 @@ def written(monkeypatch: pytest.MonkeyPatch) -> Iterator[Written]:
     with monkeypatch.context() as patch:
         patch.setattr("sys.stderr", out)
         logs.setup(level="info", style="json", instance="one")
+    structlog.configure(cache_logger_on_first_use=False)  # later tests have a configuration of their own
     yield lambda: [json.loads(line) for line in out.getvalue().splitlines()]
     root.handlers[:] = handlers
     root.setLevel(level)

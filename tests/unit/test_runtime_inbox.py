@@ -24,6 +24,12 @@ SENDER = "40722000111@s.whatsapp.net"
 SECRET = "meet me at noon"
 
 
+@pytest.fixture(autouse=True)
+def fresh_logger(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that no earlier test's configuration is kept in."""
+    monkeypatch.setattr(inbox, "log", structlog.get_logger("inbox"))
+
+
 def stanza(id: str) -> InboxRow:
     attrs = {"id": id, "from": SENDER, "t": "1800000000"}
     return InboxRow(f"{SENDER}||{id}", "message", attrs, b"", {"conversation": f"{SECRET} {id}"})
