@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast.domain.alerts import ABOUT_THE_LINK, Alert, Cause, Found, Kind, Limits, in_force, look, review, told
-from holdfast.domain.state import Phase, State
+from holdfast.domain.session import decide
+from holdfast.domain.state import Ordered, Phase, State, Times
 
 NOW = 1_800_000_000.0
 LIMITS = Limits(age=300.0, damping=300.0)
@@ -66,6 +67,8 @@ def test_what_heals_by_itself_or_is_being_set_up_is_no_alert(facts: dict[str, ob
 def test_what_was_stopped_or_logged_out_on_purpose_is_no_alert() -> None:
     away = replace(LINKED, phase=Phase.TERMINAL, code="logged_out")
     assert found(away, wanted=False, oldest=1e6, receiver=1e6) == Found()
+    logout = decide(LINKED, Ordered(1, "logout", has_credentials=True), NOW, 0.5, Times()).state
+    assert (logout.phase, found(logout)) == (Phase.TERMINAL, Found())
 
 
 def test_a_working_session_can_suffer() -> None:

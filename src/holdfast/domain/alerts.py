@@ -123,7 +123,7 @@ class Alert:
 def look(state: State, now: float, limits: Limits, *, wanted: bool, oldest: float, dead: Mapping[str, float]) -> Found:
     """What is wrong with a session.
 
-    `wanted`: nobody stopped it or logged it out on purpose. `oldest`: age in seconds of its oldest waiting message.
+    `wanted`: nobody stopped it. `oldest`: age in seconds of its oldest waiting message.
     `dead`: for each webhook receiver that takes nothing (its host), for how many seconds.
     """
     if not wanted:
@@ -138,16 +138,17 @@ def look(state: State, now: float, limits: Limits, *, wanted: bool, oldest: floa
     if silent := sorted(host for host, seconds in dead.items() if seconds > limits.age):
         message = f"No event was delivered for more than {limits.age:.0f} s to the webhook at {', '.join(silent)}."
         causes.append(Cause(Kind.WEBHOOK_DEAD, "webhook_failed", message, now - max(dead.values())))
-    return Found(tuple(causes), unsettled=link is None and state.phase not in (Phase.WORKING, Phase.STOPPED))
+    settled = state.phase in (Phase.WORKING, Phase.STOPPED) or state.message == disconnects.ON_PURPOSE
+    return Found(tuple(causes), unsettled=link is None and not settled)
 
 
 _RESTRICTED = "WhatsApp lets this account write to no new people for now. Write less to strangers."
 
 
 def _link(state: State) -> Cause | None:
-    """Why the session is not connected, where that is more than a passing fault."""
+    """Why the session is not connected, where that is more than a passing fault. What was never linked lost nothing."""
     kind = None
-    if state.phase is Phase.TERMINAL and state.phone:  # never linked: nothing was lost, somebody is setting it up
+    if state.phase is Phase.TERMINAL and state.phone and state.message != disconnects.ON_PURPOSE:
         kind = Kind.NEEDS_QR
     elif state.code in disconnects.IN_CONFLICT:
         kind = Kind.CONFLICT

@@ -50,6 +50,8 @@ class Disconnect:
 LOGGED_OUT = Disconnect(
     "logged_out", Kind.TERMINAL, "The device was logged out on the phone.", "Link it again with a new QR code."
 )
+ON_PURPOSE = "Logged out by the user. Connect to link it again."
+"""The sentence of a logout that a person ordered."""
 FORBIDDEN = Disconnect(
     "forbidden",
     Kind.TERMINAL,

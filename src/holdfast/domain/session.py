@@ -129,7 +129,7 @@ def _on_order(state: State, event: Ordered, now: float) -> Step:
         )
         return entered, drop(state)
     if event.kind == "logout":
-        entered, commands = terminal(state, now, "logged_out", "Logged out by the user. Connect to link it again.")
+        entered, commands = terminal(state, now, disconnects.LOGGED_OUT.code, disconnects.ON_PURPOSE)
         return entered, (*drop(state, logout=True), *commands)
     if event.kind == "start" and state.phase not in _IDLE and not _may_hurry(state):
         return state, ()

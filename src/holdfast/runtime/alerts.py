@@ -17,7 +17,7 @@ from holdfast.domain import alerts as a
 from holdfast.domain import state as s
 from holdfast.domain.errors import StaleEpoch, StoreUnavailable
 from holdfast.domain.pacing import backoff
-from holdfast.ports.store import Json, SessionRow
+from holdfast.ports.store import Json
 from holdfast.runtime.actor import Deps
 from holdfast.runtime.delivery import RETRY_CAP, Delivery, Webhook
 from holdfast.runtime.supervisor import Supervisor
@@ -117,7 +117,7 @@ class Alerts:
 
     def _held(self) -> dict[str, _Subject]:
         return {
-            name: _Subject(actor.held.epoch, actor.state, _wanted(actor.row))
+            name: _Subject(actor.held.epoch, actor.state, actor.row.desired == "running")
             for name, actor in self._supervisor.actors.items()
             if actor.may_act()
         }
@@ -127,7 +127,9 @@ class Alerts:
         if self._clock.boot() - self._orphans_at < self._settings.orphans_every:
             return
         rows, gone = await self._store.unheld()
-        self._orphans = {row.name: _Subject(row.epoch, s.State.from_json(row.state), _wanted(row)) for row in rows}
+        self._orphans = {
+            row.name: _Subject(row.epoch, s.State.from_json(row.state), row.desired == "running") for row in rows
+        }
         self._orphans |= {name: _Subject(None, None) for name in gone}
         self._orphans_at = self._clock.boot()
 
@@ -229,11 +231,6 @@ class Alerts:
 
 
 _ALL_WELL = "All is well again: no alert is in force."
-
-
-def _wanted(row: SessionRow) -> bool:
-    """Whether a person wants the session to be connected, as far as their last order tells."""
-    return row.desired == "running" and row.command.get("kind") != "logout"
 
 
 def _read(stored: Sequence[Json]) -> list[a.Alert]:

@@ -262,10 +262,9 @@ class Supervisor:
         deps = self._deps
         sent_at = deps.clock.boot()
         try:
-            held = await asyncio.wait_for(
-                deps.store.renew(deps.instance, {n: a.held.epoch for n, a in actors.items()}, deps.lease.ttl),
-                deps.lease.renew,
-            )
+            async with asyncio.timeout(deps.lease.renew):  # `wait_for` may swallow the cancellation that ends us
+                epochs = {name: actor.held.epoch for name, actor in actors.items()}
+                held = await deps.store.renew(deps.instance, epochs, deps.lease.ttl)
         except (StoreUnavailable, TimeoutError):
             log.error("locks not refreshed: the database does not answer", action="lease", code="store_unavailable")
             if not deps.lease.lenient:
