@@ -1,0 +1,193 @@
+"""Several instances on one store: one holder, taken over, handed over, answering for all (G1, G2, S2, S4)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sqlite3
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from tests.support.cluster import Cluster, cluster, me, owner, until_owner
+from tests.support.processes import Holdfast, Receiver
+from verify.harness import alone
+from verify.promises import within
+
+SHOP, ANA = "40712345678", "40712345601"
+
+
+@asynccontextmanager
+async def two(*, postgres: bool, **env: str) -> AsyncIterator[tuple[Cluster, Holdfast, Holdfast, Receiver]]:
+    """Two instances; the first has linked the session `shop`."""
+    with tempfile.TemporaryDirectory(prefix="holdfast-verify-") as folder:
+        async with cluster(Path(folder), postgres=postgres) as world, Receiver() as hook:
+            first = await world.start(**env)
+            await first.link(world.wasim, "shop", SHOP, hook.config())
+            await world.wasim.post("phones", {"phone": ANA})
+            second = await world.start(**env)
+            yield world, first, second, hook
+
+
+async def send(instance: Holdfast, text: str) -> None:
+    answer = await instance.ask("POST", "/api/sendText", {"session": "shop", "chatId": f"{ANA}@c.us", "text": text})
+    assert answer["ack"] >= 1, answer
+
+
+@alone("G1.b", "a second instance on one PostgreSQL is passive, and answers for all: status, QR, sending")
+async def passive() -> str:
+    async with two(postgres=True) as (world, first, second, _hook):
+        assert await owner(second) == await me(first)
+        view = await second.ask("GET", "/api/sessions/shop")
+        assert view["status"] == "WORKING", view
+        began = time.time()
+        await send(second, "through the other instance")
+        took = time.time() - began
+        await second.ask("POST", "/api/sessions", {"name": "other", "start": False})
+        await first.ask("POST", "/api/sessions/other/start")
+        qr = await second.ask("GET", "/api/other/auth/qr", format="raw")
+        assert qr["value"].count(",") >= 3, qr
+        await second.ask("POST", "/api/sessions/shop/restart")
+        await until_owner(second, await me(first))
+        assert await world.overlaps() == []
+        return f"sent through the other in {took * 1000:.0f} ms"
+
+
+@alone("G1.c", "kill -9 of the holder: another instance is WORKING within ttl + 2 s, by itself")
+async def killed() -> str:
+    async with two(postgres=True) as (world, first, second, hook):
+        await until_owner(second, await me(first))
+        began = time.time()
+        await first.stop(signal.SIGKILL)
+        await world.wasim.post("inject", {"from": ANA, "to": SHOP, "text": "meanwhile"})
+        await until_owner(second, await me(second))
+        took = time.time() - began
+        await hook.until(lambda: hook.texts() == ["meanwhile"])
+        assert await world.overlaps() == []
+        return within(took, 17.0, "takeover")
+
+
+@alone("G1.d", "SIGSTOP of the holder: its sidecar lets go by itself before another connects; it wakes passive")
+async def stopped() -> str:
+    async with two(postgres=True) as (world, first, second, _hook):
+        await send(first, "one")
+        since, mine = await world.wasim.seq(), await me(second)
+        os.kill(first.child.pid, signal.SIGSTOP)
+        await until_owner(second, mine)
+        gap = await world.gap(since)
+        os.kill(first.child.pid, signal.SIGCONT)
+        await send(second, "two")
+        until = time.time() + 20
+        while time.time() < until:
+            assert await owner(second) == mine
+            await asyncio.sleep(0.5)
+        assert await owner(first) == mine
+        assert await world.overlaps() == []
+        assert gap >= 0, gap
+        return f"{gap:.1f} s between the two connections"
+
+
+@alone("G1.e", "rolling redeploy: the old one is told to stop, the new one goes on; never 440, gap under 0.3 s")
+async def redeployed() -> str:
+    gaps = []
+    async with two(postgres=True) as (world, first, second, _hook):
+        old, new = first, second
+        for _round in range(3):
+            since, mine = await world.wasim.seq(), await me(new)
+            await old.stop(signal.SIGTERM)
+            await until_owner(new, mine)
+            gaps.append(await world.gap(since))
+            old, new = new, await world.start()
+        replaced = await world.wasim.get("log", since=0, kind="replaced")
+        assert replaced == [], replaced
+        assert await world.overlaps() == []
+    return within(max(gaps), 0.3, "gap")
+
+
+@alone("G1.f", "the database stands still: the holder lets go in time (strict), and all is well after")
+async def frozen_database() -> str:
+    async with two(postgres=True) as (world, first, _second, _hook):
+        assert world.database is not None
+        since, began = await world.wasim.seq(), time.time()
+        world.database.freeze()
+        try:
+            while not [e for e in await world.connections(since) if e["kind"] == "disconnected"]:
+                assert time.time() - began < 16, "still connected past the lease"
+                await asyncio.sleep(0.1)
+            took = time.time() - began
+        finally:
+            world.database.thaw()
+        await first.until_working("shop")
+        assert await world.overlaps() == []
+        return f"let go after {took:.1f} s of a lease of 15 s"
+
+
+@alone("G1.g", "sessions are shared fairly as an instance joins, gradually, and never run twice")
+async def shared() -> str:
+    env = {"HOLDFAST_LEASE_TTL": "3", "HOLDFAST_LEASE_RENEW": "1"}
+    with tempfile.TemporaryDirectory(prefix="holdfast-verify-") as folder:
+        async with cluster(Path(folder), postgres=True) as world:
+            first = await world.start(**env)
+            for number in range(6):
+                await first.link(world.wasim, f"s{number}", f"4071000000{number}")
+            await world.start(**env)
+            began = time.time()
+            while True:
+                rows = await first.ask("GET", "/api/holdfast/instances")
+                if sorted(len(row["sessions"]) for row in rows) == [3, 3]:
+                    break
+                assert time.time() - began < 120, rows
+                await asyncio.sleep(0.2)
+            took = time.time() - began
+            for number in range(6):
+                await first.until_working(f"s{number}")
+            assert await world.overlaps() == []
+            return f"3 and 3 after {took:.0f} s"
+
+
+@alone("S2.a", "two processes on one SQLite file: one runs the session, the other is passive")
+async def passive_on_sqlite() -> str:
+    async with two(postgres=False) as (world, first, second, _hook):
+        await asyncio.sleep(10)
+        assert await owner(second) == await me(first)
+        await send(second, "through the other")
+        assert await world.overlaps() == []
+        return "one connection"
+
+
+@alone("S2.b", "the lock of a crashed holder is free: the next takes over by itself (one machine: at once)")
+async def crashed_on_sqlite() -> str:
+    async with two(postgres=False) as (world, first, second, _hook):
+        began = time.time()
+        await first.stop(signal.SIGKILL)
+        await until_owner(second, await me(second))
+        took = time.time() - began
+        assert await world.overlaps() == []
+        return within(took, 17.0, "takeover")
+
+
+@alone("S2.e", "DELETE FROM session_lock unlocks, and even that never makes two")
+async def unlocked_by_hand() -> str:
+    async with two(postgres=False) as (world, first, second, _hook):
+        with sqlite3.connect(world.folder / "holdfast.sqlite3", timeout=10) as db:
+            db.execute("DELETE FROM session_lock")
+        began = time.time()
+        await first.until("shop", lambda view: view["status"] != "WORKING", timeout=20)
+        await first.until_working("shop")
+        took = time.time() - began
+        await send(second, "afterwards")
+        assert await world.overlaps() == []
+        return f"WORKING again after {took:.1f} s"
+
+
+@alone("S2.g", "SIGTERM releases the lock: the next instance connects at once")
+async def released() -> str:
+    async with two(postgres=False) as (world, first, second, _hook):
+        since = await world.wasim.seq()
+        await first.stop(signal.SIGTERM)
+        await until_owner(second, await me(second))
+        assert await world.overlaps() == []
+        return within(await world.gap(since), 1.0, "gap")
