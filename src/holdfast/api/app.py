@@ -37,6 +37,23 @@ from holdfast.web.docs import DocsPage
 from holdfast.web.errors import with_pages
 from holdfast.web.pages import PAGES
 
+HANDLED: tuple[Any, ...] = (
+    Server,
+    Sessions,
+    Pairing,
+    Messaging,
+    Chats,
+    Own,
+    WhatsApp,
+    Recovery,
+    events_socket,
+    scrape,
+    alerts_in_force,
+    alert_bar,
+    asked_by_peer,
+    *PAGES,
+)
+
 
 def build(
     gateway: Gateway,
@@ -55,22 +72,7 @@ def build(
     """
     guard = Guard(key_hash, gateway.now, metrics_hash)
     app = Litestar(
-        route_handlers=[
-            Server,
-            Sessions,
-            Pairing,
-            Messaging,
-            Chats,
-            Own,
-            WhatsApp,
-            Recovery,
-            events_socket,
-            scrape,
-            alerts_in_force,
-            alert_bar,
-            asked_by_peer,
-            *PAGES,
-        ],
+        route_handlers=HANDLED,
         exception_handlers=with_pages(HANDLERS),
         request_class=Intake,
         state=State(
