@@ -151,6 +151,7 @@ class Node:
             for work in (self._heartbeat, self._tidy, self._listen, self.alerts.run, self.metrics.run)
         ]
         for task in self._tasks:
+            task.add_done_callback(_say_if_failed)
             self._stack.callback(task.cancel)
         await self.supervisor.start()
         self._stack.push_async_callback(self._stop_sessions)
@@ -289,3 +290,9 @@ class Node:
             self._parts[event.session].inbox.learn(event.kind, event.items)
         else:
             actor.engine_event(event)
+
+
+def _say_if_failed(task: asyncio.Task[None]) -> None:
+    """None of the instance's own tasks ends by itself: one that did had a bug, and must not be missed in silence."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("a task of the instance failed", action="task", code="bug", error=type(error).__name__)
