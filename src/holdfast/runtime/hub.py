@@ -17,7 +17,7 @@ class Hub:
     """Wake-ups by topic (`session:NAME`, `message:NAME:ID`, `events`)."""
 
     def __init__(self) -> None:
-        self._waiting: dict[str, set[asyncio.Event]] = defaultdict(set)
+        self._waiting: dict[str, dict[asyncio.Event, None]] = defaultdict(dict)
         self._hooks: list[Callable[[str], None]] = []
         self.stopping = False
         """Once set, nobody is to wait any longer."""
@@ -59,10 +59,10 @@ class Hub:
     def listening(self, topic: str) -> Iterator[asyncio.Event]:
         """An event that is set by every wake-up of the topic while in the block; the caller clears it."""
         event = asyncio.Event()
-        self._waiting[topic].add(event)
+        self._waiting[topic][event] = None
         try:
             yield event
         finally:
-            self._waiting[topic].discard(event)
+            del self._waiting[topic][event]
             if not self._waiting[topic]:
                 del self._waiting[topic]
