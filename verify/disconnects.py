@@ -124,28 +124,32 @@ async def mismatch(w: World) -> str:
 # --- WhatsApp says wait -----------------------------------------------------------------------------------------
 
 
+BAN = 25
+"""Seconds."""
+
+
 @check("D.temporarily_banned", "402: parked until it expires, over a restart too; credentials kept, back by itself")
 async def banned(w: World) -> str:
     await w.link()
     story = await Story.of(w)
-    await w.fault("failure", jid=SHOP, reason=402, expire=12, count=1)
+    await w.fault("failure", jid=SHOP, reason=402, expire=BAN, count=1)
     await w.fault("drop", jid=SHOP)
     row = await story.told("temporarily_banned", "FAILED", "temporarily (402)")
     view = await story.view()
     assert not view["needs_qr"]
-    assert 10 < view["next_attempt_at"] - time.time() <= 12.5, view
+    assert BAN - 3 < view["next_attempt_at"] - time.time() <= BAN + 0.5, view
     await w.holdfast.ask("POST", "/api/sessions/shop/start")
     await w.holdfast.stop()
     await w.holdfast.start()
+    assert time.time() < row["at"] + BAN, "this machine is too slow for this check: the restart outlasted the ban"
     assert story.credentials() > 0, "the credentials of a banned number were thrown away"
-    await w.holdfast.until("shop", lambda view: view["reason"] == "temporarily_banned", timeout=3)
-    await w.holdfast.until_working("shop")
+    await w.holdfast.until("shop", lambda view: view["status"] == "WORKING", timeout=BAN + 20)
     refused, login = await story.seen()
     assert (refused["kind"], login["kind"]) == ("login-refused", "login")
     parked = login["t"] - refused["t"]
-    assert parked >= 12, f"came back after {parked:.2f} s of a ban of 12 s"
+    assert parked >= BAN, f"came back after {parked:.2f} s of a ban of {BAN} s"
     assert row["message"].count(".") >= 2, "no advice"
-    return f"0 attempts in 12 s, back after {within(parked, 15, 'the return')}"
+    return f"0 attempts in {BAN} s, back after {within(parked, BAN + 3, 'the return')}"
 
 
 @check(
