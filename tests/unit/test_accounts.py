@@ -97,8 +97,13 @@ def test_recovery_is_read_from_the_timeline(
 
 
 def test_when_it_may_be_done_again() -> None:
-    rows = told(*LINKED)
-    assert seconds_until_again(rows, frozenset({"pairing"}), 50.0, 60.0) == 30.0
-    assert seconds_until_again(rows, frozenset({"pairing"}), 500.0, 60.0) == 0.0
+    pairing = frozenset({"pairing"})
+    rows = told(*LINKED[:2])
+    assert seconds_until_again(rows, pairing, 50.0, 60.0) == 30.0
+    assert seconds_until_again(rows, pairing, 500.0, 60.0) == 0.0
     assert seconds_until_again(rows, frozenset({"conflict"}), 50.0, 60.0) == 0.0
-    assert seconds_until_again([], frozenset({"pairing"}), 50.0, 60.0) == 0.0
+    assert seconds_until_again([], pairing, 50.0, 60.0) == 0.0
+    assert seconds_until_again(told(*LINKED), pairing, 50.0, 60.0) == 0.0, "it led to a link"
+    assert seconds_until_again(told(*LINKED, ("FAILED", "logged_out", 0)), pairing, 60.0, 60.0) == 0.0
+    again = told(*LINKED, ("FAILED", "logged_out", 0), *LINKED[:2], ("FAILED", "another_number", 0))
+    assert seconds_until_again(again, pairing, 90.0, 60.0) == 40.0

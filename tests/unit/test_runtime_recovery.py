@@ -64,7 +64,6 @@ def test_what_failed_and_can_heal_is_tried_now_with_its_credentials() -> None:
 
 def test_what_needs_a_qr_begins_to_pair_at_most_once_a_minute() -> None:
     async def body(node: Node, engine: ScriptedEngine, clock: VirtualClock) -> None:
-        await clock.sleep(120)
         engine.account("shop").linked = False
         engine.close_with("shop", 401, "device_removed")
         await until(node, "shop", lambda v: v.needs_qr)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import takewhile
 
 from holdfast.domain.errors import AccountTaken, HoldfastError, InvalidName
 from holdfast.domain.identity import account_name, legacy_key, user_name, valid_session_name
@@ -115,6 +116,9 @@ def recovery(newest_first: Iterable[TimelineRow]) -> Json:
 
 
 def seconds_until_again(newest_first: Iterable[TimelineRow], codes: frozenset[str], now: float, every: float) -> float:
-    """How long to wait until something that the timeline tells by `codes` may be done once more."""
-    last = next((row.at for row in newest_first if row.code in codes), None)
+    """How long to wait until something that the timeline tells by `codes` may be done once more. What led to WORKING
+    is done with: nobody has to wait for that.
+    """
+    fruitless = takewhile(lambda row: row.status != "WORKING", newest_first)
+    last = next((row.at for row in fruitless if row.code in codes), None)
     return 0.0 if last is None else max(0.0, last + every - now)
