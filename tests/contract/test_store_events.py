@@ -1,4 +1,4 @@
-"""The event log: in order, without gaps that fill in later, with cursors that only move on."""
+"""The event log: in order, without gaps that fill in later."""
 
 from __future__ import annotations
 
@@ -29,20 +29,6 @@ async def test_events_are_numbered_dated_and_read_in_order(world: World) -> None
     assert [e.payload["n"] for e in await store.events(every[0].seq, 1)] == [2]
     assert [e.payload["n"] for e in await store.events(0, 10, "b")] == [3]
     assert await store.log_end() == every[-1].seq
-
-
-async def test_new_consumer_begins_at_the_end_and_never_moves_back(world: World) -> None:
-    store = world.store
-    assert await store.log_end() == 0
-    assert await store.cursor("early") == 0
-    rows = await store.append_events("a", [event(1), event(2)])
-    assert await store.cursor("late") == rows[-1].seq
-    assert await store.cursor("early") == 0
-    await store.advance("early", rows[1].seq)
-    await store.advance("early", rows[0].seq)
-    assert await store.cursor("early") == rows[1].seq
-    await store.advance("unseen", 5)
-    assert await store.cursor("unseen") == 5
 
 
 async def test_reader_among_concurrent_writers_misses_nothing(world: World) -> None:
@@ -81,7 +67,6 @@ async def test_postgresql_withholds_what_a_commit_in_flight_may_precede(database
         await store.append_events("b", [event(2)])
         assert await store.events(0, 10) == []
         assert await store.log_end() == 0
-        assert await store.cursor("new") == 0
         await transaction.commit()
     assert [row.payload["n"] for row in await store.events(0, 10)] == [1, 2]
     await store.close()

@@ -8,11 +8,12 @@ from functools import partial
 
 import pytest
 
+from holdfast.domain.delivery import Refusal
 from holdfast.domain.rows import EngineWrite, NewEvent
 from holdfast.ports.store import Json, Store
 from holdfast.runtime.alerts import AlertSettings
-from holdfast.runtime.delivery import Webhook
 from holdfast.runtime.node import Node
+from holdfast.runtime.webhook import Webhook
 from tests.contract.rows import outgoing
 from tests.support.instances import SETTINGS, instance, linked, memory_store, until
 from tests.support.scripted_engine import ScriptedEngine
@@ -30,9 +31,9 @@ class Wire:
         self.down: set[str] = set()
 
     def plug(self, node: Node) -> Node:
-        async def post(hook: Webhook, request_id: str, envelope: Json) -> str | None:
+        async def post(hook: Webhook, request_id: str, envelope: Json) -> Refusal | None:
             if hook.url in self.down:
-                return "the receiver answered 500"
+                return Refusal("the receiver answered 500", 500)
             if hook is OPERATOR:
                 assert request_id == envelope["id"]
                 self.heard.append(envelope)

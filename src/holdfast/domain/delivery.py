@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from holdfast.domain.rows import Undelivered
 
@@ -76,7 +76,7 @@ class Rules:
     cap: float = 300.0
     pause: float = 3600.0
     retries: Retries = field(default_factory=Retries)
-    """Where a webhook names none."""
+    """Our own, or those that the webhook names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,21 +93,37 @@ def pause(refusal: Refusal, rules: Rules) -> float:
     return min(max(refusal.retry_after or 0.0, 0.0), rules.pause)
 
 
-def is_dead(row: Undelivered, retries: Retries | None, rules: Rules) -> bool:
+def is_dead(row: Undelivered, rules: Rules) -> bool:
     """Whether an event that was refused once more is given up."""
-    if retries is not None and retries.attempts is not None:
-        return row.attempts > retries.attempts
+    if rules.retries.attempts is not None:
+        return row.attempts > rules.retries.attempts
     return row.failing_for >= rules.give_up
 
 
-def wait(row: Undelivered, refusal: Refusal, rand: float, retries: Retries | None, rules: Rules) -> float:
+def wait(row: Undelivered, refusal: Refusal, rand: float, rules: Rules) -> float:
     """Seconds until an event that was just refused is tried again: never later than its hold ends."""
-    delay = (retries or rules.retries).wait(row.attempts, rand, rules.cap)
+    delay = rules.retries.wait(row.attempts, rand, rules.cap)
     if refusal.status == GONE:  # it says that it will not come back, but a mistake in a proxy says so as well
         delay = max(delay, rules.cap)
     delay = max(delay, pause(refusal, rules))
     left = rules.hold - row.failing_for
     return min(delay, left) if left > 0 else delay
+
+
+def parked_again(
+    row: Undelivered, refusal: Refusal, part: int, rand: float, rules: Rules
+) -> tuple[Undelivered, float | None]:
+    """A parked event after one more refusal, and the seconds until it is tried again; None: it is dead."""
+    row = _refused(row, "parked", refusal, part)
+    if is_dead(row, rules):
+        return replace(row, state="dead"), None
+    return row, wait(row, refusal, rand, replace(rules, hold=0.0))
+
+
+def _refused(row: Undelivered, state: Literal["retrying", "parked"], refusal: Refusal, part: int) -> Undelivered:
+    return replace(
+        row, state=state, attempts=row.attempts + 1, part=part, problem=refusal.problem, status=refusal.status
+    )
 
 
 # --- one chat ---------------------------------------------------------------------------------------------------
@@ -132,15 +148,14 @@ class Round:
     are dead without anybody knowing.
     """
 
-    def __init__(
-        self, lane: Sequence[Undelivered], untold: Sequence[Undelivered], retries: Retries | None, rules: Rules
-    ) -> None:
+    def __init__(self, lane: Sequence[Undelivered], untold: Sequence[Undelivered], rules: Rules) -> None:
         self._ahead = deque(lane)
         self._untold = list(untold)
         self._passed: list[Undelivered] = []
         """Those that refused for too long to hold the chat; the first of them leads the next round."""
         self._lead_waits = 0.0
-        self._retries = retries
+        self.holds = False
+        """Whether something that was refused holds the chat now: it has a time of its own, so the pass is over."""
         self._rules = rules
 
     def next(self) -> Undelivered | None:
@@ -159,24 +174,25 @@ class Round:
         """The receiver took it: it is well, so what it refused for too long is parked."""
         done, told = self._ahead.popleft(), self._untold
         parked = [(replace(row, state="parked"), self._parked_for(row, rand)) for row in self._passed]
-        self._untold, self._passed = [], []
+        self._untold, self._passed, self.holds = [], [], False
         return Step(parked, done, told)
 
     def refused(self, refusal: Refusal, part: int, rand: float) -> Step:
         """The receiver did not take it. `part`: how many of its envelopes it took before."""
         tried = self._ahead.popleft()
-        row = replace(tried, state="retrying", attempts=tried.attempts + 1, part=part)
-        if is_dead(row, self._retries, self._rules):
+        row = _refused(tried, "retrying", refusal, part)
+        if is_dead(row, self._rules):
             row = replace(row, state="dead", told=False)
             self._untold.append(row)
             return Step([(row, None)])
-        waits = wait(row, refusal, rand, self._retries, self._rules)
+        waits = wait(row, refusal, rand, self._rules)
         if not self._passed:
             self._lead_waits = waits
             rows: list[tuple[Undelivered, float | None]] = [(row, waits)]
         else:  # it is tried whenever the first of the chat is; so that one must not sleep beyond this one's hold
             self._lead_waits = min(self._lead_waits, waits)
             rows = [(self._passed[0], self._lead_waits), (row, None)]
+        self.holds = True
         if self._overdue(row):
             self._passed.append(row)
         else:
@@ -187,4 +203,4 @@ class Round:
         return row.state == "retrying" and row.failing_for >= self._rules.hold
 
     def _parked_for(self, row: Undelivered, rand: float) -> float:
-        return (self._retries or self._rules.retries).wait(row.attempts, rand, self._rules.cap)
+        return self._rules.retries.wait(row.attempts, rand, self._rules.cap)

@@ -59,6 +59,14 @@ class Reach:
                 raise ValueError(f"'{part}' is neither a host nor a network")
         return cls(False, frozenset(hosts), tuple(networks))
 
+    @staticmethod
+    def is_loopback(host: str) -> bool:
+        """Whether it is an address that only this machine reaches."""
+        try:
+            return ip_address(host).is_loopback
+        except ValueError:
+            return False
+
     def allows(self, host: str, address: str) -> bool:
         """Whether `address`, found under the name `host`, may be connected to."""
         try:

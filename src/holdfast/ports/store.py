@@ -46,8 +46,11 @@ __all__ = [
     "AccountRow",
     "Alike",
     "Attention",
+    "Busy",
     "ChatRow",
+    "ConsumerFacts",
     "ContactRow",
+    "DeliveryRow",
     "EngineWrite",
     "EventRow",
     "Figures",
@@ -314,14 +317,6 @@ class Store(Protocol):
 
     async def log_end(self) -> int:
         """`seq` of the newest event, 0 if there is none."""
-        ...
-
-    async def cursor(self, consumer: str) -> int:
-        """Where a consumer stands; for a new one, the log's end at the time of the first call."""
-        ...
-
-    async def advance(self, consumer: str, seq: int) -> None:
-        """Everything up to `seq` is delivered; never moves back."""
         ...
 
     async def set_consumers(self, session: str, wanted: Sequence[ConsumerFacts]) -> None:

@@ -19,8 +19,9 @@ from holdfast.domain.errors import StaleEpoch, StoreUnavailable
 from holdfast.domain.pacing import backoff
 from holdfast.ports.store import Json
 from holdfast.runtime.actor import Deps
-from holdfast.runtime.delivery import RETRY_CAP, Delivery, Webhook
+from holdfast.runtime.delivery import RETRY_CAP, Delivery
 from holdfast.runtime.supervisor import Supervisor
+from holdfast.runtime.webhook import Webhook
 
 log = structlog.get_logger(__name__)
 
@@ -226,7 +227,9 @@ class Alerts:
         }
         problem = await self._delivery.post(receiver, request_id, envelope)
         if problem is not None:
-            log.warning("alert not delivered, tried again", action="alert", code="webhook_failed", detail=problem)
+            log.warning(
+                "alert not delivered, tried again", action="alert", code="webhook_failed", detail=problem.problem
+            )
         return problem is None
 
 

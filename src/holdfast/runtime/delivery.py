@@ -1,54 +1,53 @@
-"""Delivers the event log to webhooks: in order, by a cursor that moves only after the receiver said yes.
+"""Delivers the event log to webhooks: each consumer (a webhook of a session) by one instance at a time.
 
-A receiver that is down holds up its own queue only; after a restart delivery goes on where the cursor stands, so an
-event comes at least once. The id of an event never changes, for whoever wants to drop repetitions.
+The session's holder delivers its consumers; those of a session that nobody holds are delivered by whichever instance
+takes them first. Owning a consumer is a short lease in the store, renewed for all in one statement while there is work;
+an owner that died is replaced when its lease lapsed. An event comes at least once, and its id never changes.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
-import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from urllib.parse import urlsplit
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
-import aiohttp
 import structlog
 
+from holdfast.domain.delivery import Refusal, Rules
 from holdfast.domain.errors import StoreUnavailable
+from holdfast.domain.lease import LeaseTimes
 from holdfast.domain.pacing import backoff
-from holdfast.domain.waha import waha_events
+from holdfast.domain.receivers import Reach, unmasked_config
 from holdfast.ports.clock import Clock
-from holdfast.ports.store import EventRow, Json, Store
+from holdfast.ports.store import ConsumerFacts, Json, SessionRow, Store, Taken
+from holdfast.runtime.consumer import Consumer, Replaced, Tools
+from holdfast.runtime.webhook import Poster, Webhook, check_webhooks, webhooks_of
 
 log = structlog.get_logger(__name__)
 
-PAGE = 100
-ATTEMPT_TIMEOUT = 30.0
 RETRY_CAP = 300.0
+GRACE = 1.0
+"""Seconds that attempts under way are given when the instance stops."""
 
 
 @dataclass(frozen=True, slots=True)
-class Webhook:
-    """A receiver. `events` holds WAHA's event names, or `*`; `key` signs the body with HMAC-SHA512."""
+class DeliverySettings:
+    """Times are seconds, scaled by `factor` already. `common`: receivers of every session's events."""
 
-    url: str
-    events: frozenset[str]
-    key: str | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
+    common: Sequence[Webhook] = ()
+    rules: Rules = field(default_factory=Rules)
+    reach: Reach = field(default_factory=lambda: Reach(private=True))
+    lease: LeaseTimes = field(default_factory=LeaseTimes)
+    timeout: float = 30.0
+    look_every: float = 5.0
+    parallel: int = 16
+    factor: float = 1.0
 
-    @property
-    def id(self) -> str:
-        """A name for the cursor that tells nothing of the URL, which may hold a secret."""
-        return hashlib.sha256(self.url.encode()).hexdigest()[:16]
 
-
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Underway:
-    """The event that one receiver is given now. `at`: when it was appended, in Unix seconds; `failing_since`: since
-    when the receiver has refused it, on the boot clock.
+    """What one receiver is being given. `at`: when the oldest of it was appended, in Unix seconds; `failing_since`:
+    since when the receiver has taken nothing, on the boot clock.
     """
 
     receiver: str
@@ -56,177 +55,310 @@ class Underway:
     failing_since: float | None = None
 
 
-def webhooks_of(config: Json) -> list[Webhook]:
-    """The receivers in a session's configuration, in WAHA's shape; those without a URL are left out."""
-    return [
-        Webhook(
-            url=str(hook["url"]),
-            events=frozenset(hook.get("events") or ["*"]),
-            key=(hook.get("hmac") or {}).get("key"),
-            headers={h["name"]: h["value"] for h in hook.get("customHeaders") or []},
-        )
-        for hook in config.get("webhooks") or []
-        if hook.get("url")
-    ]
+@dataclass(slots=True)
+class _Work:
+    session: str
+    task: asyncio.Task[None]
+    rows: bool = False
+    again: bool = False
+    """Woken before there was a consumer."""
 
 
 class Delivery:
-    """All webhooks of an instance. One worker per session and receiver, alive only while there is something."""
+    """All webhooks of an instance. One task for each consumer with something to deliver."""
 
-    def __init__(self, store: Store, clock: Clock, common: Sequence[Webhook], *, time_factor: float = 1.0) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        settings: DeliverySettings,
+        *,
+        instance: str,
+        holds: Callable[[str], bool] = lambda _: False,
+        me: Callable[[str], Json | None] = lambda _: None,
+        proved_dead: Callable[[str], bool] = lambda _: False,
+    ) -> None:
+        """`holds`: whether this instance runs a session; `me`: the account of one that it runs; `proved_dead`: of an
+        instance, that it need not be waited for.
+        """
         self._store = store
         self._clock = clock
-        self._common = tuple(common)
-        self._factor = time_factor
-        self._http: aiohttp.ClientSession | None = None
-        self._workers: dict[tuple[str, str], asyncio.Task[None]] = {}
-        self._again: set[tuple[str, str]] = set()
-        self._hooks: dict[str, tuple[Webhook, ...]] = {}
+        self._settings = settings
+        self._instance = instance
+        self._holds = holds
+        self._me = me
+        self._proved_dead = proved_dead
+        self._poster = Poster(clock, settings.reach, settings.timeout)
+        self._hooks: dict[str, dict[str, Webhook]] = {}
         self._facts: dict[str, Json] = {}
-        self.underway: dict[tuple[str, str], Underway] = {}
-        """What is being delivered now, by session and receiver."""
+        self._work: dict[str, _Work] = {}
+        self._consumers: dict[str, Consumer] = {}
+        self._loops: list[asyncio.Task[None]] = []
+        self._adopting: set[asyncio.Task[None]] = set()
+        self._stopping = False
         self.on_attempt: Callable[[bool, float], None] = lambda taken, age: None
         """Told of every attempt: whether the receiver took the event, and the event's age in seconds."""
-
-    async def start(self) -> None:
-        """Open the HTTP client."""
-        self._http = aiohttp.ClientSession(
-            timeout=aiohttp.ClientTimeout(total=ATTEMPT_TIMEOUT * self._factor),
-            connector=aiohttp.TCPConnector(limit=200, limit_per_host=50),
-            headers={"User-Agent": "Holdfast"},
+        self._tools = Tools(
+            store,
+            clock,
+            instance,
+            settings.rules,
+            post=self._post,
+            facts=self._facts_of,
+            attempted=self._attempted,
+            parallel=settings.parallel,
+            factor=settings.factor,
         )
 
+    # --- life ---------------------------------------------------------------------------------------------------
+    async def start(self) -> None:
+        """Open the HTTP clients, and begin to look for what waits."""
+        await self._poster.start()
+        self._loops = [asyncio.create_task(self._looks()), asyncio.create_task(self._renewals())]
+
     async def stop(self) -> None:
-        """Stop where the cursors stand; what was not confirmed comes again."""
-        workers = list(self._workers.values())
-        for worker in workers:
-            worker.cancel()
-        await asyncio.gather(*workers, return_exceptions=True)
-        if self._http is not None:
-            await self._http.close()
+        """Let attempts under way have their answer for a moment, then give every consumer back; what was not confirmed
+        comes again.
+        """
+        self._stopping = True
+        for task in (*self._loops, *self._adopting):
+            task.cancel()
+        await asyncio.gather(*self._loops, *self._adopting, return_exceptions=True)
+        for consumer in self._consumers.values():
+            consumer.finish()
+        tasks = [work.task for work in self._work.values()]
+        if tasks:
+            await asyncio.wait(tasks, timeout=GRACE * self._settings.factor)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        try:
+            await self._store.leave_consumers(self._instance)
+        except StoreUnavailable as error:
+            log.warning("webhooks not given back, others wait", action="webhook", code=error.code)
+        await self._poster.stop()
 
-    async def configure(self, session: str, config: Json, facts: Json) -> None:
-        """Take over a session's receivers; a new one starts at the log's present end. `facts` go into envelopes."""
-        hooks = (*self._common, *webhooks_of(config))
-        self._hooks[session] = tuple({hook.id: hook for hook in hooks}.values())
-        self._facts[session] = facts
-        for hook in self._hooks[session]:
-            await self._store.cursor(_consumer(session, hook))
-        self.wake(session)
+    # --- what others tell ---------------------------------------------------------------------------------------
+    def checked(self, config: Json, before: Json) -> Json:
+        """A configuration as it is stored, URLs that came back masked made whole. Raises `InvalidWebhook`."""
+        config = unmasked_config(config, before)
+        check_webhooks(config, self._settings.reach)
+        return config
 
-    def facts(self, session: str, facts: Json) -> None:
-        """The account or the metadata of a session is another."""
-        self._facts[session] = facts
+    async def configure(self, row: SessionRow) -> None:
+        """Take over a session's receivers; a new one starts at the log's present end."""
+        session, config = row.name, row.config
+        facts: Json = {"me": row.me, "metadata": config.get("metadata") or {}, "engine": row.engine}
+        hooks = {hook.id: hook for hook in self._settings.common}
+        for hook in webhooks_of(config):
+            hooks[hook.id] = replace(hook, trusted=hook.id in hooks)
+        known = {f"webhook:{session}:{hook.id}": hook for hook in hooks.values()}
+        self._hooks[session], self._facts[session] = known, facts
+        wanted = [ConsumerFacts(name, hook.receiver, hook.settings) for name, hook in known.items()]
+        await self._store.set_consumers(session, wanted)
+        for name, consumer in list(self._consumers.items()):
+            if consumer.session == session and name in known:
+                consumer.hook = known[name]
+            elif consumer.session == session:
+                consumer.finish()
+
+    def adopt(self, row: SessionRow) -> None:
+        """This instance runs the session from now on."""
+        task = asyncio.create_task(self._adopt(row))
+        self._adopting.add(task)
+        task.add_done_callback(self._adopting.discard)
+
+    async def _adopt(self, row: SessionRow) -> None:
+        try:
+            await self.configure(row)
+        except StoreUnavailable as error:
+            log.warning("webhooks not looked at yet", session=row.name, action="webhook", code=error.code)
+        self.wake(row.name)
 
     def forget(self, session: str) -> None:
         """The session was deleted."""
-        for hook in self._hooks.pop(session, ()):
-            if worker := self._workers.pop((session, hook.id), None):
-                worker.cancel()
         self._facts.pop(session, None)
+        for name in self._hooks.pop(session, {}):
+            self._consumers.pop(name, None)
+            if work := self._work.pop(name, None):
+                work.task.cancel()
 
     def wake(self, session: str) -> None:
         """Events of the session were appended."""
-        for hook in self._hooks.get(session, ()):
-            key = (session, hook.id)
-            self._again.add(key)
-            if key not in self._workers:
-                self._workers[key] = asyncio.create_task(self._work(session, hook))
+        for name in self._hooks.get(session, ()):
+            self._rouse(name, session)
+
+    async def look(self) -> None:
+        """Begin with what waits and is ours to deliver, though nobody said so."""
+        for name, session in await self._store.waiting_consumers(self._instance):
+            self._rouse(name, session, rows=True)
+
+    # --- what is asked ------------------------------------------------------------------------------------------
+    @property
+    def underway(self) -> dict[tuple[str, str], Underway]:
+        """What is being delivered now, by session and receiver."""
+        return {
+            (one.session, one.hook.id): Underway(one.hook.receiver, min(one.trying.values()), one.failing_since)
+            for one in self._consumers.values()
+            if one.trying
+        }
 
     def failing(self) -> dict[str, dict[str, float]]:
         """By session: the receivers that refuse what they are given, and for how many seconds each has."""
         now, found = self._clock.boot(), dict[str, dict[str, float]]()
-        for (session, _), under in self.underway.items():
-            if under.failing_since is not None:
-                found.setdefault(session, {})[under.receiver] = now - under.failing_since
+        for one in self._consumers.values():
+            if one.failing_since is not None:
+                found.setdefault(one.session, {})[one.hook.receiver] = now - one.failing_since
         return found
 
-    # --- one receiver -------------------------------------------------------------------------------------------
-    async def _work(self, session: str, hook: Webhook) -> None:
-        key = (session, hook.id)
-        try:
-            while key in self._again:
-                self._again.discard(key)
-                await self._drain(session, hook)
-        finally:
-            self._workers.pop(key, None)
-            self.underway.pop(key, None)
+    async def post(self, hook: Webhook, request_id: str, envelope: Json) -> Refusal | None:
+        """One attempt: None when the receiver answered 2xx, else what went wrong, without the URL."""
+        return await self._poster.post(hook, request_id, envelope)
 
-    async def _drain(self, session: str, hook: Webhook) -> None:
-        consumer = _consumer(session, hook)
-        failures = 0
+    async def _post(self, hook: Webhook, request_id: str, envelope: Json) -> Refusal | None:
+        return await self.post(hook, request_id, envelope)
+
+    def _attempted(self, taken: bool, age: float) -> None:
+        self.on_attempt(taken, age)
+
+    def _facts_of(self, session: str) -> Json:
+        facts, me = self._facts.get(session, {}), self._me(session)
+        return facts if me is None else {**facts, "me": me}
+
+    # --- one consumer -------------------------------------------------------------------------------------------
+    def _rouse(self, name: str, session: str, *, rows: bool = False) -> None:
+        if self._stopping:
+            return
+        if (work := self._work.get(name)) is not None:
+            work.rows |= rows
+            if (consumer := self._consumers.get(name)) is not None:
+                consumer.wake(rows=rows)
+            else:
+                work.again = True
+            return
+        self._work[name] = _Work(session, asyncio.create_task(self._deliver(name, session)), rows=rows)
+
+    async def _deliver(self, name: str, session: str) -> None:
+        """Own the consumer while it has something to deliver."""
+        failures, work = 0, self._work[name]
+        try:
+            while not self._stopping:
+                work.again = False
+                try:
+                    if not await self._run(name, session, work):
+                        return
+                except Exception as error:
+                    if not isinstance(error, StoreUnavailable):
+                        log.exception("webhook stumbled", session=session, action="webhook", code="internal")
+                    self._consumers.pop(name, None)
+                    failures, work.again = failures + 1, True
+                    delay = backoff(failures, self._clock.random(), cap=self._settings.rules.cap / 10)
+                    await self._clock.sleep(delay * self._settings.factor)
+                if not work.again:
+                    return
+        finally:
+            if self._work.get(name) is work:
+                del self._work[name]
+
+    async def _run(self, name: str, session: str, work: _Work) -> bool:
+        """Deliver until nothing is left. Whether the consumer is still ours."""
+        consumer = self._consumers.get(name)
+        if consumer is None or consumer.finishing or self._clock.boot() >= consumer.held_until:
+            self._consumers.pop(name, None)
+            consumer = await self._take(name, session)
+            if consumer is None:
+                return False
+            self._consumers[name] = consumer
+        consumer.wake(rows=work.rows)
+        work.rows = False
+        try:
+            await consumer.run()
+        except Replaced:
+            log.info("webhook is another instance's", session=session, action="webhook", code="replaced")
+            self._consumers.pop(name, None)
+            return False
+        if consumer.finishing:
+            self._consumers.pop(name, None)
+            await self._store.leave_consumers(self._instance, [name])
+            return False
+        work.again |= consumer.is_wanted
+        return True
+
+    async def _take(self, name: str, session: str) -> Consumer | None:
+        """Become the owner, if nobody else is or goes first."""
+        store, lease = self._store, self._settings.lease
+        while not self._stopping:
+            asked_at = self._clock.boot()
+            taken = await store.take_consumer(name, self._instance, lease.ttl)
+            if isinstance(taken, Taken):
+                hook = await self._hook(name, session, taken.settings)
+                if hook is None:
+                    return None
+                consumer = Consumer(name, session, hook, taken, self._tools)
+                consumer.held_until = asked_at + lease.ttl - lease.margin
+                return consumer
+            if taken is None or taken.left <= 0:
+                return None
+            if self._proved_dead(taken.owner):
+                await store.leave_consumers(taken.owner)
+            elif self._holds(session):  # whoever delivers it sees soon that we hold the session, and gives way
+                await self._clock.sleep(min(taken.left, lease.renew / 5))
+            else:
+                return None
+        return None
+
+    async def _hook(self, name: str, session: str, settings: str) -> Webhook | None:
+        """The webhook as it is configured; read again if the store knows it as another than we do."""
+        hook = self._hooks.get(session, {}).get(name)
+        if hook is not None and hook.settings == settings:
+            return hook
+        row = await self._store.session(session)
+        if row is None:
+            return None
+        await self.configure(row)
+        return self._hooks.get(session, {}).get(name)
+
+    # --- all of them --------------------------------------------------------------------------------------------
+    async def _looks(self) -> None:
+        """Find what waits though nobody said so: of sessions that nobody holds, or appended by another instance."""
         while True:
             try:
-                cursor = await self._store.cursor(consumer)
-                events = await self._store.events(cursor, PAGE, session)
-                self.underway.pop((session, hook.id), None)
-                if not events:
-                    return
-                for event in events:
-                    await self._deliver(hook, event)
-                    await self._store.advance(consumer, event.seq)
-                failures = 0
+                await self.look()
             except StoreUnavailable as error:
-                failures += 1
-                log.error("event log not readable", session=session, action="webhook", code=error.code)
-                await self._pause(failures)
+                log.error("cannot look for events to deliver", action="webhook", code=error.code)
+            await self._clock.sleep(self._settings.look_every)
 
-    async def _deliver(self, hook: Webhook, event: EventRow) -> None:
-        """Try until the receiver says yes."""
-        for envelope in waha_events(event, self._facts.get(event.session, {})):
-            if "*" not in hook.events and envelope["event"] not in hook.events:
-                continue
-            attempt = 0
-            underway = self.underway[event.session, hook.id] = Underway(_receiver(hook), event.at)
-            while (problem := await self.post(hook, event.id, envelope)) is not None:
-                attempt += 1
-                self.on_attempt(False, self._clock.now() - event.at)
-                if underway.failing_since is None:
-                    underway.failing_since = self._clock.boot()
-                log.warning(
-                    "webhook not delivered, tried again",
-                    session=event.session,
-                    action="webhook",
-                    code="webhook_failed",
-                    attempt=attempt,
-                    detail=problem,
-                )
-                await self._pause(attempt)
-            self.on_attempt(True, self._clock.now() - event.at)
+    async def _renewals(self) -> None:
+        """Keep what is being delivered; let go of what is another's, before it may be."""
+        lease, renewed = self._settings.lease, 0.0
+        while True:
+            await self._clock.sleep(lease.renew / 5)
+            now = self._clock.boot()
+            busy = {name: one for name in self._work if (one := self._consumers.get(name)) is not None}
+            for name, one in busy.items():
+                if now >= one.held_until:
+                    self._work[name].task.cancel()
+                    self._consumers.pop(name, None)
+                    log.warning("webhook given up", session=one.session, action="webhook", code="expired")
+            soon = now - renewed >= lease.renew
+            names = [name for name, one in busy.items() if soon or not self._holds(one.session)]
+            if names and await self._renew(names) and soon:
+                renewed = now
 
-    async def _pause(self, attempt: int) -> None:
-        await self._clock.sleep(backoff(attempt, self._clock.random(), cap=RETRY_CAP) * self._factor)
-
-    async def post(self, hook: Webhook, request_id: str, envelope: Json) -> str | None:
-        """One attempt: None when the receiver answered 2xx, else what went wrong, without the URL."""
-        assert self._http is not None
-        body = json.dumps(envelope, separators=(",", ":"), ensure_ascii=False).encode()
-        headers = self._headers(hook, request_id, body)
+    async def _renew(self, names: Sequence[str]) -> bool:
+        lease, sent_at = self._settings.lease, self._clock.boot()
         try:
-            async with self._http.post(hook.url, data=body, headers=headers, allow_redirects=False) as answer:
-                await answer.read()
-                return None if answer.status < 300 else f"the receiver answered {answer.status}"
-        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            return f"the receiver cannot be reached ({type(error).__name__})"
-
-    def _headers(self, hook: Webhook, request_id: str, body: bytes) -> dict[str, str]:
-        headers = {
-            "Content-Type": "application/json",
-            "X-Webhook-Request-Id": request_id,
-            "X-Webhook-Timestamp": str(int(self._clock.now() * 1000)),
-            **hook.headers,
-        }
-        if hook.key:
-            headers["X-Webhook-Hmac"] = hmac.new(hook.key.encode(), body, hashlib.sha512).hexdigest()
-            headers["X-Webhook-Hmac-Algorithm"] = "sha512"
-        return headers
-
-
-def _receiver(hook: Webhook) -> str:
-    """Its host, which tells a person which one it is; path and query may hold secrets."""
-    parts = urlsplit(hook.url)
-    return parts.netloc.rpartition("@")[2] or "?"
-
-
-def _consumer(session: str, hook: Webhook) -> str:
-    return f"webhook:{session}:{hook.id}"
+            kept = await asyncio.wait_for(self._store.keep_consumers(self._instance, names, lease.ttl), lease.renew)
+        except (StoreUnavailable, TimeoutError):
+            log.error("webhooks not kept: the database does not answer", action="webhook", code="store_unavailable")
+            return False
+        for name in names:
+            if (one := self._consumers.get(name)) is None:
+                continue
+            if name not in kept:
+                one.finish()
+                continue
+            one.held_until = sent_at + lease.ttl - lease.margin
+            if one.hook.settings != kept[name]:
+                await self._hook(name, one.session, kept[name])
+        return True

@@ -12,7 +12,7 @@ from holdfast.domain.identity import canonical_phone, valid_session_name
 from holdfast.domain.jids import mask
 from holdfast.ports.engine import Engine
 from holdfast.ports.gateway import PairingView, SessionView
-from holdfast.ports.store import Json, SessionRow
+from holdfast.ports.store import Json
 from holdfast.runtime.actor import Actor
 from holdfast.runtime.conversations import PEER_TIMEOUT, Conversations
 
@@ -28,16 +28,18 @@ class LocalGateway(Conversations):
     async def create(self, name: str | None, config: Json, *, engine: str, start: bool) -> SessionView:
         """See the port."""
         name = valid_session_name(name or f"session_{self._clock.token(8).hex()}")
+        config = self._delivery.checked(config, {})
         row = await self._store.create_session(name, engine, config, "stopped")
-        await self._delivery.configure(row.name, row.config, _facts(row))
+        await self._delivery.configure(row)
         if start:
             return await self.start(row.name)
         return self._view(row, None)
 
     async def update(self, name: str, config: Json) -> SessionView:
         """See the port."""
-        row = await self._store.update_config((await self._row(name)).name, config)
-        await self._delivery.configure(row.name, row.config, _facts(row))
+        before = await self._row(name)
+        row = await self._store.update_config(before.name, self._delivery.checked(config, before.config))
+        await self._delivery.configure(row)
         await self._supervisor.poke(row)
         await self._hint(row.name, "wake")
         return self._view(row, (await self._store.holders([row.name])).get(row.name))
@@ -193,7 +195,3 @@ class LocalGateway(Conversations):
         await self._supervisor.poke(row)
         if (sender := self._sender_of(row.name)) is not None:
             sender.wake()
-
-
-def _facts(row: SessionRow) -> Json:
-    return {"me": row.me, "metadata": row.config.get("metadata") or {}, "engine": row.engine}

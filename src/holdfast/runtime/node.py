@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -18,11 +18,11 @@ from holdfast.domain.lease import LeaseTimes
 from holdfast.domain.pacing import Pace
 from holdfast.ports import engine as e
 from holdfast.ports.clock import Clock
-from holdfast.ports.store import Hint, Store
+from holdfast.ports.store import Hint, Json, Store
 from holdfast.runtime.accounts import LocalAccounts
 from holdfast.runtime.actor import Actor, Deps
 from holdfast.runtime.alerts import Alerts, AlertSettings
-from holdfast.runtime.delivery import Delivery, Webhook
+from holdfast.runtime.delivery import Delivery, DeliverySettings
 from holdfast.runtime.gateway import LocalGateway
 from holdfast.runtime.hub import Hub
 from holdfast.runtime.inbox import Inbox
@@ -53,12 +53,15 @@ class NodeSettings:
     verified_every: float = 10.0
     keep: float = 14 * 86_400.0
     """How long what is done with is kept, in seconds: as long as WhatsApp may redeliver it."""
+    keep_events: float = 14 * 86_400.0
+    keep_dead: float = 30 * 86_400.0
+    """How long events are kept that every webhook took, and those that were given up."""
     tidy_every: float = 3_600.0
     fail_restricted: bool = False
     """Fail messages to new people while WhatsApp restricts the account, in place of holding them."""
     account_namespace: str = "prod"
     """Part of the names of sessions that are made from phone numbers; the same on every instance."""
-    webhooks: Sequence[Webhook] = ()
+    delivery: DeliverySettings = field(default_factory=DeliverySettings)
     alerts: AlertSettings = field(default_factory=AlertSettings)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
     time_factor: float = 1.0
@@ -115,7 +118,15 @@ class Node:
             offer=self.peers.offer,
             labels=settings.labels,
         )
-        self.delivery = Delivery(store, clock, settings.webhooks, time_factor=settings.time_factor)
+        self.delivery = Delivery(
+            store,
+            clock,
+            settings.delivery,
+            instance=self.instance,
+            holds=self.supervisor.actors.__contains__,
+            me=self._me,
+            proved_dead=proved_dead,
+        )
         self._hub.on_events(self.delivery.wake)
         parts = (deps, self.supervisor, self.delivery, self._sender)
         self.gateway = LocalGateway(*parts, self.peers)
@@ -144,8 +155,6 @@ class Node:
         self._stack.push_async_callback(self.peers.stop)
         await self.delivery.start()
         self._stack.push_async_callback(self.delivery.stop)
-        for row in await self._store.sessions():
-            await self.delivery.configure(row.name, row.config, {"me": row.me, "engine": row.engine})
         self._tasks = [
             asyncio.create_task(work())
             for work in (self._heartbeat, self._tidy, self._listen, self.alerts.run, self.metrics.run)
@@ -184,7 +193,8 @@ class Node:
         """Forget what nobody needs any more, a little at a time."""
         while True:
             try:
-                while await self._store.prune(self._settings.keep):
+                kept = self._settings
+                while await self._store.prune(kept.keep, events=kept.keep_events, dead=kept.keep_dead):
                     await self._clock.sleep(0)
             except StoreUnavailable as error:
                 log.error("old rows not pruned", action="prune", code=error.code)
@@ -227,6 +237,11 @@ class Node:
         inbox = Inbox(actor, self._store, self._clock, self._hub)
         tasks = [asyncio.create_task(sender.run()), asyncio.create_task(inbox.run())]
         self._parts[actor.name] = _Parts(sender, inbox, tasks)
+        self.delivery.adopt(actor.row)
+
+    def _me(self, name: str) -> Json | None:
+        actor = self.supervisor.actors.get(name)
+        return None if actor is None else actor.me
 
     def _on_halt(self, name: str) -> None:
         self.metrics.forget(name)

@@ -1,4 +1,4 @@
-"""The event log, and where its consumers stand.
+"""The event log.
 
 On PostgreSQL numbers are given before the commit, so a lower number can appear after a higher one. A consumer that
 reads by number would skip it. So whoever appends publishes first, by a shared advisory lock, the last number given
@@ -26,12 +26,6 @@ _ROWS = "SELECT seq, id, session_name, kind, chat, at, CAST(payload AS TEXT) FRO
 _READ = Query(f"{_ROWS} ORDER BY seq LIMIT ?")
 _READ_SESSION = Query(f"{_ROWS} AND session_name = ? ORDER BY seq LIMIT ?")
 _END = Query("SELECT COALESCE(MAX(seq), 0) FROM event WHERE seq <= ?")
-_STANDS = Query("SELECT seq FROM cursor WHERE consumer = ?")
-_START = Query("INSERT INTO cursor (consumer, seq) VALUES (?, ?) ON CONFLICT DO NOTHING")
-_ADVANCE = Query(
-    "INSERT INTO cursor (consumer, seq) VALUES (?, ?) "
-    "ON CONFLICT (consumer) DO UPDATE SET seq = excluded.seq WHERE cursor.seq < excluded.seq"
-)
 _EVERYTHING = 2**63 - 1
 _PUBLISH = text(
     f"SELECT pg_advisory_xact_lock_shared({_CLASS}, (last_value % 2147483648)::int) FROM event_seq_seq"  # noqa: S608
@@ -80,22 +74,3 @@ def read(c: Connection, after: int, limit: int, session: str | None) -> list[Eve
 def end(c: Connection) -> int:
     """The newest number that can be read; 0 if there is none."""
     return int(_END.first(c, _horizon(c))[0])
-
-
-def stands(c: Connection, consumer: str) -> int | None:
-    """Where a known consumer stands."""
-    found = _STANDS.first(c, consumer)
-    return None if found is None else int(found[0])
-
-
-def position(c: Connection, consumer: str) -> int:
-    """Where a consumer stands; a new one stands at the log's end."""
-    if (known := stands(c, consumer)) is not None:
-        return known
-    _START.run(c, consumer, end(c))
-    return int(_STANDS.first(c, consumer)[0])
-
-
-def advance(c: Connection, consumer: str, seq: int) -> None:
-    """Forward only."""
-    _ADVANCE.run(c, consumer, seq)

@@ -325,15 +325,6 @@ class SqlStore:
         """See the port."""
         return await self._read(events.end)
 
-    async def cursor(self, consumer: str) -> int:
-        """See the port."""
-        known = await self._read(lambda c: events.stands(c, consumer), brief=True)
-        return await self._write(lambda c: events.position(c, consumer)) if known is None else known
-
-    async def advance(self, consumer: str, seq: int) -> None:
-        """See the port."""
-        await self._write(lambda c: events.advance(c, consumer, seq), brief=True)
-
     async def set_consumers(self, session: str, wanted: Sequence[ConsumerFacts]) -> None:
         """See the port."""
         if not await self._read(lambda c: deliveries.is_configured(c, session, wanted), brief=True):
