@@ -29,20 +29,23 @@ export function encodeFrame(frame: Frame): Buffer {
 export class FrameReader {
   private parts: Buffer[] = [];
   private held = 0;
+  private needed = 4; // until then nothing is joined: a large frame comes in hundreds of chunks
 
   *feed(chunk: Buffer): Generator<Frame> {
     this.parts.push(chunk);
     this.held += chunk.length;
-    if (this.held < 4) return;
+    if (this.held < this.needed) return;
     let data = this.parts.length === 1 ? chunk : Buffer.concat(this.parts, this.held);
     while (data.length >= 4) {
       const size = data.readUInt32BE(0);
       if (size > MAX_FRAME) throw new Error('frame too long');
-      if (data.length < 4 + size) break;
+      this.needed = 4 + size;
+      if (data.length < this.needed) break;
       const body = data.subarray(4, 4 + size);
       data = data.subarray(4 + size);
       yield decode(body) as Frame;
     }
+    if (data.length < 4) this.needed = 4;
     this.parts = data.length > 0 ? [data] : [];
     this.held = data.length;
   }

@@ -20,7 +20,7 @@ def leak(world: World) -> None:
 
 
 async def test_a_sidecar_over_its_limit_is_replaced_and_its_sessions_come_back(tmp_path: Path) -> None:
-    async with running(tmp_path, memory_limit_mb=LIMIT_MB, time_factor=0.2) as world:
+    async with running(tmp_path, memory_limit_mb=LIMIT_MB, hang_timeout=60.0, time_factor=0.2) as world:
         await world.pair("a", ANA)
         await world.pair("b", BEA)
         [before] = world.engine.facts()["processes"]

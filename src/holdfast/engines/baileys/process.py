@@ -230,20 +230,26 @@ class Sidecar(asyncio.SubprocessProtocol):
 
     async def _ping(self, every: float, hang_timeout: float, memory_limit: int) -> None:
         while True:
-            if (memory := self.memory()) > memory_limit:
-                self.out_of_memory = True
-                used = f"{memory // 1_000_000} MB of memory, and may use {memory_limit // 1_000_000} MB"
-                self.kill(f"the engine process used {used}")
-                return
             asked_at = self._clock.boot()
             self.tell("ping", asked_at)
-            await self._clock.sleep(every)
-            # Measured from when we asked, not from the last answer: a host that was suspended must not kill it.
-            while self.answered_at < asked_at:
-                if self._clock.boot() - asked_at > hang_timeout:
+            answered = False
+            while not answered:
+                await self._clock.sleep(every)
+                if self._exceeds(memory_limit):
+                    return
+                # Measured from when we asked, not from the last answer: a host that was suspended must not kill it.
+                answered = self.answered_at >= asked_at
+                if not answered and self._clock.boot() - asked_at > hang_timeout:
                     self.kill("the engine process did not answer any more")
                     return
-                await self._clock.sleep(every)
+
+    def _exceeds(self, memory_limit: int) -> bool:
+        memory = self.memory()
+        if memory > memory_limit:
+            self.out_of_memory = True
+            used, limit = memory // 1_000_000, memory_limit // 1_000_000
+            self.kill(f"the engine process used {used} MB of memory, and may use {limit} MB")
+        return self.out_of_memory
 
     def _on_pong(self, their_boot: float) -> None:
         now = self._clock.boot()
