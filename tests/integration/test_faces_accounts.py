@@ -8,7 +8,10 @@ from typing import Any
 
 import httpx
 
+from holdfast.domain.accounts import AccountRow
 from holdfast.domain.identity import account_name
+from holdfast.domain.rows import Lease
+from holdfast.domain.state import Phase, State
 from tests.support.served import Served, check
 
 PHONE = "+40 712 345 678"
@@ -242,5 +245,26 @@ def test_a_connected_account_is_not_unlinked_by_asking_for_a_qr(tmp_path: Path) 
         await working(it)
         refused(await regenerate(it, company_id="c1"), 422, "wrong_status", "log it out first")
         assert (await status(it))["is_connected"] is True
+
+    check(tmp_path, body)
+
+
+def test_where_another_instance_holds_it_and_cannot_be_asked(tmp_path: Path) -> None:
+    """S4.c, in the report's own words; what the store knows is told all the same."""
+
+    async def body(it: Served) -> None:
+        row, _ = await it.store.save_account(AccountRow(ID, "c1", phone=DIGITS), "baileys")
+        await it.store.order(ID, "running", None)
+        lease = await it.store.claim(row.session, "another-instance", 300.0)
+        assert isinstance(lease, Lease)
+        state = State(phase=Phase.PAIRING, code="pairing", message="Scan it.", live=True, connection=1)
+        facts = {**state.to_json(), "epoch": lease.epoch}
+        await it.store.save_state(ID, lease.epoch, facts, me=None, timeline=None)
+        answer = await regenerate(it, company_id="c1")
+        said = refused(answer, 503, "passive")
+        assert said["error"] == "PASSIVE mode: another instance holds lock; retry shortly"
+        assert int(answer.headers["retry-after"]) > 0
+        now = await status(it)
+        assert (now["status"], now["requiresQR"], "qr" in now) == ("qr_ready", True, False)
 
     check(tmp_path, body)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 from collections.abc import Callable
@@ -25,6 +26,8 @@ WORDS = {
     "WORKING": "connected",
     "FAILED": "failed",
 }
+MOMENT = 1.0
+"""Seconds that another instance may take to tell its QR while a status waits for it."""
 _NOT_TOLD = frozenset({"message", "error", "code", "statusCode", "success"})
 
 Handler = Callable[[Request[Any, Any, Any], Any], Response[dict[str, Any]]]
@@ -103,10 +106,13 @@ def data_url(qr: str) -> str:
 
 
 async def qr_on_show(gateway: Gateway, view: SessionView, *, wait: float = 0.0) -> str | None:
-    """The QR of a session that pairs, as a data URL; None if there is none, or its holder does not tell."""
+    """The QR of a session that pairs, as a data URL; None if there is none, or its holder does not tell within `wait`
+    seconds and a moment.
+    """
     if view.status != "SCAN_QR_CODE" and not wait:
         return None
-    with contextlib.suppress(HoldfastError):
-        pairing = await gateway.pairing(view.name, wait=wait)
+    with contextlib.suppress(HoldfastError, TimeoutError):
+        async with asyncio.timeout(wait + MOMENT):
+            pairing = await gateway.pairing(view.name, wait=wait)
         return data_url(pairing.qr) if pairing.qr else None
     return None
