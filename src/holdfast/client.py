@@ -20,6 +20,8 @@ from holdfast.config import Settings
 from holdfast.domain.errors import HoldfastError
 
 POLL = 1.0
+PATIENCE = 60.0
+LOOK = 5.0
 COLOURS = {"WORKING": "green", "SCAN_QR_CODE": "cyan", "STARTING": "yellow", "FAILED": "red", "STOPPED": "dim"}
 
 
@@ -56,7 +58,7 @@ class Client:
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise InvalidAddress(f"{url} is no address of a server: write it like http://localhost:3000.")
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        self._http = kind(parts.hostname, port, timeout=60)
+        self._http = kind(parts.hostname, port, timeout=PATIENCE)
         self._base = parts.path.rstrip("/")
         self._key = key
         self.url = url
@@ -108,11 +110,15 @@ class Client:
             ) from error
 
     def is_there(self) -> bool:
-        """Whether a Holdfast answers, whatever it thinks of the key."""
+        """Whether a Holdfast answers, whatever it thinks of the key; what says nothing in a few seconds is none."""
+        self._http.timeout = LOOK
         try:
             status, body = self._send("GET", "/ping", None, {})
         except ServerUnreachable:
             return False
+        finally:
+            self._http.close()
+            self._http.timeout = PATIENCE
         return status == http.HTTPStatus.OK and body == b'{"message":"pong"}'
 
     def get(self, method: str, path: str, body: Any = None) -> Any:

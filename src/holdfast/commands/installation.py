@@ -20,7 +20,7 @@ import holdfast
 from holdfast.client import Client
 from holdfast.commands.findings import Finding
 from holdfast.config import Settings
-from holdfast.domain.errors import HoldfastError
+from holdfast.domain.errors import HoldfastError, StoreUnavailable
 
 PYTHON = (3, 11)
 LEAST_FREE = 500_000_000
@@ -96,7 +96,11 @@ def _disk(settings: Settings) -> Finding:
 def _database(settings: Settings) -> Finding:
     from holdfast.store.examine import examine  # noqa: PLC0415 - `--help` stays fast
 
-    found = asyncio.run(examine(settings.url))
+    try:
+        found = asyncio.run(examine(settings.url))
+    except StoreUnavailable as error:
+        advice = "Start the database, or check HOLDFAST_DATABASE_URL, the network and the firewall."
+        return Finding("database", False, error.sentence.rstrip("."), advice)
     if abs(found.ahead) > SKEW:
         said = f"{found.program}; its clock and this machine's differ by {abs(found.ahead):.0f} s"
         return Finding("database", False, said, "Let both machines set their clocks by NTP.")
