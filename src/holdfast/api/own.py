@@ -35,7 +35,7 @@ class Own(Controller):
 
     @get("/instances", summary="The instances, what each holds, and how far it is from its deadline")
     async def instances(self, request: Req) -> list[dict[str, Any]]:
-        """`expires_in`: seconds until the first of its leases ends unless renewed; `seen_ago`: since it was heard of."""
+        """`expires_in`: seconds until the first of its leases ends unless renewed; `seen_ago`: since a sign of it."""
         return await gateway_of(request).instances()
 
     @get("/sessions", summary="All sessions, in full")

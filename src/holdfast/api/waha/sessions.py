@@ -41,6 +41,12 @@ class WebhookConfig(msgspec.Struct, omit_defaults=True):
     customHeaders: list[Header] | None = None  # noqa: N815 - WAHA's name
 
 
+class OwnConfig(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
+    """What is configured beyond WAHA. `labels`: the session runs only on instances that offer all of them."""
+
+    labels: dict[str, str] | None = None
+
+
 class SessionConfig(msgspec.Struct, omit_defaults=True):
     """Configuration of a session; what is of other engines is kept as it came."""
 
@@ -53,6 +59,7 @@ class SessionConfig(msgspec.Struct, omit_defaults=True):
     gows: dict[str, Any] | None = None
     webjs: dict[str, Any] | None = None
     webhooks: list[WebhookConfig] | None = None
+    holdfast: OwnConfig | None = None
 
 
 class CreateSession(msgspec.Struct):

@@ -1,0 +1,123 @@
+"""Several instances in virtual time: shares, handovers, labels, orders given to whoever answers."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from dataclasses import replace
+
+from holdfast.runtime.node import Node
+from tests.support.instances import SETTINGS, instance, linked, memory_store, until
+from tests.support.scripted_engine import ScriptedEngine
+from tests.support.virtual import VirtualClock, run
+from tests.unit.test_runtime_life import credentials
+
+
+def engines(count: int) -> list[ScriptedEngine]:
+    """Engines of as many instances on one WhatsApp, which refuses two connections of one session."""
+    made = [ScriptedEngine() for _ in range(count)]
+    for engine in made:
+        engine.peers = [other for other in made if other is not engine]
+        engine.accounts = made[0].accounts
+    return made
+
+
+async def link(node: Node, engine: ScriptedEngine, name: str) -> None:
+    view = await linked(node, engine, name)
+    await node._store.write_engine(name, view.epoch, credentials())  # type: ignore[arg-type]
+
+
+async def held(nodes: list[Node], wanted: list[int], clock: VirtualClock) -> None:
+    end = clock.boot() + 3600
+    while sorted(len(node.supervisor.actors) for node in nodes) != wanted:
+        assert clock.boot() < end, [sorted(node.supervisor.actors) for node in nodes]
+        await clock.sleep(1.0)
+
+
+def test_sessions_are_shared_as_instances_join_and_leave() -> None:
+    async def main(clock: VirtualClock) -> None:
+        one, two, three = engines(3)
+        async with memory_store(clock) as store, AsyncExitStack() as stack:
+            first = await stack.enter_async_context(instance(store, clock, one))
+            for number in range(9):
+                await link(first, one, f"s{number}")
+            second = await stack.enter_async_context(instance(store, clock, two, "two"))
+            await held([first, second], [4, 5], clock)
+            async with instance(store, clock, three, "three") as third:
+                await held([first, second, third], [3, 3, 3], clock)
+                await clock.sleep(600)
+                await held([first, second, third], [3, 3, 3], clock)
+            await held([first, second], [4, 5], clock)
+            for number in range(9):
+                await until(second, f"s{number}", lambda v: v.status == "WORKING")
+
+    run(main)
+
+
+def test_a_session_that_pairs_is_not_handed_over() -> None:
+    async def main(clock: VirtualClock) -> None:
+        one, two = engines(2)
+        async with memory_store(clock) as store, AsyncExitStack() as stack:
+            first = await stack.enter_async_context(instance(store, clock, one))
+            for name in ("a", "b", "c"):
+                await first.gateway.create(name, {}, engine="baileys", start=True)
+                await until(first, name, lambda v: v.status == "SCAN_QR_CODE")
+            await stack.enter_async_context(instance(store, clock, two, "two"))
+            await clock.sleep(300)
+            assert len(first.supervisor.actors) == 3
+
+    run(main)
+
+
+def test_a_pinned_session_runs_where_its_labels_are_or_not_at_all() -> None:
+    async def main(clock: VirtualClock) -> None:
+        one, two = engines(2)
+        config = {"holdfast": {"labels": {"region": "eu"}}}
+        async with memory_store(clock) as store, AsyncExitStack() as stack:
+            first = await stack.enter_async_context(instance(store, clock, one))
+            await first.gateway.create("shop", config, engine="baileys", start=False)
+            asyncio.get_running_loop().create_task(first.gateway.start("shop"))
+            await clock.sleep(60)
+            assert (await first.gateway.session("shop")).owner is None
+            european = replace(SETTINGS, labels=frozenset({"region=eu", "proxy=a"}))
+            second = await stack.enter_async_context(instance(store, clock, two, "two", european))
+            view = await until(first, "shop", lambda v: v.status == "SCAN_QR_CODE", 60.0)
+            assert view.owner == "two"
+            assert second.supervisor.actors
+
+    run(main)
+
+
+def test_an_order_given_to_another_instance_is_carried_out_once_by_the_holder() -> None:
+    async def main(clock: VirtualClock) -> None:
+        one, two = engines(2)
+        async with memory_store(clock) as store, AsyncExitStack() as stack:
+            first = await stack.enter_async_context(instance(store, clock, one))
+            await link(first, one, "shop")
+            second = await stack.enter_async_context(instance(store, clock, two, "two"))
+            logins = len([what for _, what, _ in one.log if what == "login"])
+            await second.gateway.restart("shop")
+            await until(second, "shop", lambda v: v.status == "WORKING" and v.owner == "one", 30.0)
+            await clock.sleep(60)
+            assert len([what for _, what, _ in one.log if what == "login"]) == logins + 1
+            await second.gateway.stop("shop")
+            view = await until(second, "shop", lambda v: v.status == "STOPPED", 30.0)
+            assert view.desired == "stopped"
+            assert (one.live, two.live) == ({}, {})
+
+    run(main)
+
+
+def test_a_changed_configuration_reaches_the_holder() -> None:
+    async def main(clock: VirtualClock) -> None:
+        one, two = engines(2)
+        async with memory_store(clock) as store, AsyncExitStack() as stack:
+            first = await stack.enter_async_context(instance(store, clock, one))
+            await link(first, one, "shop")
+            second = await stack.enter_async_context(instance(store, clock, two, "two"))
+            await second.gateway.update("shop", {"metadata": {"a": "b"}})
+            await clock.sleep(10)
+            assert first.supervisor.actors["shop"].row.config == {"metadata": {"a": "b"}}
+            assert (await first.gateway.session("shop")).status == "WORKING"
+
+    run(main)
