@@ -128,6 +128,11 @@ class Node:
             proved_dead=proved_dead,
         )
         self._hub.on_events(self.delivery.wake)
+        self._make_faces()
+
+    def _make_faces(self) -> None:
+        """What others ask of this instance, and what it tells of itself."""
+        deps, settings = self._deps, self._settings
         parts = (deps, self.supervisor, self.delivery, self._sender)
         self.gateway = LocalGateway(*parts, self.peers)
         self.near = LocalGateway(*parts, None)
