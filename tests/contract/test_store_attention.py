@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.contract.conftest import World
+from tests.contract.rows import outgoing
 
 
 async def test_free_sessions_are_those_that_should_run_and_nobody_holds(world: World) -> None:
@@ -59,3 +60,15 @@ async def test_peers_are_those_with_a_late_sign_of_life(world: World) -> None:
     assert (await store.attention("one", -1.0)).peers == []
     await store.deregister_instance("two")
     assert [p.id for p in (await store.attention("one", 30.0)).peers] == ["one"]
+
+
+async def test_messages_that_are_due_call_their_sender(held: World) -> None:
+    store = held.store
+    assert (await store.attention("one", 30.0)).unsent == []
+    await store.enqueue(outgoing("later", "1@g.us", send_at=4e9), "f")
+    assert (await store.attention("one", 30.0)).unsent == []
+    await store.enqueue(outgoing("now"), "f")
+    assert (await store.attention("one", 30.0)).unsent == ["a"]
+    assert (await store.attention("two", 30.0)).unsent == []
+    await store.claim_outbox("a", 1, 10)
+    assert (await store.attention("one", 30.0)).unsent == [], "it is under way"

@@ -85,6 +85,8 @@ class Attention:
     """Sessions that should run, or have an order that nobody carried out, and that no instance holds; with config."""
     ordered: Sequence[str]
     """Sessions of this instance with an order that it has not carried out."""
+    unsent: Sequence[str]
+    """Sessions of this instance with messages that are due, overdue or long under way."""
     peers: Sequence[Peer]
     holders: Sequence[str]
     """The other instances that hold sessions now."""

@@ -89,11 +89,8 @@ class Node:
         instance: str,
         proved_dead: Callable[[str], bool] = lambda _: False,
     ) -> None:
-        self.instance = instance
-        self._store = store
-        self._engines = engines
-        self._clock = clock
-        self._settings = settings
+        self.instance, self._settings = instance, settings
+        self._store, self._engines, self._clock = store, engines, clock
         self._hub = Hub()
         self._parts: dict[str, _Parts] = {}
         self._stack = AsyncExitStack()
@@ -116,6 +113,7 @@ class Node:
             on_halt=self._on_halt,
             proved_dead=proved_dead,
             offer=self.peers.offer,
+            on_unsent=self.wake_sender,
             labels=settings.labels,
         )
         self.delivery = Delivery(

@@ -37,7 +37,7 @@ class Sender:
         hub: Hub,
         *,
         parallel: int = 16,
-        idle: float = 5.0,
+        idle: float = 300.0,
         fail_restricted: bool = False,
     ) -> None:
         self._actor = actor
@@ -76,7 +76,7 @@ class Sender:
         task.add_done_callback(self._landed)
 
     async def run(self) -> None:
-        """Send until cancelled. Scheduled and expired rows are found by looking every `idle` seconds."""
+        """Send until cancelled. What is due is found by the supervisor's look for all sessions at once."""
         try:
             while True:
                 try:

@@ -39,6 +39,7 @@ class Supervisor:
         on_halt: Callable[[str], None],
         proved_dead: Callable[[str], bool],
         offer: Callable[[Iterable[str], Iterable[Peer]], None] = lambda names, peers: None,
+        on_unsent: Callable[[str], None] = lambda name: None,
         labels: Collection[str] = (),
     ) -> None:
         self.actors: dict[str, Actor] = {}
@@ -48,6 +49,7 @@ class Supervisor:
         self._on_halt = on_halt
         self._proved_dead = proved_dead
         self._offer = offer
+        self._on_unsent = on_unsent
         self._labels = frozenset(labels)
         self._peers: list[Peer] = []
         self._free_since: dict[str, float] = {}
@@ -81,6 +83,8 @@ class Supervisor:
             try:
                 seen = await self._attention()
                 await self._carry_out(seen.ordered)
+                for name in seen.unsent:
+                    self._on_unsent(name)
                 await self._claim_all(self._chosen(seen))
                 if seen.next_expiry is not None:  # as soon as a holder that died lets go
                     delay = min(delay, max(seen.next_expiry, 0.0) + self._sweep_every / 100)

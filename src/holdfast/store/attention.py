@@ -25,6 +25,14 @@ _ORDERED = Query(
     "SELECT s.name FROM session s JOIN session_lock l ON l.session_name = s.name "
     "WHERE l.instance_id = ? AND s.command_seq > s.done_seq ORDER BY s.name"
 )
+_UNSENT = Query(
+    "SELECT DISTINCT o.session_name FROM outbox o JOIN session_lock l ON l.session_name = o.session_name "
+    "WHERE l.instance_id = ? AND o.state IN ('queued', 'sending') AND ((o.state = 'queued' AND "
+    "(o.send_at <= holdfast_now() OR o.expires_at <= holdfast_now())) OR "
+    "(o.state = 'sending' AND (o.claim_epoch < l.epoch OR o.updated_at < holdfast_now() - ?)))"
+)
+SENDING = 30.0
+"""Seconds after which a message that is being sent is looked at again."""
 _PEERS = Query("SELECT id, url, labels FROM instance WHERE heartbeat_at > holdfast_now() - ? ORDER BY id")
 
 
@@ -39,6 +47,7 @@ def look(c: Connection, instance_id: str, alive_within: float) -> Attention:
     return Attention(
         free={str(name): loads(config) for name, config in _FREE.all(c)},
         ordered=ordered,
+        unsent=[str(name) for (name,) in _UNSENT.all(c, instance_id, SENDING)],
         peers=peers,
         next_expiry=min((left for holder, (_, left) in held.items() if holder != instance_id), default=None),
         holders=sorted(holder for holder in held if holder != instance_id),
