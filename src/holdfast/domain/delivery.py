@@ -19,6 +19,10 @@ from holdfast.domain.rows import Undelivered
 GONE = 410
 JITTER = 0.2
 DAY = 86_400.0
+IN_VAIN = 5
+"""Events of one chat that are tried though each was refused for too long: a receiver that was down takes the first of
+them, so that none is overtaken; one that is still down is not asked for all of them.
+"""
 POLICIES = ("constant", "linear", "exponential")
 
 
@@ -159,8 +163,8 @@ class Round:
         self._rules = rules
 
     def next(self) -> Undelivered | None:
-        """The event to try now. Behind one that is passed, others that were refused for too long are not tried too."""
-        while self._passed and self._ahead and self._overdue(self._ahead[0]):
+        """The event to try now. Behind a few that were refused for too long, others like them are not tried too."""
+        while len(self._passed) >= IN_VAIN and self._ahead and self._overdue(self._ahead[0]):
             self._passed.append(self._ahead.popleft())
         return self._ahead[0] if self._ahead else None
 

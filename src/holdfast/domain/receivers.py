@@ -75,6 +75,8 @@ class Reach:
             return False
         if host.lower().rstrip(".") in self.hosts or any(found in network for network in self.networks):
             return True
+        if found.is_loopback:
+            return self.private
         if found.is_link_local or found.is_multicast or found.is_unspecified or found.is_reserved:
             return False  # never by `private` alone: clouds hand out a machine's credentials under such addresses
         return self.private or found.is_global
