@@ -11,14 +11,13 @@ may not know yet. `session_epoch.missing_since` remembers that; a regular releas
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
-from sqlalchemy import Connection, Row, case, delete, func, or_, select, tuple_, update
+from sqlalchemy import Connection, delete, select, tuple_, update
 
 from holdfast.domain.rows import Hint, Holder, Json, Lease
 from holdfast.store import hints
-from holdfast.store.schema import db_now, instance, session, session_epoch, session_lock
-from holdfast.store.sql import insert, now
+from holdfast.store.schema import db_now, instance, session_epoch, session_lock
+from holdfast.store.sql import Query, insert, listed, now, rounded
 
 
 def register_instance(c: Connection, name: str, url: str, version: str, labels: str) -> None:
@@ -52,55 +51,46 @@ def instances(c: Connection) -> list[Json]:
     ]
 
 
+_SESSION = Query("SELECT 1 FROM session WHERE name = ?")
+_EPOCH = Query("SELECT epoch, missing_since FROM session_epoch WHERE session_name = ? FOR UPDATE")
+_TAKE = Query(
+    "UPDATE session_lock SET instance_id = ?, epoch = ?, locked_at = holdfast_now(), expires_at = holdfast_now() + ? "
+    "WHERE session_name = ? AND (expires_at <= holdfast_now() OR instance_id = ?) RETURNING expires_at"
+)
+_LOCK = Query(
+    "INSERT INTO session_lock (session_name, instance_id, epoch, locked_at, expires_at) "
+    "VALUES (?, ?, ?, holdfast_now(), holdfast_now() + ?) RETURNING expires_at"
+)
+_RAISE = Query("UPDATE session_epoch SET epoch = ?, missing_since = NULL WHERE session_name = ?")
+_SEEN_MISSING = Query("UPDATE session_epoch SET missing_since = ? WHERE session_name = ?")
+
+
 def claim(c: Connection, name: str, instance_id: str, ttl: float) -> Lease | Holder | None:
     """See `ports.store.Store.claim`."""
-    if c.execute(select(session.c.name).where(session.c.name == name)).first() is None:
+    if _SESSION.first(c, name) is None or (row := _EPOCH.first(c, name)) is None:
         return None
-    row = c.execute(
-        select(session_epoch.c.epoch, session_epoch.c.missing_since)
-        .where(session_epoch.c.session_name == name)
-        .with_for_update()
-    ).first()
-    if row is None:
-        return None
-    taken = c.execute(
-        update(session_lock)
-        .where(session_lock.c.session_name == name)
-        .where(or_(session_lock.c.expires_at <= db_now(), session_lock.c.instance_id == instance_id))
-        .values(instance_id=instance_id, locked_at=db_now(), expires_at=db_now() + ttl, epoch=row.epoch + 1)
-        .returning(session_lock.c.expires_at)
-    ).scalar()
+    epoch, missing_since = row
+    taken = _TAKE.first(c, instance_id, epoch + 1, ttl, name, instance_id)
     if taken is None:
-        in_the_way = holders(c, [name]).get(name) or _missing(c, name, row, ttl)
+        in_the_way = holders(c, [name]).get(name) or _missing(c, name, epoch, missing_since, ttl)
         if in_the_way is not None:
             return in_the_way
-        taken = c.execute(
-            insert(c, session_lock)
-            .values(
-                session_name=name, instance_id=instance_id, epoch=row.epoch + 1,
-                locked_at=db_now(), expires_at=db_now() + ttl,
-            )
-            .returning(session_lock.c.expires_at)
-        ).scalar_one()  # fmt: skip
-    c.execute(
-        update(session_epoch)
-        .where(session_epoch.c.session_name == name)
-        .values(epoch=row.epoch + 1, missing_since=None)
-    )
-    return Lease(name, row.epoch + 1, taken)
+        taken = _LOCK.first(c, name, instance_id, epoch + 1, ttl)
+    _RAISE.run(c, epoch + 1, name)
+    return Lease(name, epoch + 1, taken[0])
 
 
-def _missing(c: Connection, name: str, row: Row[Any, Any], ttl: float) -> Holder | None:
+def _missing(c: Connection, name: str, epoch: int, missing_since: float | None, ttl: float) -> Holder | None:
     """Nobody known is in the way, but somebody unknown may be: until when; None if the wait is over."""
-    if row.epoch == 0:
+    if epoch == 0:
         return None
     at = now(c)
-    since = at if row.missing_since is None else row.missing_since
+    since = at if missing_since is None else missing_since
     if since + ttl <= at:
         return None
-    if row.missing_since is None:
-        c.execute(update(session_epoch).where(session_epoch.c.session_name == name).values(missing_since=at))
-    return Holder(name, "", row.epoch, since, since + ttl, False, "")
+    if missing_since is None:
+        _SEEN_MISSING.run(c, at, name)
+    return Holder(name, "", epoch, since, since + ttl, False, "")
 
 
 def renew(c: Connection, instance_id: str, epochs: Mapping[str, int], ttl: float) -> dict[str, bool]:
@@ -143,18 +133,23 @@ def expire_instance(c: Connection, instance_id: str) -> list[str]:
     return names
 
 
+_HOLDERS = (
+    "SELECT l.session_name, l.instance_id, l.epoch, l.locked_at, l.expires_at, "
+    "CASE WHEN l.expires_at > holdfast_now() THEN 1 ELSE 0 END, COALESCE(i.url, '') "
+    "FROM session_lock l LEFT JOIN instance i ON i.id = l.instance_id"
+)
+_ALL_HOLDERS = Query(_HOLDERS)
+_HOLDERS_OF = f"{_HOLDERS} WHERE l.session_name IN ({{}})"
+
+
 def holders(c: Connection, names: Iterable[str] | None) -> dict[str, Holder]:
     """By session."""
-    lock = session_lock.c
-    rows = select(
-        lock.session_name,
-        lock.instance_id,
-        lock.epoch,
-        lock.locked_at,
-        lock.expires_at,
-        case((lock.expires_at > db_now(), 1), else_=0),
-        func.coalesce(instance.c.url, ""),
-    ).outerjoin(instance, instance.c.id == lock.instance_id)
-    if names is not None:
-        rows = rows.where(lock.session_name.in_(list(names)))
-    return {found[0]: Holder(*found[:5], bool(found[5]), found[6]) for found in c.execute(rows)}
+    if names is None:
+        found = _ALL_HOLDERS.all(c)
+    else:
+        asked = rounded([*names, ""])
+        found = listed(_HOLDERS_OF, len(asked)).all(c, *asked)
+    return {
+        name: Holder(name, holder, epoch, locked_at, expires_at, bool(valid), url)
+        for name, holder, epoch, locked_at, expires_at, valid, url in found
+    }

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, case, delete, exists, func, literal, select, update
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, case, delete, exists, func, literal, select, update
 
 from holdfast.domain.errors import SessionExists, SessionNotFound
 from holdfast.domain.rows import EventRow, Hint, Json, NewEvent, SessionRow, TimelineRow
@@ -22,7 +22,7 @@ from holdfast.store.schema import (
     session_lock,
     timeline,
 )
-from holdfast.store.sql import check_epoch, insert, raw
+from holdfast.store.sql import Query, check_epoch, dumps, insert, raw
 
 _HAS_CREDENTIALS = exists().where(
     credential.c.session_name == session.c.name, credential.c.type == "creds", credential.c.id == ""
@@ -43,8 +43,13 @@ _ROW = select(
 ).join(session_epoch, session_epoch.c.session_name == session.c.name)
 
 
-def _row(c: Connection, statement: Select[Any]) -> SessionRow | None:
-    found = c.execute(statement).first()
+_BY_NAME = _ROW.where(session.c.name == bindparam("known_as"))
+_BY_ALIAS = _ROW.join(alias, alias.c.session_name == session.c.name).where(alias.c.alias == bindparam("known_as"))
+"""Made once: SQLAlchemy takes longer to build a statement than the database to run it."""
+
+
+def _row(c: Connection, statement: Select[Any], name: str) -> SessionRow | None:
+    found = c.execute(statement, {"known_as": name}).first()
     return None if found is None else _session(found)
 
 
@@ -69,9 +74,7 @@ def create(c: Connection, name: str, engine: str, config: Json, desired: str) ->
 
 def get(c: Connection, name: str) -> SessionRow | None:
     """By name, else by alias."""
-    return _row(c, _ROW.where(session.c.name == name)) or _row(
-        c, _ROW.join(alias, alias.c.session_name == session.c.name).where(alias.c.alias == name)
-    )
+    return _row(c, _BY_NAME, name) or _row(c, _BY_ALIAS, name)
 
 
 def read(c: Connection, *which: ColumnElement[bool]) -> list[SessionRow]:
@@ -86,7 +89,7 @@ def every(c: Connection) -> list[SessionRow]:
 
 def required(c: Connection, name: str) -> SessionRow:
     """By name. Raises `SessionNotFound`."""
-    row = _row(c, _ROW.where(session.c.name == name))
+    row = _row(c, _BY_NAME, name)
     if row is None:
         raise SessionNotFound(f"There is no session '{name}'.")
     return row
@@ -133,6 +136,12 @@ def remove(c: Connection, name: str) -> bool:
     return c.execute(delete(session).where(session.c.name == name)).rowcount > 0
 
 
+_SAVE = Query(
+    "UPDATE session SET state = ?, phase = ?, done_seq = ?, me = COALESCE(?, me), updated_at = holdfast_now() "
+    "WHERE name = ?"
+)
+
+
 def save_state(
     c: Connection,
     name: str,
@@ -150,11 +159,8 @@ def save_state(
     check_epoch(c, name, epoch)
     if put_apart is not None:
         apart.put(c, name, put_apart)
-    looked_at = {"phase": str(state.get("phase", "")), "done_seq": int(state.get("command_seq", 0))}
-    values: dict[str, Any] = {"state": state, "updated_at": db_now(), **looked_at}
-    if me is not None:
-        values["me"] = me
-    c.execute(update(session).where(session.c.name == name).values(**values))
+    looked_at = (str(state.get("phase", "")), int(state.get("command_seq", 0)))
+    _SAVE.run(c, dumps(state), *looked_at, None if me is None else dumps(me), name)
     if clear_credentials:
         c.execute(delete(credential).where(credential.c.session_name == name))
     if entry is not None:
@@ -162,13 +168,17 @@ def save_state(
     return log.append(c, name, events, new_id)
 
 
+_ENTER = Query(
+    "INSERT INTO timeline (session_name, at, status, code, message, attempt, instance, epoch, detail) "
+    "VALUES (?, COALESCE(?, holdfast_now()), ?, ?, ?, ?, ?, ?, ?)"
+)
+
+
 def enter(c: Connection, name: str, entry: TimelineRow) -> None:
     """Append to the timeline; an entry without a time gets the database's."""
-    c.execute(
-        insert(c, timeline).values(
-            session_name=name, at=entry.at or db_now(), status=entry.status, code=entry.code, message=entry.message,
-            attempt=entry.attempt, instance=entry.instance, epoch=entry.epoch, detail=entry.detail,
-        )
+    _ENTER.run(
+        c, name, entry.at or None, entry.status, entry.code, entry.message,
+        entry.attempt, entry.instance, entry.epoch, dumps(entry.detail),
     )  # fmt: skip
 
 
@@ -210,7 +220,7 @@ def add_alias(c: Connection, other: str, name: str) -> None:
     if other == name:
         return
     taken = SessionExists(f"'{other}' is the name or alias of another session.")
-    if _row(c, _ROW.where(session.c.name == other)) is not None:
+    if _row(c, _BY_NAME, other) is not None:
         raise taken
     c.execute(insert(c, alias).values(alias=other, session_name=name).on_conflict_do_nothing())
     if c.execute(select(alias.c.session_name).where(alias.c.alias == other)).scalar() != name:
