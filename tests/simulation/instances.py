@@ -41,6 +41,7 @@ class Instance:
         self._seed = seed
         self._starts = 0
         self.wall_offset = VirtualClock(self._loop).wall_offset
+        self._nodes: list[Node] = []
 
     def start(self) -> None:
         """A new process begins; it is `running` from its first to its last moment."""
@@ -56,6 +57,7 @@ class Instance:
         self.sidecar = Sidecar(self.name, whatsapp, link, self.clock, process)
         self.node = Node(link, {"baileys": self.sidecar}, self.clock, replace(SETTINGS), instance=self.name)  # type: ignore[arg-type]
         self.node.supervisor._offer = self._offer
+        self._nodes.append(self.node)
         self.running = True
         whatsapp.log("start", self.name)
         process.task(self._begin(self.node, process))
@@ -109,6 +111,11 @@ class Instance:
         self.running = False
         self.process.kill()
         self.sidecar.die()
+
+    async def sweep_up(self) -> None:
+        """After the run: what killed processes left open, which a real system closes for them."""
+        for node in self._nodes:
+            await node.delivery._poster.stop()
 
     def pause(self) -> None:
         """SIGSTOP: the sidecar goes on."""

@@ -130,11 +130,10 @@ class SimulatedLoop(VirtualLoop):
         self._ready.extend(handles)  # type: ignore[attr-defined]
 
     def end(self) -> None:
-        """Cancel whatever is left, of killed processes too, so that nothing is collected half done; then close."""
+        """Cancel whatever is left, of killed processes too, so that nothing is collected half done."""
         while left := [task for task in self.tasks if not task.done()]:
             for task in left:
                 task.cancel()
             for process in self.processes:
                 process.go_on()
             self.run_until_complete(asyncio.wait(left, timeout=60.0))
-        self.close()

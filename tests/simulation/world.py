@@ -180,6 +180,9 @@ class World:
         self.loop.set_exception_handler(lambda *_: None)
         self.watch.broke = lambda what: None  # type: ignore[method-assign]
         self.loop.end()
+        for instance in self._instances:
+            self.loop.run_until_complete(instance.sweep_up())
+        self.loop.close()
 
 
 @contextlib.contextmanager
