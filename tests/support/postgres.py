@@ -70,7 +70,7 @@ class Postgres:
         self._guard = subprocess.Popen(
             [sys.executable, "-c", _GUARD, self.socket], stdin=subprocess.PIPE, start_new_session=True
         )
-        self._call("initdb", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "-N")
+        self._fill()
         self.start()
         return self
 
@@ -84,6 +84,17 @@ class Postgres:
         self._guard.stdin.close()
         self._guard.wait()
         shutil.rmtree(self._root, ignore_errors=True)
+
+    def standby(self) -> Standby:
+        """`with server.standby() as standby:` another that follows this one."""
+        return Standby(self)
+
+    def promote(self) -> None:
+        """A standby becomes a primary."""
+        self._call("pg_ctl", "-w", "promote")
+
+    def _fill(self) -> None:
+        self._call("initdb", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "-N")
 
     def _call(self, program: str, *args: str | Path) -> None:
         run: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "cwd": self._root}
@@ -132,3 +143,18 @@ class Postgres:
     def dsn(self, database: str) -> str:
         """The URL of a database, over the socket."""
         return f"postgresql://postgres@/{database}?host={self.socket}&port={self.port}"
+
+
+class Standby(Postgres):
+    """A copy that follows its primary, until it is promoted."""
+
+    def __init__(self, primary: Postgres) -> None:
+        super().__init__()
+        self._primary = primary
+
+    def _fill(self) -> None:
+        self._call(
+            "pg_basebackup", "-h", self._primary.socket, "-p", str(self._primary.port), "-U", "postgres",
+            "-R", "-c", "fast", "-X", "stream",
+        )  # fmt: skip
+        os.chmod(self._data, 0o700)

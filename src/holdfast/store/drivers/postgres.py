@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import asyncpg
-from sqlalchemy import Connection
+from sqlalchemy import Connection, event
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from holdfast.domain.errors import HoldfastError, InvalidSettings, StoreUnavailable
@@ -31,8 +31,8 @@ ATTEMPTS = 3
 SIZE = 10
 """Most connections, unless the URL says otherwise (`connection_limit`)."""
 
-TIDY = 2.0
-"""Seconds that a connection has to undo a transaction before it is given up."""
+TIDY = 0.5
+"""Seconds that a transaction has to end well after nobody waits for it any more."""
 
 
 def tls(mode: str) -> ssl.SSLContext:
@@ -67,7 +67,10 @@ class PostgresDriver:
         self._listener = Listener(direct or target, self._connect, trusted=direct is not None)
         self._timeout = timeout
         self._engine: AsyncEngine | None = None
-        self._underway: set[asyncio.Task[Any]] = set()
+        self._idle: dict[AsyncEngine, set[Any]] = {}
+        self._underway: dict[asyncio.Task[Any], asyncpg.Connection | None] = {}
+        """What is being done, each on which connection."""
+        self._answered_at = 0.0
 
     async def open(self) -> None:
         """Connect, and migrate where that is needed, however long it takes."""
@@ -102,7 +105,7 @@ class PostgresDriver:
         async def creator(*_args: Any, **_kwargs: Any) -> asyncpg.Connection:
             return await connect(self._target, self._timeout, patient=patient)
 
-        return create_async_engine(
+        engine = create_async_engine(
             "postgresql+asyncpg://",
             connect_args={
                 "async_creator_fn": creator,
@@ -117,22 +120,43 @@ class PostgresDriver:
             json_serializer=sql.dumps,
             json_deserializer=sql.loads,
         )
+        idle: set[Any] = set()
+        self._idle[engine] = idle
+
+        def returned(connection: Any, _record: Any) -> None:
+            if connection is not None:  # it ended meanwhile
+                idle.add(connection)
+
+        def taken(connection: Any, *_: Any) -> None:
+            idle.discard(connection)
+
+        for what, then in (("checkin", returned), ("checkout", taken), ("close", taken)):
+            event.listen(engine.sync_engine, what, then)
+        return engine
 
     async def close(self) -> None:
         """Finish what was asked, then close all connections."""
-        engine, self._engine = self._engine, None
         if self._underway:
             await asyncio.wait(self._underway)
+        engine, self._engine = self._engine, None
         if engine is not None:
-            await engine.dispose()
+            leaving = asyncio.create_task(engine.dispose())
+            await asyncio.wait({leaving}, timeout=TIDY)
+            self._drop_idle(engine)
+            await leaving
+
+    def _drop_idle(self, engine: AsyncEngine) -> None:
+        """Without a farewell, for which each would take its time if nobody is there."""
+        for idle in list(self._idle.pop(engine)):
+            idle.driver_connection.terminate()
 
     async def write(self, fn: Callable[[Connection], T], *, brief: bool = False) -> T:
         """See `Driver.write`."""
-        return await self._apart(self._in_time(fn))
+        return await self._in_time(fn)
 
     async def read(self, fn: Callable[[Connection], T], *, brief: bool = False) -> T:
         """See `Driver.read`."""
-        return await self._apart(self._in_time(fn, reads=True))
+        return await self._in_time(fn, reads=True)
 
     def tell(self, hint: Hint) -> None:
         """See `Driver.tell`."""
@@ -145,31 +169,46 @@ class PostgresDriver:
     async def _connect(self, target: Target) -> asyncpg.Connection:
         return await connect(target, self._timeout)
 
-    async def _apart(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run it in a task of its own: a caller that is cancelled goes at once, and the connection is tidied behind it.
-
-        Whoever renews leases waits no longer than it wants to, whatever state the database is in (G1).
+    # --- one transaction ----------------------------------------------------------------------------------------
+    async def _in_time(self, fn: Callable[[Connection], T], *, reads: bool = False) -> T:
+        """In a task of its own, which nobody needs to wait for longer than he wants to, whatever state the database is
+        in: whoever renews leases must be able to give up in time (G1).
         """
-        task = asyncio.create_task(work)
-        self._underway.add(task)
+        task = asyncio.create_task(self._attempts(fn, reads=reads))
+        self._underway[task] = None
         task.add_done_callback(self._ended)
         try:
-            return await asyncio.shield(task)
+            async with asyncio.timeout(self._timeout):
+                return await asyncio.shield(task)
+        except TimeoutError as error:
+            self._leave(task)
+            raise StoreUnavailable(failures.slow(self._timeout)) from error
         except asyncio.CancelledError:
-            task.cancel()
+            self._leave(task)
             raise
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
-        self._underway.discard(task)
-        if not task.cancelled():
-            task.exception()  # whoever was to hear of it may have been cancelled
+        del self._underway[task]
+        if not task.cancelled() and task.exception() is None:
+            self._answered_at = asyncio.get_running_loop().time()
 
-    async def _in_time(self, fn: Callable[[Connection], T], *, reads: bool = False) -> T:
-        try:
-            async with asyncio.timeout(self._timeout):
-                return await self._attempts(fn, reads=reads)
-        except TimeoutError as error:
-            raise StoreUnavailable(failures.slow(self._timeout)) from error
+    def _leave(self, task: asyncio.Task[Any]) -> None:
+        """Nobody waits for it any more; it may still end well."""
+        loop = asyncio.get_running_loop()
+        loop.call_later(TIDY, self._give_up, task, loop.time())
+
+    def _give_up(self, task: asyncio.Task[Any], since: float) -> None:
+        """Its connection is dropped. If nothing else was answered either, so are all that are idle: after a failover
+        none of them leads anywhere, and finding that out one by one would cost leases.
+        """
+        if task.done():
+            return
+        task.cancel()
+        if (connection := self._underway[task]) is not None:
+            connection.terminate()
+        if self._answered_at < since and (engine := self._engine) is not None:
+            self._engine = self._pool()
+            self._drop_idle(engine)
 
     async def _attempts(self, fn: Callable[[Connection], T], *, reads: bool = False) -> T:
         for attempt in range(1, ATTEMPTS + 1):
@@ -188,18 +227,19 @@ class PostgresDriver:
         engine = self._engine
         if engine is None:
             raise StoreUnavailable("The store is closed.")
-        connection = await engine.connect()
-        try:
+        async with engine.connect() as connection:  # whose end undoes what was not committed
+            await self._known(connection)
             await connection.begin()
             value = await connection.run_sync(fn)
             await (connection.rollback() if reads else self._commit(connection))
-        except BaseException:
-            await self._undo(engine, connection)
-            raise
-        if engine is not self._engine:  # the pool was given up meanwhile
-            await connection.invalidate()
-        await connection.close()
+            if engine is not self._engine:  # that pool was given up
+                await connection.invalidate()
         return value
+
+    async def _known(self, connection: AsyncConnection) -> None:
+        task = asyncio.current_task()
+        if task in self._underway:
+            self._underway[task] = (await connection.get_raw_connection()).driver_connection
 
     @staticmethod
     async def _commit(connection: AsyncConnection) -> None:
@@ -209,18 +249,3 @@ class PostgresDriver:
             if failures.is_refusal(error):
                 raise
             raise StoreUnavailable(failures.unknown(error)) from error
-
-    async def _undo(self, engine: AsyncEngine, connection: AsyncConnection) -> None:
-        """Roll back. A connection that does not answer is dropped, and with it all that are idle: after a failover
-        none of them leads anywhere, and finding that out one by one would cost a lease.
-        """
-        try:
-            async with asyncio.timeout(TIDY):
-                await connection.rollback()
-        except Exception:
-            await connection.invalidate()
-            if engine is self._engine:
-                self._engine = self._pool()
-                self._underway.add(left := asyncio.create_task(engine.dispose()))
-                left.add_done_callback(self._ended)
-        await connection.close()
