@@ -236,34 +236,46 @@ class Delivery:
             else:
                 work.again = True
             return
-        self._work[name] = _Work(session, asyncio.create_task(self._deliver(name, session)), rows=rows)
+        if (known := self._consumers.get(name)) is not None and known.held_until <= self._fresh():
+            del self._consumers[name]  # it was idle for long: it is taken anew
+        task = asyncio.create_task(self._deliver(name, session))
+        self._work[name] = _Work(session, task, rows=rows)
+        task.add_done_callback(lambda _: self._done(name, task))
+
+    def _done(self, name: str, task: asyncio.Task[None]) -> None:
+        work, consumer = self._work.get(name), self._consumers.get(name)
+        if work is None or work.task is not task:
+            return
+        del self._work[name]
+        if work.again or (consumer is not None and consumer.is_wanted):  # woken in the last moment
+            self._rouse(name, work.session, rows=work.rows)
+
+    def _fresh(self) -> float:
+        """A consumer that is held for no longer than until then may lapse before it is renewed."""
+        return self._clock.boot() + self._settings.lease.renew
 
     async def _deliver(self, name: str, session: str) -> None:
         """Own the consumer while it has something to deliver."""
         failures, work = 0, self._work[name]
-        try:
-            while not self._stopping:
-                work.again = False
-                try:
-                    if not await self._run(name, session, work):
-                        return
-                except Exception as error:
-                    if not isinstance(error, StoreUnavailable):
-                        log.exception("webhook stumbled", session=session, action="webhook", code="internal")
-                    self._consumers.pop(name, None)
-                    failures, work.again = failures + 1, True
-                    delay = backoff(failures, self._clock.random(), cap=self._settings.rules.cap / 10)
-                    await self._clock.sleep(delay * self._settings.factor)
-                if not work.again:
+        while not self._stopping:
+            work.again = False
+            try:
+                if not await self._run(name, session, work):
                     return
-        finally:
-            if self._work.get(name) is work:
-                del self._work[name]
+            except Exception as error:
+                if not isinstance(error, StoreUnavailable):
+                    log.exception("webhook stumbled", session=session, action="webhook", code="internal")
+                self._consumers.pop(name, None)
+                failures, work.again = failures + 1, True
+                delay = backoff(failures, self._clock.random(), cap=self._settings.rules.cap / 10)
+                await self._clock.sleep(delay * self._settings.factor)
+            if not work.again:
+                return
 
     async def _run(self, name: str, session: str, work: _Work) -> bool:
         """Deliver until nothing is left. Whether the consumer is still ours."""
         consumer = self._consumers.get(name)
-        if consumer is None or consumer.finishing or self._clock.boot() >= consumer.held_until:
+        if consumer is None or consumer.finishing or consumer.held_until <= self._fresh():
             self._consumers.pop(name, None)
             consumer = await self._take(name, session)
             if consumer is None:
@@ -330,28 +342,28 @@ class Delivery:
 
     async def _renewals(self) -> None:
         """Keep what is being delivered; let go of what is another's, before it may be."""
-        lease, renewed = self._settings.lease, 0.0
+        lease = self._settings.lease
         while True:
             await self._clock.sleep(lease.renew / 5)
             now = self._clock.boot()
             busy = {name: one for name in self._work if (one := self._consumers.get(name)) is not None}
-            for name, one in busy.items():
+            for name, one in list(busy.items()):
                 if now >= one.held_until:
                     self._work[name].task.cancel()
-                    self._consumers.pop(name, None)
+                    del self._consumers[name], busy[name]
                     log.warning("webhook given up", session=one.session, action="webhook", code="expired")
-            soon = now - renewed >= lease.renew
-            names = [name for name, one in busy.items() if soon or not self._holds(one.session)]
-            if names and await self._renew(names) and soon:
-                renewed = now
+            fresh = lease.ttl - lease.margin - lease.renew
+            due = [n for n, one in busy.items() if one.held_until - now <= fresh or not self._holds(one.session)]
+            if due:
+                await self._renew(due)
 
-    async def _renew(self, names: Sequence[str]) -> bool:
+    async def _renew(self, names: Sequence[str]) -> None:
         lease, sent_at = self._settings.lease, self._clock.boot()
         try:
             kept = await asyncio.wait_for(self._store.keep_consumers(self._instance, names, lease.ttl), lease.renew)
         except (StoreUnavailable, TimeoutError):
             log.error("webhooks not kept: the database does not answer", action="webhook", code="store_unavailable")
-            return False
+            return
         for name in names:
             if (one := self._consumers.get(name)) is None:
                 continue
@@ -361,4 +373,3 @@ class Delivery:
             one.held_until = sent_at + lease.ttl - lease.margin
             if one.hook.settings != kept[name]:
                 await self._hook(name, one.session, kept[name])
-        return True
