@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from bench import measures
+from bench import cluster, measures
 from bench.figures import Figure, keep, show
 from tests.support.processes import Holdfast, Wasim
 
@@ -26,10 +26,10 @@ async def run(only: str, step: measures.Step) -> list[Figure]:
 
     with tempfile.TemporaryDirectory(prefix="holdfast-bench-") as name:
         folder = Path(name)
-        if wanted("B4", "B5", "B6", "B7"):
+        if wanted("B4.restart", "B5", "B6", "B7"):
             async with Wasim(folder) as wasim, Holdfast(wasim, folder) as holdfast:
                 await measures.link_all(wasim, holdfast, 1, step)
-                if wanted("B4"):
+                if wanted("B4.restart"):
                     figures.append(await measures.gap_of_restart(wasim, holdfast, step))
                 if wanted("B5"):
                     figures += await measures.sending(wasim, holdfast, folder, step)
@@ -48,6 +48,10 @@ async def run(only: str, step: measures.Step) -> list[Figure]:
                 figures.append(measures.restored(count, ours, theirs))
                 sizes.append((count, mb, floor_mb))
             figures += measures.memory(sizes[0], sizes[1])
+    if wanted("B3", "B4.handover"):
+        figures += await cluster.instances(step, only)
+    if wanted("B8"):
+        figures += await asyncio.to_thread(cluster.control_plane, step)
     return [figure for figure in figures if figure.id.startswith(only)]
 
 
@@ -60,7 +64,7 @@ def main() -> int:
         task = progress.add_task("starting")
         figures = asyncio.run(run(only, lambda text: progress.update(task, description=text)))
     if not figures:
-        console.print(f"No figure begins with {only!r}: there are B1, B2, B4, B5, B6, B7.")
+        console.print(f"No figure begins with {only!r}: there are B1 to B8.")
         return 2
     show(figures, console)
     keep(figures)

@@ -57,7 +57,17 @@ async function mustHaveDevices(connection: Connection, chat: string): Promise<vo
   const devices = await connection.sock.getUSyncDevices([chat], true, false).catch(() => []);
   const me = jidDecode(connection.sock.user?.id)?.user;
   if (devices.length > 0 || jidDecode(chat)?.user === me) return;
-  throw connection.open ? new ChannelError('not_connected', 'WhatsApp did not name the devices of that chat.') : notConnected();
+  if (!connection.open) throw notConnected();
+  if (chat.endsWith('@s.whatsapp.net') && !(await isKnown(connection, chat))) {
+    throw new ChannelError('not_on_whatsapp', 'This phone number is not on WhatsApp.');
+  }
+  throw new ChannelError('not_connected', 'WhatsApp did not name the devices of that chat.');
+}
+
+/** Only WhatsApp's own word says that a number is not there; without an answer it may be. */
+async function isKnown({ sock }: Connection, chat: string): Promise<boolean> {
+  const answer = await sock.onWhatsApp(chat).catch(() => undefined);
+  return answer === undefined || answer.some(({ exists }) => exists === true);
 }
 
 /** Before anything was encrypted nothing can have left; after that, only a socket that was already shut proves it. */

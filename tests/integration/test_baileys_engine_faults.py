@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from holdfast.domain.errors import BadRequest, InvalidMessage, NotConnected, SendInDoubt
+from holdfast.domain.errors import BadRequest, InvalidMessage, NotConnected, NotOnWhatsApp, SendInDoubt
 from holdfast.engines.baileys import BaileysEngine
 from holdfast.ports import engine as port
 from tests.support.baileys_world import World, running
@@ -220,3 +220,8 @@ async def test_a_restriction_is_told_with_its_end(world: World) -> None:
     ack = await world.send("a", BEA_JID, "hello", "3EB0D1")
     assert ack.error == 463
     assert (await world.take(port.Restricted)).until == ends
+
+
+async def test_a_number_that_is_not_on_whatsapp_is_said_so(world: World) -> None:
+    with pytest.raises(NotOnWhatsApp):
+        await world.send("a", "40799999990@s.whatsapp.net", "hello", "3EB0D2")

@@ -19,6 +19,7 @@ class Cluster:
 
     def __init__(self, wasim: Wasim, folder: Path, stack: AsyncExitStack, database: Postgres | None) -> None:
         self.wasim, self.folder, self.database = wasim, folder, database
+        self.instances: list[Holdfast] = []
         self._stack = stack
         self._numbers = itertools.count(1)
 
@@ -29,7 +30,9 @@ class Cluster:
             where = self.folder / f"i{next(self._numbers)}"
             where.mkdir()
             env = {"HOLDFAST_DATABASE_URL": self.database.dsn("holdfast"), **env}
-        return await self._stack.enter_async_context(Holdfast(self.wasim, where, **env))
+        started = await self._stack.enter_async_context(Holdfast(self.wasim, where, **env))
+        self.instances.append(started)
+        return started
 
     async def connections(self, since: int) -> list[dict[str, Any]]:
         """What the simulator saw of connections: `login` and `disconnected`, in order."""

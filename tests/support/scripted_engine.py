@@ -28,6 +28,8 @@ class Account:
     """Connected, but nothing comes through."""
     ack_error: int = 0
     drop_next_send: bool = False
+    unnamed: bool = False
+    """Connected, but WhatsApp does not name the devices of any chat."""
 
 
 @dataclass
@@ -171,6 +173,9 @@ class ScriptedEngine:
     async def send(self, session: str, connection: int, message: e.OutgoingMessage) -> e.ServerAck:
         live, account = self.live.get(session), self.account(session)
         if live is None or not live.open or live.connection != connection:
+            raise NotConnected()
+        if account.unnamed:
+            self._note("unnamed", session)
             raise NotConnected()
         self.sent.append((session, message.id, str(message.content.get("text"))))
         if account.drop_next_send:

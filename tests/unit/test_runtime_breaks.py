@@ -160,3 +160,20 @@ def test_lenient_keeps_the_connection_while_the_store_is_away() -> None:
                 assert logins(engine) == 1
 
     run(main)
+
+
+def test_a_send_that_fails_while_connected_is_tried_again_after_growing_pauses() -> None:
+    async def main(clock: VirtualClock) -> None:
+        engine = ScriptedEngine()
+        async with memory_store(clock) as store, instance(store, clock, engine) as node:
+            await linked(node, engine)
+            engine.account("shop").unnamed = True
+            row = await node.gateway.send("shop", "40712345670@c.us", TEXT, wait=0.0)
+            await clock.sleep(600)
+            tries = [at for at, what, _ in engine.log if what == "unnamed"]
+            assert 10 < len(tries) < 25, "1, 2, 4 ... seconds, then one a minute"
+            engine.account("shop").unnamed = False
+            await clock.sleep(75)
+            assert (await node.gateway.outgoing("shop", row.id)).state == "sent"
+
+    run(main)

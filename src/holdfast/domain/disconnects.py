@@ -180,6 +180,8 @@ ALL: tuple[Disconnect, ...] = (
     GRANT_LAPSED,
 )
 
+CRASHES = (ENGINE_CRASHED, ENGINE_MEMORY)
+"""Ends of our own process, after which there is nothing to wait for."""
 _OURS = (
     UNLISTED,
     STORE_UNAVAILABLE,

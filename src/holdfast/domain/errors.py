@@ -130,6 +130,13 @@ class DuplicateMessageId(HoldfastError):
     http_status = 409
 
 
+class NotOnWhatsApp(BadRequest):
+    """This phone number is not on WhatsApp."""
+
+    code = "not_on_whatsapp"
+    http_status = 422
+
+
 class WrongNumber(HoldfastError):
     """This session belongs to another number. Link the same number, or confirm that it is to change."""
 

@@ -375,8 +375,12 @@ def _retry(state: State, why: Disconnect, now: float, rand: float, times: Times)
     failed = attempt > times.failed_after
     flapping = flaps >= _FLAPPING_FROM and short
     code = "flapping" if flapping else why.code
-    message = "The connection opens and closes again and again; waiting longer each time." if flapping else why.message
+    message = (
+        f"{why.sentence} It opens and closes again and again; waiting longer each time." if flapping else why.message
+    )
     delay = backoff(max(attempt, flaps), rand) * times.factor
+    if why in disconnects.CRASHES and attempt == 1 and not flapping:
+        delay = 0.0  # WhatsApp had no part in it
     return wait(state, now, delay, code, message, attempt=attempt, flaps=flaps, failed=failed)
 
 

@@ -236,7 +236,14 @@ class Node:
 
     # --- wiring -------------------------------------------------------------------------------------------------
     def _on_adopt(self, actor: Actor) -> None:
-        sender = Sender(actor, self._store, self._clock, self._hub, fail_restricted=self._settings.fail_restricted)
+        sender = Sender(
+            actor,
+            self._store,
+            self._clock,
+            self._hub,
+            fail_restricted=self._settings.fail_restricted,
+            time_factor=self._settings.time_factor,
+        )
         inbox = Inbox(actor, self._store, self._clock, self._hub)
         tasks = [asyncio.create_task(sender.run()), asyncio.create_task(inbox.run())]
         self._parts[actor.name] = _Parts(sender, inbox, tasks)

@@ -11,6 +11,7 @@ import structlog
 from holdfast.domain import outbox
 from holdfast.domain.errors import HoldfastError, NotConnected, SendInDoubt, StaleEpoch, StoreUnavailable
 from holdfast.domain.messages import message_to_json
+from holdfast.domain.pacing import backoff
 from holdfast.domain.state import Phase
 from holdfast.ports.clock import Clock
 from holdfast.ports.engine import OutgoingMessage, ServerAck
@@ -20,7 +21,8 @@ from holdfast.runtime.hub import Hub
 
 log = structlog.get_logger(__name__)
 
-IN_DOUBT_RETRY = 2.0
+RETRY_CAP = 60.0
+"""Most seconds between two tries of a message while there is a connection."""
 STORE_RETRY = 1.0
 RECOVER = 15.0
 """Seconds between two looks for rows that were claimed by a call whose answer got lost."""
@@ -39,6 +41,7 @@ class Sender:
         parallel: int = 16,
         idle: float = 300.0,
         fail_restricted: bool = False,
+        time_factor: float = 1.0,
     ) -> None:
         self._actor = actor
         self._store = store
@@ -47,6 +50,8 @@ class Sender:
         self._parallel = parallel
         self._idle = idle
         self._fail_restricted = fail_restricted
+        self._factor = time_factor
+        self._waking: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._flying: dict[asyncio.Task[None], str] = {}
         """What is being sent, with the id of its row."""
@@ -92,6 +97,8 @@ class Sender:
                 if not claimed:
                     await self._rest()
         finally:
+            for task in self._waking:
+                task.cancel()
             await self.drain(0.0)
 
     async def drain(self, timeout: float) -> None:
@@ -165,14 +172,28 @@ class Sender:
         try:
             message = OutgoingMessage(row.id, row.chat, row.content)
             return await self._actor.engine.send(self._actor.name, self._actor.state.connection, message)
-        except NotConnected:
-            await self._settle(row, "queued", retry_at=0.0)
-        except SendInDoubt:
-            self._log.warning("send in doubt, tried again under the same id", action="send", code="send_in_doubt")
-            await self._settle(row, "queued", retry_at=await self._store.now() + IN_DOUBT_RETRY)
+        except (NotConnected, SendInDoubt) as error:
+            if isinstance(error, SendInDoubt):
+                self._log.warning("send in doubt, tried again under the same id", action="send", code=error.code)
+            await self._later(row, error)
         except HoldfastError as error:
             await self._settle(row, "failed", error=400, message=error.sentence)
         return None
+
+    async def _later(self, row: OutboxRow, error: HoldfastError) -> None:
+        """Try again: as soon as there is a connection, or after a pause that grows, if there is one all the while."""
+        if isinstance(error, NotConnected) and not self._ready():
+            await self._settle(row, "queued", retry_at=0.0)
+            return
+        delay = backoff(row.attempts, self._clock.random(), cap=RETRY_CAP) * self._factor
+        await self._settle(row, "queued", retry_at=await self._store.now() + delay)
+        task = asyncio.create_task(self._wake_after(delay))
+        self._waking.add(task)
+        task.add_done_callback(self._waking.discard)
+
+    async def _wake_after(self, delay: float) -> None:
+        await self._clock.sleep(delay)
+        self._wake.set()
 
     async def _acknowledged(self, row: OutboxRow, ack: ServerAck) -> None:
         if ack.error:

@@ -39,7 +39,7 @@ class BaileysOptions:
     close_timeout: float = 2.0
     """How long WhatsApp may take to answer a close before the raw socket is terminated."""
     proved_every: float = 10.0
-    hang_timeout: float = 15.0
+    hang_timeout: float = 8.0
     """A sidecar that did not answer a ping on its pipe for so long is killed."""
     start_timeout: float = 30.0
     store_patience: float = 10.0

@@ -37,6 +37,7 @@ _ERRORS: Mapping[str, type[errors.HoldfastError]] = {
         errors.EngineUnavailable,
         errors.InvalidMessage,
         errors.NotConnected,
+        errors.NotOnWhatsApp,
         errors.PairingRefused,
         errors.SendInDoubt,
         errors.StaleEpoch,
