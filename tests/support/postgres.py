@@ -77,7 +77,7 @@ class Postgres:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with suppress(OSError, subprocess.CalledProcessError):
+        with suppress(OSError, subprocess.CalledProcessError, psutil.Error):
             self.thaw()
             self.stop()
         assert self._guard.stdin is not None
@@ -124,15 +124,18 @@ class Postgres:
         postmaster = psutil.Process(int((self._data / "postmaster.pid").read_text().split()[0]))
         return [postmaster, *postmaster.children(recursive=True)]
 
+    def _signal(self, number: signal.Signals) -> None:
+        for process in self._processes():
+            with suppress(psutil.NoSuchProcess):  # a connection that ended meanwhile
+                process.send_signal(number)
+
     def freeze(self) -> None:
         """It stands still with all connections open, like a host that hangs."""
-        for process in self._processes():
-            process.send_signal(signal.SIGSTOP)
+        self._signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
         """It goes on."""
-        for process in self._processes():
-            process.send_signal(signal.SIGCONT)
+        self._signal(signal.SIGCONT)
 
     def run(self, program: str, *args: str) -> None:
         """Run one of PostgreSQL's own programs on this server."""
