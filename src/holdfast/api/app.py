@@ -15,6 +15,7 @@ from litestar.types import ASGIApp
 import holdfast
 from holdfast.api.alerts import alerts_in_force
 from holdfast.api.auth import Guard, guarded
+from holdfast.api.deliveries import Deliveries
 from holdfast.api.errors import HANDLERS
 from holdfast.api.faces.recovery import Recovery
 from holdfast.api.faces.whatsapp import WhatsApp
@@ -44,6 +45,7 @@ HANDLED: tuple[Any, ...] = (
     Messaging,
     Chats,
     Own,
+    Deliveries,
     WhatsApp,
     Recovery,
     events_socket,

@@ -6,11 +6,11 @@ The faces hold no rule: they translate a request into one of these calls, and wh
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from holdfast.ports.store import ChatRow, ContactRow, EventRow, Json, MessageRow, OutboxRow, TimelineRow
+from holdfast.ports.store import ChatRow, ContactRow, DeliveryRow, EventRow, Json, MessageRow, OutboxRow, TimelineRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +173,29 @@ class Gateway(Protocol):
 
     async def timeline(self, name: str, limit: int, before: int | None = None) -> list[TimelineRow]:
         """Newest first."""
+        ...
+
+    # --- webhooks
+    async def deliveries(
+        self,
+        *,
+        states: Collection[str] = (),
+        session: str | None = None,
+        consumer: str | None = None,
+        limit: int = 100,
+        before: int | None = None,
+    ) -> list[DeliveryRow]:
+        """Events that webhooks did not get in order, newest first."""
+        ...
+
+    async def replay(self, id: int) -> DeliveryRow:
+        """Try one again now. Raises `DeliveryNotFound`."""
+        ...
+
+    async def replay_all(
+        self, *, states: Collection[str] = (), session: str | None = None, consumer: str | None = None
+    ) -> int:
+        """Try many again now; how many."""
         ...
 
     # --- events and health

@@ -222,7 +222,7 @@ class Delivery:
         self.on_attempt(taken, age)
 
     def _facts_of(self, session: str) -> Json:
-        facts, me = self._facts.get(session, {}), self._me(session)
+        facts, me = {**self._facts.get(session, {}), "worker": self._instance}, self._me(session)
         return facts if me is None else {**facts, "me": me}
 
     # --- one consumer -------------------------------------------------------------------------------------------

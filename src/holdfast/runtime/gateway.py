@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -12,7 +12,7 @@ from holdfast.domain.identity import canonical_phone, valid_session_name
 from holdfast.domain.jids import mask
 from holdfast.ports.engine import Engine
 from holdfast.ports.gateway import PairingView, SessionView
-from holdfast.ports.store import Json
+from holdfast.ports.store import DeliveryRow, Json
 from holdfast.runtime.actor import Actor
 from holdfast.runtime.conversations import PEER_TIMEOUT, Conversations
 
@@ -56,6 +56,36 @@ class LocalGateway(Conversations):
         self._delivery.forget(row.name)
         self._hub.session_changed(row.name)
 
+    # --- webhooks -----------------------------------------------------------------------------------------------
+    async def deliveries(
+        self,
+        *,
+        states: Collection[str] = (),
+        session: str | None = None,
+        consumer: str | None = None,
+        limit: int = 100,
+        before: int | None = None,
+    ) -> list[DeliveryRow]:
+        """See the port."""
+        name = None if session is None else (await self._row(session)).name
+        return await self._store.deliveries(states=states, session=name, consumer=consumer, limit=limit, before=before)
+
+    async def replay(self, id: int) -> DeliveryRow:
+        """See the port. Whichever instance delivers it sees it soon; if it is this one, now."""
+        row = await self._store.replay_delivery(id)
+        await self._delivery.look()
+        return row
+
+    async def replay_all(
+        self, *, states: Collection[str] = (), session: str | None = None, consumer: str | None = None
+    ) -> int:
+        """See the port."""
+        name = None if session is None else (await self._row(session)).name
+        count = await self._store.replay_deliveries(states=states, session=name, consumer=consumer)
+        await self._delivery.look()
+        return count
+
+    # --- orders -------------------------------------------------------------------------------------------------
     async def start(self, name: str) -> SessionView:
         """See the port."""
         return await self._order(name, "running", "start")

@@ -1,0 +1,70 @@
+"""`/api/holdfast/deliveries`: events that webhooks did not get in order, why, and the order to try them again."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Any, Literal
+
+from litestar import Controller, Request, get, post
+from litestar.params import FromPath, FromQuery, QueryParameter
+
+from holdfast.api.common import COUNTABLE, Limit, gateway_of, page, skip
+from holdfast.domain.errors import DeliveryNotFound
+from holdfast.domain.rows import DeliveryRow
+from holdfast.domain.waha import to_waha_id
+
+Req = Request[Any, Any, Any]
+State = Literal["waiting", "retrying", "parked", "dead"]
+PAGE = 500
+
+
+class Deliveries(Controller):
+    """What is `retrying` holds its chat; `waiting` stands behind such a one; `parked` was overtaken and is tried on;
+    `dead` was given up, and is tried again only when somebody asks.
+    """
+
+    path = "/api/holdfast/deliveries"
+    tags = ["Webhooks"]  # noqa: RUF012 - Litestar's way
+
+    @get("/", summary="Events that webhooks did not get in order")
+    async def listing(
+        self,
+        request: Req,
+        which: Annotated[State | None, QueryParameter(name="state")] = None,
+        session: FromQuery[str | None] = None,
+        consumer: FromQuery[str | None] = None,
+        limit: Limit = 100,
+        before: Limit = None,
+    ) -> list[dict[str, Any]]:
+        """Newest first; `before` pages back by `id`. Times are Unix seconds."""
+        rows = await gateway_of(request).deliveries(
+            states=() if which is None else (which,),
+            session=session,
+            consumer=consumer,
+            limit=page(limit, PAGE),
+            before=None if before is None else skip(before),
+        )
+        return [_shown(row) for row in rows]
+
+    @post("/{delivery_id:int}/replay", summary="Try one again now", status_code=200)
+    async def replay(self, request: Req, delivery_id: FromPath[int]) -> dict[str, Any]:
+        """With all of its time anew; a dead one is parked. Its envelope keeps its id."""
+        if not 0 < delivery_id <= COUNTABLE:
+            raise DeliveryNotFound()
+        return _shown(await gateway_of(request).replay(delivery_id))
+
+    @post("/replay", summary="Try many again now", status_code=200)
+    async def replay_all(
+        self,
+        request: Req,
+        which: Annotated[Literal["retrying", "parked", "dead"], QueryParameter(name="state")] = "dead",
+        session: FromQuery[str | None] = None,
+        consumer: FromQuery[str | None] = None,
+    ) -> dict[str, int]:
+        """The dead ones, of all webhooks, of one session's, or of one `consumer`."""
+        count = await gateway_of(request).replay_all(states=(which,), session=session, consumer=consumer)
+        return {"replayed": count}
+
+
+def _shown(row: DeliveryRow) -> dict[str, Any]:
+    return {**asdict(row), "chat": to_waha_id(row.chat) if row.chat else None}
