@@ -11,20 +11,25 @@ may not know yet. `session_epoch.missing_since` remembers that; a regular releas
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
-from sqlalchemy import Connection, delete, select, tuple_, update
+from sqlalchemy import Connection, delete, select, update
 
 from holdfast.domain.rows import Hint, Holder, Json, Lease
 from holdfast.store import hints
 from holdfast.store.schema import db_now, instance, session_epoch, session_lock
-from holdfast.store.sql import Query, insert, listed, now, rounded
+from holdfast.store.sql import Query, listed, now, rounded
+
+_REGISTER = Query(
+    "INSERT INTO instance (id, url, version, labels, started_at, heartbeat_at) "
+    "VALUES (?, ?, ?, ?, holdfast_now(), holdfast_now()) ON CONFLICT (id) DO UPDATE SET url = excluded.url, "
+    "version = excluded.version, labels = excluded.labels, heartbeat_at = excluded.heartbeat_at"
+)
 
 
 def register_instance(c: Connection, name: str, url: str, version: str, labels: str) -> None:
     """Insert or refresh."""
-    facts = {"url": url, "version": version, "labels": labels, "heartbeat_at": db_now()}
-    stmt = insert(c, instance).values(id=name, started_at=db_now(), **facts)
-    c.execute(stmt.on_conflict_do_update(index_elements=["id"], set_=facts))
+    _REGISTER.run(c, name, url, version, labels)
 
 
 def deregister_instance(c: Connection, name: str) -> None:
@@ -93,20 +98,26 @@ def _missing(c: Connection, name: str, epoch: int, missing_since: float | None, 
     return Holder(name, "", epoch, since, since + ttl, False, "")
 
 
+_BEAT = Query("UPDATE instance SET heartbeat_at = holdfast_now() WHERE id = ?")
+_OURS = "(CAST(? AS VARCHAR), CAST(? AS BIGINT))"
+
+
+@lru_cache(maxsize=32)
+def _renewal(count: int) -> Query:
+    return Query(  # joined from constants
+        "UPDATE session_lock SET expires_at = holdfast_now() + ? WHERE instance_id = ? "  # noqa: S608
+        f"AND (session_name, epoch) IN (VALUES {', '.join([_OURS] * count)}) RETURNING session_name"
+    )
+
+
 def renew(c: Connection, instance_id: str, epochs: Mapping[str, int], ttl: float) -> dict[str, bool]:
     """One statement for all leases, one for the heartbeat."""
-    c.execute(update(instance).where(instance.c.id == instance_id).values(heartbeat_at=db_now()))
+    _BEAT.run(c, instance_id)
     if not epochs:
         return {}
-    ours = tuple_(session_lock.c.session_name, session_lock.c.epoch).in_(sorted(epochs.items()))
-    held = set(
-        c.execute(
-            update(session_lock)
-            .where(session_lock.c.instance_id == instance_id, ours)
-            .values(expires_at=db_now() + ttl)
-            .returning(session_lock.c.session_name)
-        ).scalars()
-    )
+    ours = rounded(sorted(epochs.items()))
+    rows = _renewal(len(ours)).all(c, ttl, instance_id, *(value for pair in ours for value in pair))
+    held = {name for (name,) in rows}
     return {name: name in held for name in epochs}
 
 
