@@ -33,7 +33,7 @@ class Faults:
         self._all = [
             Fault(3, self._slow),
             Fault(3, self._flaky),
-            Fault(3, self._fading),
+            Fault(6, self._fading),
             Fault(2, self._cut),
             Fault(1, self._cut_all),
             Fault(3, self._kill),
@@ -53,7 +53,7 @@ class Faults:
         """Strike now and then, until cancelled."""
         weights = [fault.weight for fault in self._all]
         while True:
-            await asyncio.sleep(self._rand.expovariate(0.4))
+            await asyncio.sleep(self._rand.expovariate(0.6))
             self._rand.choices(self._all, weights)[0].strike()
 
     def end(self) -> None:

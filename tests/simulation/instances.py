@@ -115,7 +115,7 @@ class Instance:
     async def sweep_up(self) -> None:
         """After the run: what killed processes left open, which a real system closes for them."""
         for node in self._nodes:
-            await node.delivery._poster.stop()
+            await node.delivery.stop()
 
     def pause(self) -> None:
         """SIGSTOP: the sidecar goes on."""

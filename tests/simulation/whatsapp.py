@@ -291,7 +291,7 @@ class Sidecar:
         await self._write(socket, {("session", "peer"): self._turn()})
 
     async def _close(self, name: str, number: int, logout: bool) -> None:
-        await asyncio.sleep(PIPE + 0.03 * self._whatsapp.rand.random())
+        await asyncio.sleep(PIPE + 0.2 * self._whatsapp.rand.random())
         if (socket := self._current(name, number)) is not None:
             if logout:
                 self._whatsapp.accounts[name].linked = False

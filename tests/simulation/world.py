@@ -108,10 +108,10 @@ class World:
 
     async def _run(self) -> None:
         for instance in self._instances:
-            self._whatsapp.later(self._rand.uniform(0.0, 3.0), instance.start)
-        await asyncio.sleep(self._rand.uniform(4.0, 8.0))
+            self._whatsapp.later(self._rand.uniform(0.0, 2.0), instance.start)
+        await asyncio.sleep(self._rand.uniform(3.0, 5.0))
         playing = [asyncio.create_task(self._faults.run()), asyncio.create_task(self._users.run(self._names))]
-        await asyncio.sleep(self._rand.uniform(20.0, 60.0))
+        await asyncio.sleep(self._rand.uniform(10.0, 40.0))
         for task in playing:
             task.cancel()
         self._faults.end()
@@ -182,6 +182,7 @@ class World:
         self.loop.end()
         for instance in self._instances:
             self.loop.run_until_complete(instance.sweep_up())
+        self.loop.end()
         self.loop.close()
 
 
