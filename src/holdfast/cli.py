@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from typing import Annotated
 
 import typer
 from rich.markup import escape
 
 import holdfast
-from holdfast.commands import contacts, credentials, database, doctor, moving, server, sessions, show
 from holdfast.commands.options import err, out
 from holdfast.domain.errors import HoldfastError
+
+COMMANDS = {
+    "serve": "server.serve",
+    "pair": "sessions.pair",
+    "sessions": "sessions.sessions",
+    "import-baileys": "moving.import_baileys",
+    "clear-auth": "credentials.clear_auth",
+    "export-contacts": "contacts.export_contacts",
+    "doctor": "doctor.doctor",
+    "migrate": "database.migrate",
+    "demo": "show.demo",
+}
+"""Each command's function in `holdfast.commands`, loaded when it is needed: a restart waits for no other's imports."""
 
 app = typer.Typer(
     name="holdfast",
@@ -20,15 +33,14 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.command()(server.serve)
-app.command()(sessions.pair)
-app.command()(sessions.sessions)
-app.command("import-baileys")(moving.import_baileys)
-app.command("clear-auth")(credentials.clear_auth)
-app.command("export-contacts")(contacts.export_contacts)
-app.command()(doctor.doctor)
-app.command()(database.migrate)
-app.command()(show.demo)
+
+
+def load(*names: str) -> typer.Typer:
+    """The application with these commands."""
+    for name in names:
+        module, function = COMMANDS[name].split(".")
+        app.command(name)(getattr(import_module(f"holdfast.commands.{module}"), function))
+    return app
 
 
 @app.callback(invoke_without_command=True)
@@ -41,8 +53,9 @@ def root(version: Annotated[bool, typer.Option("--version", help="Print the vers
 
 def main() -> None:
     """Entry point: mistakes of use end in one sentence, not in a trace."""
+    asked = sys.argv[1:2]
     try:
-        app()
+        load(*(asked if asked and asked[0] in COMMANDS else COMMANDS))()
     except HoldfastError as error:
         err.print(f"[bold red]Error:[/] {escape(error.sentence)}", highlight=False)
         sys.exit(1)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import typer.main
 
-from holdfast.cli import app
+from holdfast.cli import COMMANDS, load
 from holdfast.config import PREFIX, Settings
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -27,7 +27,7 @@ def test_each_setting_is_documented_as_it_is() -> None:
 
 def test_each_command_and_option_is_documented() -> None:
     text = (DOCS / "commands.md").read_text().splitlines()
-    root = typer.main.get_command(app)
+    root = typer.main.get_command(load(*COMMANDS))
     commands = root.commands  # type: ignore[attr-defined]
     told = {found.group(1): line for line in text if (found := re.match(r"\| `holdfast (\w[\w-]*)", line))}
     assert told.keys() == commands.keys()

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import msgspec
 from sqlalchemy import Connection, Table
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import CursorResult
 
 from holdfast.domain.errors import StaleEpoch
@@ -37,7 +37,11 @@ def keepable(said: str) -> str:
 
 def insert(c: Connection, table: Table) -> Any:
     """INSERT that knows `on_conflict_do_nothing` and `on_conflict_do_update`, which both databases spell alike."""
-    return sqlite.insert(table) if c.dialect.name == "sqlite" else postgresql.insert(table)
+    if c.dialect.name == "sqlite":
+        return sqlite.insert(table)
+    from sqlalchemy.dialects import postgresql  # noqa: PLC0415 - SQLite's users need not wait for it at each start
+
+    return postgresql.insert(table)
 
 
 @lru_cache(maxsize=512)

@@ -7,7 +7,6 @@ import re
 import ssl
 from pathlib import Path
 
-import aiohttp
 import structlog
 
 from holdfast.ports.clock import Clock
@@ -43,6 +42,8 @@ class Versions:
             return self._found
 
     async def _ask(self) -> str | None:
+        import aiohttp  # noqa: PLC0415 - hardly ever needed, and slow to load
+
         try:
             async with (
                 aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=PATIENCE)) as http,
