@@ -159,7 +159,7 @@ class Link:
         there, back = rand.random() * weather.slowest, rand.random() * weather.slowest
         fate = rand.random()
         if weather.cut:
-            self._world(1.0 + there, self._fail, answer, method, "cut off")
+            self._world(0.5 + there, self._fail, answer, method, "cut off")
         elif fate < weather.fails:
             self._world(there, self._fail, answer, method, "refused")
         else:
@@ -183,7 +183,7 @@ class Link:
             if not isinstance(found, HoldfastError):
                 self._database.watch.broke(f"{method} failed: {found!r}")
         if loses or self._weather().cut:
-            self._world(1.0 + back, self._fail, answer, method, "answer lost")
+            self._world(0.5 + back, self._fail, answer, method, "answer lost")
         else:
             self._world(back, self._settle, answer, value, error)
 

@@ -53,7 +53,7 @@ class Faults:
         """Strike now and then, until cancelled."""
         weights = [fault.weight for fault in self._all]
         while True:
-            await asyncio.sleep(self._rand.expovariate(0.6))
+            await asyncio.sleep(self._rand.expovariate(1.2))
             self._rand.choices(self._all, weights)[0].strike()
 
     def end(self) -> None:
@@ -68,7 +68,7 @@ class Faults:
             if instance.running and instance.process.paused:
                 instance.go_on()
 
-    def _later(self, callback: Callable[..., None], *args: object, least: float = 1.0, most: float = 20.0) -> None:
+    def _later(self, callback: Callable[..., None], *args: object, least: float = 0.5, most: float = 8.0) -> None:
         """Put it right after a while, unless all was put right before."""
 
         def right() -> None:
@@ -84,7 +84,7 @@ class Faults:
 
     def _slow(self) -> None:
         instance = self._rand.choice(self._instances)
-        self._weather(instance, Weather(slowest=self._rand.choice((0.5, 2.0, 6.0, 25.0))))
+        self._weather(instance, Weather(slowest=self._rand.choice((0.2, 1.0, 2.5, 10.0))))
         self._later(self._weather, instance)
 
     def _flaky(self) -> None:
@@ -95,13 +95,13 @@ class Faults:
     def _fading(self) -> None:
         """First slow, then gone: the last answers come late, and no others follow."""
         instance = self._rand.choice(self._instances)
-        self._weather(instance, Weather(slowest=4.8))
-        self._later(self._cut, instance, least=5.0, most=10.0)
+        self._weather(instance, Weather(slowest=1.9))
+        self._later(self._cut, instance, least=2.0, most=4.0)
 
     def _cut(self, instance: Instance | None = None) -> None:
         instance = instance or self._rand.choice(self._instances)
         self._weather(instance, Weather(cut=True))
-        self._later(self._weather, instance, most=40.0)
+        self._later(self._weather, instance, most=16.0)
 
     def _cut_all(self) -> None:
         for instance in self._instances:
@@ -122,7 +122,7 @@ class Faults:
     def _kill(self) -> None:
         if instance := self._one():
             instance.kill()
-            instance.restart(self._rand.choice((0.5, 5.0, 30.0)))
+            instance.restart(self._rand.choice((0.5, 2.0, 12.0)))
 
     def _stop(self) -> None:
         if instance := self._one():
@@ -131,12 +131,12 @@ class Faults:
     async def _stopped(self, instance: Instance) -> None:
         await instance.stop()
         if not instance.running:
-            instance.restart(self._rand.uniform(0.5, 10.0))
+            instance.restart(self._rand.uniform(0.5, 4.0))
 
     def _pause(self) -> None:
         if instance := self._one():
             instance.pause()
-            self._later(self._go_on, instance, instance.process, most=self._rand.choice((3.0, 15.0, 40.0)))
+            self._later(self._go_on, instance, instance.process, most=self._rand.choice((1.5, 6.0, 16.0)))
 
     def _go_on(self, instance: Instance, process: object) -> None:
         if instance.process is process and instance.running:

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from holdfast.domain.errors import HoldfastError
+from holdfast.domain.lease import LeaseTimes
 from holdfast.domain.pacing import Pace
 from holdfast.domain.state import Times
 from holdfast.ports.store import Peer
@@ -21,11 +22,13 @@ from tests.support.virtual import VirtualClock
 SETTINGS = NodeSettings(
     version="simulated",
     times=Times(factor=0.1),
+    lease=LeaseTimes(ttl=6.0, renew=2.0, margin=0.8),
+    sweep_every=2.0,
     pace=Pace(burst=2.0, rate=4.0),
     alerts=AlertSettings(every=60.0),
 )
-"""As an instance has them, but for delays after a lost connection, which end at half a minute in place of five, and
-for a pace that makes even a few sessions queue."""
+"""As an instance has them, but for times that are shorter in proportion, so that more happens in a run, and for a pace
+that makes even a few sessions queue."""
 
 
 class Instance:

@@ -28,7 +28,7 @@ class Users:
         """Do something now and then, until cancelled."""
         rand = self._rand
         while True:
-            await asyncio.sleep(rand.expovariate(1.5))
+            await asyncio.sleep(rand.expovariate(2.5))
             name, kind = rand.choice(names), rand.random()
             if kind < 0.4:
                 self._messages += 1

@@ -133,7 +133,7 @@ class Sidecar:
         self._clock = clock
         self._process = process
         self._sink: e.EventSink = lambda event: None
-        self._keys = KeyServer(link, clock, patience=4.0, on_inbox=lambda session, connection: None)  # type: ignore[arg-type]
+        self._keys = KeyServer(link, clock, patience=1.6, on_inbox=lambda session, connection: None)  # type: ignore[arg-type]
         self._hosted: dict[str, int] = {}
         self._sockets: dict[str, Socket] = {}
         self._ratchet = 0

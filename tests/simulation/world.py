@@ -25,7 +25,7 @@ from tests.support.virtual import VirtualClock
 
 LOOK = 0.5
 """Seconds between two looks at whether all has healed."""
-SETTLE = 5.0
+SETTLE = 3.0
 """For how long nothing may happen any more before a run counts as healed."""
 SLACK = 10.0
 """For a login, the pace, and orders that people gave last."""
@@ -108,10 +108,10 @@ class World:
 
     async def _run(self) -> None:
         for instance in self._instances:
-            self._whatsapp.later(self._rand.uniform(0.0, 2.0), instance.start)
-        await asyncio.sleep(self._rand.uniform(3.0, 5.0))
+            self._whatsapp.later(self._rand.uniform(0.0, 1.0), instance.start)
+        await asyncio.sleep(self._rand.uniform(1.0, 4.0))
         playing = [asyncio.create_task(self._faults.run()), asyncio.create_task(self._users.run(self._names))]
-        await asyncio.sleep(self._rand.uniform(10.0, 40.0))
+        await asyncio.sleep(self._rand.uniform(6.0, 18.0))
         for task in playing:
             task.cancel()
         self._faults.end()
