@@ -129,3 +129,10 @@ def test_a_hold_off_is_taken_over_and_another_clock_makes_it_no_longer(skew: flo
     (timer,) = [command for command in decision.commands if isinstance(command, s.SetTimer)]
     assert timer.after == (100.0 if skew == 0 else 120.0)
     assert decision.state.next_attempt_at == there + timer.after
+
+
+def test_an_attempt_that_was_due_at_once_is_due_at_once_by_any_clock() -> None:
+    stored = decide(working(), s.Closed(3, 0, "credentials"), NOW, 0.5, TIMES).state
+    assert stored.next_attempt_at == NOW
+    decision = decide(stored, s.Adopted(True, True), NOW - 3600.0, 0.5, TIMES)
+    assert s.SetTimer(s.TimerKind.RETRY, 0.0, decision.state.generation) in decision.commands

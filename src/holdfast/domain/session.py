@@ -96,7 +96,9 @@ def _on_adopted(state: State, event: Adopted, now: float, times: Times) -> Step:
     if not event.has_credentials:
         return enter(state, Phase.TERMINAL, "needs_pairing", _NEEDS_PAIRING, now), ()
     if state.phase is Phase.WAITING and state.next_attempt_at is not None and state.next_attempt_at > now:
-        left = min(state.next_attempt_at - now, state.holdoff or float("inf"))
+        left = state.next_attempt_at - now
+        if state.holdoff is not None:
+            left = min(left, state.holdoff)
         held = replace(state, generation=state.generation + 1, next_attempt_at=now + left)
         return held, (SetTimer(TimerKind.RETRY, left, held.generation),)
     return connect(

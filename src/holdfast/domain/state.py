@@ -68,7 +68,7 @@ class State:
     verified_at: float | None = None
     listed_at: float | None = None
     next_attempt_at: float | None = None
-    holdoff: float = 0.0
+    holdoff: float | None = None
     """How many seconds the wait until `next_attempt_at` was to last: another machine's clock never makes it longer."""
     attempt: int = 0
     failed: bool = False
