@@ -8,6 +8,7 @@ Keys are written by the instance's real key server, through its link to the stor
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
@@ -76,18 +77,20 @@ class WhatsApp:
         return self.loop.create_task(work, context=WORLD)
 
     def connects(self, socket: Socket) -> None:
-        """A raw socket is opened: the only one of its session (G1), and not of a terminal session (G6)."""
+        """A raw socket is opened: the only one of its session (G1), and the one that the stored state wants; so it is
+        never one of a session that is terminal (G6) or stopped.
+        """
         name = socket.session
         self.log("connect", name, str(socket), "pair" if socket.pair else "login", f"epoch {socket.epoch}")
         others = self.connected.setdefault(name, [])
         if others:
             self.watch.broke(f"two live connections of {name}: {others[0]} and {socket}")
         others.append(socket)
-        ((phase, ordered, done),) = self.database.rows(
-            "SELECT phase, command_seq, done_seq FROM session WHERE name = ?", name
-        )
-        if phase == "terminal" and ordered <= done:
-            self.watch.broke(f"{name} is terminal, nobody ordered anything, and {socket} connects")
+        ((stored,),) = self.database.rows("SELECT state FROM session WHERE name = ?", name)
+        state = json.loads(stored)
+        if not state["live"] or (state["connection"], state["epoch"]) != (socket.connection, socket.epoch):
+            wanted = f"{state['phase']}, connection {state['connection']}, epoch {state['epoch']}"
+            self.watch.broke(f"{socket} of {name} connects under epoch {socket.epoch}; the stored state is {wanted}")
 
     def ended(self, socket: Socket) -> None:
         """A raw socket is closed."""
