@@ -7,10 +7,36 @@ import sys
 
 from rich.console import Console
 
-from verify import disconnects, faces, instances, links, moving, operations, outage, promises, seeds, simulation, truth
+from verify import (
+    delivery,
+    disconnects,
+    faces,
+    instances,
+    links,
+    moving,
+    operations,
+    outage,
+    promises,
+    seeds,
+    simulation,
+    truth,
+)
 from verify.harness import CHECKS, run_all
 
-TOPICS = (promises, instances, simulation, truth, disconnects, links, outage, seeds, faces, operations, moving)
+TOPICS = (
+    promises,
+    delivery,
+    instances,
+    simulation,
+    truth,
+    disconnects,
+    links,
+    outage,
+    seeds,
+    faces,
+    operations,
+    moving,
+)
 
 
 def main() -> int:
