@@ -310,6 +310,22 @@ async def test_standby_is_named_and_failover_loses_nothing_that_was_confirmed() 
             assert lease.epoch == 2
 
 
+async def test_renewals_do_not_wait_behind_writers_that_wait(server: Postgres, name: str) -> None:
+    """Every other connection is stuck behind a lock, and more wait for one: the lease is renewed all the same."""
+    async with opened(server.dsn(name)) as store:
+        busy = await asyncpg.connect(server.dsn(name))
+        await busy.execute("BEGIN; LOCK TABLE setting")
+        stuck = [asyncio.create_task(store._driver.write(counting)) for _ in range(40)]
+        while await busy.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted") < 9:
+            await asyncio.sleep(0)
+        for _ in range(3):
+            assert await asyncio.wait_for(store.renew("one", {"a": 1}, TTL), 3) == {"a": True}
+        assert not any(task.done() for task in stuck)
+        await busy.execute("COMMIT")
+        assert sorted(await asyncio.gather(*stuck)) == list(range(1, 41))
+        await busy.close()
+
+
 # --- PostgreSQL's own interleavings -------------------------------------------------------------------------------
 async def test_renewal_waits_for_no_writer_and_claim_waits_for_all(server: Postgres, name: str) -> None:
     async with opened(server.dsn(name)) as store:
@@ -320,8 +336,7 @@ async def test_renewal_waits_for_no_writer_and_claim_waits_for_all(server: Postg
         await writer.execute("BEGIN; SELECT epoch FROM session_epoch WHERE session_name = 'a' FOR SHARE")
         assert await asyncio.wait_for(store.renew("one", {"a": 2}, TTL), 5) == {"a": True}
         claiming = asyncio.create_task(store.claim("a", "one", TTL))
-        waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-        while not await writer.fetchval(waits):
+        while not await writer.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
             assert not claiming.done()
         await writer.execute("COMMIT")
         won = await asyncio.wait_for(claiming, 5)

@@ -123,7 +123,7 @@ class SqlStore:
     async def renew(self, instance: str, epochs: Mapping[str, int], ttl: float) -> dict[str, bool]:
         """See the port."""
         held = dict(epochs)
-        return await self._write(lambda c: leases.renew(c, instance, held, ttl))
+        return await self._write(lambda c: leases.renew(c, instance, held, ttl), urgent=True)
 
     async def release(self, session: str, instance: str, epoch: int) -> None:
         """See the port."""

@@ -29,10 +29,10 @@ class Driver(Protocol):
         """Finish what was asked, then let go."""
         ...
 
-    async def write(self, fn: Callable[[Connection], T], *, brief: bool = False) -> T:
+    async def write(self, fn: Callable[[Connection], T], *, brief: bool = False, urgent: bool = False) -> T:
         """Run `fn` in a transaction and return after its commit is durable. `fn` may run twice (the first time
         undone), so it must not touch anything but its connection. `brief`: a few rows by key, which may run on the
-        caller's thread.
+        caller's thread. `urgent`: it does not wait for a free connection behind others.
         """
         ...
 

@@ -36,7 +36,7 @@ class InlineDriver:
             self._connection.close()
             self._connection = None
 
-    async def write(self, fn: Callable[[Connection], T], *, brief: bool = False) -> T:
+    async def write(self, fn: Callable[[Connection], T], *, brief: bool = False, urgent: bool = False) -> T:
         """See `Driver.write`."""
         value: T = _value(self._open().write([fn])[0])
         return value

@@ -10,6 +10,7 @@ there is time. A COMMIT without an answer is `StoreUnavailable`: unknown, and ne
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -71,6 +72,9 @@ class PostgresDriver:
         self._underway: dict[asyncio.Task[Any], asyncpg.Connection | None] = {}
         """What is being done, each on which connection."""
         self._answered_at = 0.0
+        self._size = target.size or SIZE
+        self._room = asyncio.Semaphore(max(1, self._size - 1))
+        """All connections but one, which is kept for what is urgent."""
 
     async def open(self) -> None:
         """Connect, and migrate where that is needed, however long it takes."""
@@ -99,6 +103,7 @@ class PostgresDriver:
                         raise
         finally:
             patient, self._engine = self._engine, engine
+            self._idle.pop(patient, None)
             await patient.dispose()
 
     def _pool(self, *, patient: bool = False) -> AsyncEngine:
@@ -112,7 +117,7 @@ class PostgresDriver:
                 "prepared_statement_cache_size": 0,
                 "prepared_statement_name_func": str,  # none: see the module's docstring
             },
-            pool_size=1 if patient else self._target.size or SIZE,
+            pool_size=1 if patient else self._size,
             max_overflow=0,
             pool_timeout=self._timeout,
             pool_recycle=300,
@@ -150,9 +155,9 @@ class PostgresDriver:
         for idle in list(self._idle.pop(engine)):
             idle.driver_connection.terminate()
 
-    async def write(self, fn: Callable[[Connection], T], *, brief: bool = False) -> T:
+    async def write(self, fn: Callable[[Connection], T], *, brief: bool = False, urgent: bool = False) -> T:
         """See `Driver.write`."""
-        return await self._in_time(fn)
+        return await self._in_time(fn, urgent=urgent)
 
     async def read(self, fn: Callable[[Connection], T], *, brief: bool = False) -> T:
         """See `Driver.read`."""
@@ -170,11 +175,11 @@ class PostgresDriver:
         return await connect(target, self._timeout)
 
     # --- one transaction ----------------------------------------------------------------------------------------
-    async def _in_time(self, fn: Callable[[Connection], T], *, reads: bool = False) -> T:
+    async def _in_time(self, fn: Callable[[Connection], T], *, reads: bool = False, urgent: bool = False) -> T:
         """In a task of its own, which nobody needs to wait for longer than he wants to, whatever state the database is
         in: whoever renews leases must be able to give up in time (G1).
         """
-        task = asyncio.create_task(self._attempts(fn, reads=reads))
+        task = asyncio.create_task(self._queued(fn, reads, urgent))
         self._underway[task] = None
         task.add_done_callback(self._ended)
         try:
@@ -209,6 +214,10 @@ class PostgresDriver:
         if self._answered_at < since and (engine := self._engine) is not None:
             self._engine = self._pool()
             self._drop_idle(engine)
+
+    async def _queued(self, fn: Callable[[Connection], T], reads: bool, urgent: bool) -> T:
+        async with contextlib.nullcontext() if urgent else self._room:
+            return await self._attempts(fn, reads=reads)
 
     async def _attempts(self, fn: Callable[[Connection], T], *, reads: bool = False) -> T:
         for attempt in range(1, ATTEMPTS + 1):

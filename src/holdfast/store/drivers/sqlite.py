@@ -222,7 +222,7 @@ class SqliteDriver:
         await self._reader.close()
         await asyncio.to_thread(self._let_go)
 
-    async def write(self, fn: Callable[[Connection], T], *, brief: bool = False) -> T:
+    async def write(self, fn: Callable[[Connection], T], *, brief: bool = False, urgent: bool = False) -> T:
         """See `Driver.write`."""
         return await self._writer.ask(fn, brief=brief)
 
