@@ -43,8 +43,8 @@ class Settings(BaseSettings):
     )
     database_direct_url: str = Field(
         "",
-        description="Where `HOLDFAST_DATABASE_URL` leads through a pooler: the same database past it. Instances then hear "
-        "of each other at once.",
+        description="Where `HOLDFAST_DATABASE_URL` leads through a pooler: the same database past it. Instances then "
+        "hear of each other at once.",
     )
     api_key: SecretStr | None = Field(
         None, description="Key for the API and the dashboard. Unset: one is made on first start, and printed."

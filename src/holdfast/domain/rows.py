@@ -36,8 +36,8 @@ class SessionRow:
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """Another instance did something that may matter here. `kind`: `freed` (a lease), `order`, `outbox` (a message waits
-    for the holder), `message` (the one of `id` moved), `events` (the log grew), `session` (its state is another).
+    """Another instance did something that may matter here. `kind`: `freed` (a lease), `order`, `outbox` (a message
+    waits for the holder), `message` (the one of `id` moved), `events` (the log grew), `session` (its state changed).
     """
 
     kind: str
