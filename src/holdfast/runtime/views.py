@@ -133,7 +133,7 @@ class Views:
         return view
 
     async def _until(self, topic: str, done: Any, timeout: float) -> bool:
-        """Wait until `await done()` holds, woken by the hub and by a slow poll (other instances send no hints)."""
+        """Wait until `await done()` holds, woken by the hub and by a slow poll: hints of others may be missing."""
         deadline = self._clock.boot() + timeout
         with self._hub.listening(topic) as woken:
             while not await done():
@@ -179,7 +179,7 @@ class Views:
 
     # --- events and health --------------------------------------------------------------------------------------
     async def subscribe(self, session: str | None = None, after: int | None = None) -> AsyncIterator[EventRow]:
-        """See the port. Other instances send no hints, so the log is looked at now and then as well."""
+        """See the port. Hints of other instances may be missing, so the log is looked at now and then as well."""
         cursor = after
         with self._hub.listening("events") as woken:
             while not self._hub.stopping:
