@@ -24,7 +24,7 @@ SETTINGS = NodeSettings(
     times=Times(factor=0.1),
     lease=LeaseTimes(ttl=6.0, renew=2.0, margin=0.8),
     sweep_every=2.0,
-    pace=Pace(burst=2.0, rate=4.0),
+    pace=Pace(burst=1.0, rate=1.5),
     alerts=AlertSettings(every=60.0),
 )
 """As an instance has them, but for times that are shorter in proportion, so that more happens in a run, and for a pace

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 import pytest
 
 from holdfast.domain.errors import WrongNumber
 from holdfast.domain.lease import LeaseTimes
+from holdfast.domain.pacing import Pace
 from holdfast.domain.rows import MessageRow, Processed
 from holdfast.ports import engine as e
 from holdfast.runtime.node import Node
@@ -175,5 +177,60 @@ def test_a_send_that_fails_while_connected_is_tried_again_after_growing_pauses()
             engine.account("shop").unnamed = False
             await clock.sleep(75)
             assert (await node.gateway.outgoing("shop", row.id)).state == "sent"
+
+    run(main)
+
+
+class SlowToOpen(ScriptedEngine):
+    """Takes a while before the connection that it was asked for is there to be closed."""
+
+    async def open(self, request: e.OpenRequest) -> None:
+        await asyncio.sleep(2.0)
+        await super().open(request)
+
+
+def test_a_stop_closes_the_connection_that_waited_for_its_turn_and_is_just_being_opened() -> None:
+    async def main(clock: VirtualClock) -> None:
+        engine = SlowToOpen()
+        settings = replace(SETTINGS, pace=Pace(burst=0.0, rate=0.5))
+        async with memory_store(clock) as store, instance(store, clock, engine, settings=settings) as node:
+            view = await linked(node, engine)
+            await store.write_engine("shop", view.epoch, credentials())  # type: ignore[arg-type]
+            await clock.sleep(5.0)
+            engine.close_with("shop", 428)
+            await until(node, "shop", lambda v: v.next_attempt_at is not None, 5.0)
+            await until(node, "shop", lambda v: v.next_attempt_at is None, 5.0)
+            await clock.sleep(2.5)
+            assert engine.live == {}, "it is still being opened"
+            await node.gateway.stop("shop")
+            await clock.sleep(30.0)
+            assert engine.live == {}
+
+    run(main)
+
+
+class RenewsNot(CutOff):
+    """Answers everything but renewals."""
+
+    def __getattr__(self, name: str) -> object:
+        return super().__getattr__(name) if name == "renew" else getattr(self._store, name)
+
+
+def test_nothing_is_attempted_under_a_lease_that_ran_out() -> None:
+    async def main(clock: VirtualClock) -> None:
+        engine = ScriptedEngine()
+        async with memory_store(clock) as store:
+            cut = RenewsNot(store)
+            async with instance(cut, clock, engine) as node:  # type: ignore[arg-type]
+                view = await linked(node, engine)
+                await store.write_engine("shop", view.epoch, credentials())  # type: ignore[arg-type]
+                tried = logins(engine)
+                cut.off = True
+                while engine.live:
+                    await clock.sleep(0.05)
+                cut.off = False
+                view = await until(node, "shop", lambda v: v.status == "WORKING" and v.epoch == 2, 30.0)
+                assert (view.attempt, logins(engine)) == (0, tried + 1)
+                assert "grant_lapsed" not in await codes(node)
 
     run(main)

@@ -56,6 +56,13 @@ class Pairing:
     code: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Turn(s.Event):
+    """The turn of an opening has come in the pace of the instance."""
+
+    command: s.Open
+
+
 class Actor:
     """See the module. `tell` is the only way in; `halted` is set when the actor has ended and its socket is closed."""
 
@@ -103,7 +110,9 @@ class Actor:
         """Deal with events until halted or the lease is lost."""
         try:
             while (event := await self._mailbox.get()) is not None and not self._stopping:
-                await self._step(event)
+                if not self.may_act():
+                    raise StaleEpoch("The lease ran out before it was renewed.")
+                await (self._take_turn(event) if isinstance(event, _Turn) else self._step(event))
         except StaleEpoch:
             self._log.warning("lease lost", action="lease", code="stale_epoch")
         finally:
@@ -250,8 +259,12 @@ class Actor:
 
     async def _open_later(self, command: s.Open, wait: float) -> None:
         await self._deps.clock.sleep(wait)
-        if self.state.live and self.state.connection == command.connection:
-            await self._open(command)
+        self.tell(_Turn(command))
+
+    async def _take_turn(self, turn: _Turn) -> None:
+        """Open between two decisions, never beside one: what is decided meanwhile would not find it to close it."""
+        if self.state.live and self.state.connection == turn.command.connection:
+            await self._open(turn.command)
 
     async def _open(self, command: s.Open) -> None:
         self._set_timer(s.SetTimer(s.TimerKind.CONNECT, self._deps.times.connect, command.generation))
