@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from bench import cluster, measures
+from bench import cluster, healing, measures
 from bench.figures import Figure, keep, show
 from tests.support.processes import Holdfast, Wasim
 
@@ -50,6 +50,9 @@ async def run(only: str, step: measures.Step) -> list[Figure]:
             figures += measures.memory(sizes[0], sizes[1])
     if wanted("B3", "B4.handover"):
         figures += await cluster.instances(step, only)
+    if wanted("heal"):
+        for count in (1, FEW):
+            figures += await healing.healing(count, step)
     if wanted("B8"):
         figures += await asyncio.to_thread(cluster.control_plane, step)
     return [figure for figure in figures if figure.id.startswith(only)]
@@ -64,7 +67,7 @@ def main() -> int:
         task = progress.add_task("starting")
         figures = asyncio.run(run(only, lambda text: progress.update(task, description=text)))
     if not figures:
-        console.print(f"No figure begins with {only!r}: there are B1 to B8.")
+        console.print(f"No figure begins with {only!r}: there are B1 to B8, and heal.")
         return 2
     show(figures, console)
     keep(figures)

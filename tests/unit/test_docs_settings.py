@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from pathlib import Path
 
@@ -36,3 +37,12 @@ def test_each_command_and_option_is_documented() -> None:
             for option in parameter.opts:
                 if option.startswith("--") and option != "--help":
                     assert f"`{option}" in told[name], f"{name} {option}"
+
+
+def test_the_page_of_disconnects_is_the_table() -> None:
+    spec = importlib.util.spec_from_file_location("why", DOCS.parent / "scripts" / "why.py")
+    assert spec is not None
+    assert spec.loader is not None
+    why = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(why)
+    assert why.PAGE.read_text() == why.page(), "run python scripts/why.py"

@@ -200,7 +200,7 @@ IN_CONFLICT = frozenset({REPLACED.code, "conflict"})
 RESTRICTED = "restricted"
 """The code of a session that works, but may not write to new people (463, reach-out timelock): no disconnect."""
 
-_BY_TAG: Mapping[str, Disconnect] = {
+BY_TAG: Mapping[str, Disconnect] = {
     "device_removed": LOGGED_OUT,
     "credentials": BAD_SESSION,
     "pairing_refused": PAIRING_REFUSED,
@@ -218,7 +218,7 @@ _BY_TAG: Mapping[str, Disconnect] = {
     "grant": GRANT_LAPSED,
 }
 
-_BY_CODE: Mapping[int, Disconnect] = {
+BY_CODE: Mapping[int, Disconnect] = {
     401: LOGGED_OUT,
     402: TEMPORARILY_BANNED,
     403: FORBIDDEN,
@@ -242,7 +242,7 @@ def classify(code: int, tag: str) -> Disconnect:
     A number never proves that our credentials are damaged: Baileys gives 500 for much else, so only the tag
     `credentials`, our own evidence, leads to `bad_session`.
     """
-    return _BY_TAG.get(tag) or _BY_CODE.get(code) or CONNECTION_LOST
+    return BY_TAG.get(tag) or BY_CODE.get(code) or CONNECTION_LOST
 
 
 def ban_seconds(attrs: Mapping[str, str]) -> float:
