@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
@@ -27,27 +28,9 @@ async def run(only: str, step: measures.Step) -> list[Figure]:
     with tempfile.TemporaryDirectory(prefix="holdfast-bench-") as name:
         folder = Path(name)
         if wanted("B4.restart", "B5", "B6", "B7"):
-            async with Wasim(folder) as wasim, Holdfast(wasim, folder) as holdfast:
-                await measures.link_all(wasim, holdfast, 1, step)
-                if wanted("B4.restart"):
-                    figures.append(await measures.gap_of_restart(wasim, holdfast, step))
-                if wanted("B5"):
-                    figures += await measures.sending(wasim, holdfast, folder, step)
-                if wanted("B6"):
-                    figures += await measures.receiving(wasim, holdfast, folder, step)
-                if wanted("B7"):
-                    figures += await measures.status(holdfast, step)
+            figures += await _one_session(folder, wanted, step)
         if wanted("B1", "B2"):
-            sizes = []
-            for count in (FEW, MANY):
-                inner = folder / str(count)
-                inner.mkdir()
-                async with Wasim(inner) as wasim, Holdfast(wasim, inner) as holdfast:
-                    await measures.link_all(wasim, holdfast, count, step)
-                    ours, theirs, mb, floor_mb = await measures.restore(wasim, holdfast, inner, count, step)
-                figures.append(measures.restored(count, ours, theirs))
-                sizes.append((count, mb, floor_mb))
-            figures += measures.memory(sizes[0], sizes[1])
+            figures += await _many_sessions(folder, step)
     if wanted("B3", "B4.handover"):
         figures += await cluster.instances(step, only)
     if wanted("heal"):
@@ -56,6 +39,34 @@ async def run(only: str, step: measures.Step) -> list[Figure]:
     if wanted("B8"):
         figures += await asyncio.to_thread(cluster.control_plane, step)
     return [figure for figure in figures if figure.id.startswith(only)]
+
+
+async def _one_session(folder: Path, wanted: Callable[..., bool], step: measures.Step) -> list[Figure]:
+    figures: list[Figure] = []
+    async with Wasim(folder) as wasim, Holdfast(wasim, folder) as holdfast:
+        await measures.link_all(wasim, holdfast, 1, step)
+        if wanted("B4.restart"):
+            figures.append(await measures.gap_of_restart(wasim, holdfast, step))
+        if wanted("B5"):
+            figures += await measures.sending(wasim, holdfast, folder, step)
+        if wanted("B6"):
+            figures += await measures.receiving(wasim, holdfast, folder, step)
+        if wanted("B7"):
+            figures += await measures.status(holdfast, step)
+    return figures
+
+
+async def _many_sessions(folder: Path, step: measures.Step) -> list[Figure]:
+    figures, sizes = [], []
+    for count in (FEW, MANY):
+        inner = folder / str(count)
+        inner.mkdir()
+        async with Wasim(inner) as wasim, Holdfast(wasim, inner) as holdfast:
+            await measures.link_all(wasim, holdfast, count, step)
+            ours, theirs, mb, floor_mb = await measures.restore(wasim, holdfast, inner, count, step)
+        figures.append(measures.restored(count, ours, theirs))
+        sizes.append((count, mb, floor_mb))
+    return [*figures, *measures.memory(sizes[0], sizes[1])]
 
 
 def main() -> int:

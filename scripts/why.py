@@ -10,12 +10,12 @@ from holdfast.domain.disconnects import ALL, Disconnect, Kind
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "why-did-it-disconnect.md"
 
 THEN = {
-    Kind.TERMINAL: "FAILED with `needs_qr`. Credentials are cleared, conversations stay; no connection until a person asks.",
-    Kind.RETRY: "Tried again after 1, 2, 4 s ... up to 5 minutes; after three tries FAILED is shown, and slow tries go on.",
+    Kind.TERMINAL: "FAILED with `needs_qr`. Credentials are cleared, conversations stay; nothing connects by itself.",
+    Kind.RETRY: "Tried again after 1, 2, 4 s ... up to 5 minutes; after three FAILED is shown, and slow tries go on.",
     Kind.NOW: "Connected anew at once.",
     Kind.CONFLICT: "Stays away for 1, 2, 4 ... minutes; from the third time in a row FAILED with `conflict`. No fight.",
     Kind.BAN: "FAILED until the ban ends, with the credentials kept; then resumed.",
-    Kind.OUTDATED: "WhatsApp's present version is looked up and used; if that is refused too, FAILED, tried every hour.",
+    Kind.OUTDATED: "WhatsApp's present version is looked up and used; if that is refused too, tried every hour.",
     Kind.BROKEN: "One clean reconnect; again within 10 minutes: FAILED with `needs_qr`.",
 }
 HEAD = """# Why did it disconnect?
