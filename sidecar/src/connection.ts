@@ -100,8 +100,14 @@ export class Connection {
     return this.gone || this.closing;
   }
 
-  /** Make the socket and let it connect. */
+  /** Make the socket and let it connect, unless the right to has run out already. */
   start(): void {
+    if (boot() >= this.deadline) {
+      // The parent was stopped on the way here: by now another instance may be connected.
+      this.why = reason(0, 'grant', 'The right to run this session had run out before it was opened.');
+      this.finish();
+      return;
+    }
     scope.run(this, () => {
       try {
         this.connect();

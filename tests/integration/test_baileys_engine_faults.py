@@ -121,6 +121,15 @@ async def test_a_lapsed_grant_closes_and_a_renewed_one_does_not(world: World) ->
     assert 2.0 < world.engine._clock.boot() - start <= 3.3
 
 
+async def test_a_grant_that_ran_out_on_the_way_opens_nothing(world: World) -> None:
+    await world.engine.close("a", world.numbers["a"])
+    connected = len(await world.seen(kind="connected"))
+    await world.open("a", grant=world.grant("a", 0.0))
+    assert (await world.take(port.Closed)).tag == "grant"
+    await world.login("a")
+    assert len(await world.seen(kind="connected")) == connected + 1
+
+
 async def test_a_stale_epoch_ends_the_connection_and_writes_nothing(world: World) -> None:
     await world.pair("b", BEA)
     await world.store.clear_credentials("b")  # raises the epoch, as a new holder does
