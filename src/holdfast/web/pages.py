@@ -104,7 +104,15 @@ async def favicon() -> Redirect:
 async def dashboard(request: Req) -> Response[Any]:
     """All sessions."""
     gateway = gateway_of(request)
-    return page("dashboard.html", sessions=await gateway.sessions(), now=gateway.now(), instance=gateway.instance)
+    sessions, instances = await gateway.sessions(), await gateway.instances()
+    return page("dashboard.html", sessions=sessions, instances=instances, now=gateway.now())
+
+
+@get("/dashboard/instances", include_in_schema=False)
+async def instance_list(request: Req) -> Response[Any]:
+    """The table of the instances, for its own renewal."""
+    gateway = gateway_of(request)
+    return page("_instances.html", instances=await gateway.instances(), now=gateway.now())
 
 
 @get("/dashboard/list", include_in_schema=False)
@@ -215,6 +223,7 @@ PAGES = (
     favicon,
     dashboard,
     session_list,
+    instance_list,
     add,
     session_page,
     session_state,
