@@ -77,5 +77,5 @@ class Accounts(Protocol):
         ...
 
     async def health(self, engine: str) -> Json:
-        """`{"engine", "reachable", "breaker", "queue", "memory": {"instance", "sidecars"}}`; resident memory, in bytes."""
+        """`{"engine", "reachable", "breaker", "queue", "memory": {"instance", "sidecars"}}`; memory in bytes."""
         ...
