@@ -33,7 +33,7 @@ class Faults:
         self._all = [
             Fault(3, self._slow),
             Fault(3, self._flaky),
-            Fault(6, self._fading),
+            Fault(8, self._fading),
             Fault(2, self._cut),
             Fault(1, self._cut_all),
             Fault(3, self._kill),
@@ -96,12 +96,12 @@ class Faults:
         """First slow, then gone: the last answers come late, and no others follow."""
         instance = self._rand.choice(self._instances)
         self._weather(instance, Weather(slowest=1.9))
-        self._later(self._cut, instance, least=2.0, most=4.0)
+        self._later(self._cut, instance, 7.0, least=2.0, most=4.0)
 
-    def _cut(self, instance: Instance | None = None) -> None:
+    def _cut(self, instance: Instance | None = None, least: float = 0.5) -> None:
         instance = instance or self._rand.choice(self._instances)
         self._weather(instance, Weather(cut=True))
-        self._later(self._weather, instance, most=16.0)
+        self._later(self._weather, instance, least=least, most=16.0)
 
     def _cut_all(self) -> None:
         for instance in self._instances:

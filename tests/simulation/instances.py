@@ -24,11 +24,11 @@ SETTINGS = NodeSettings(
     times=Times(factor=0.1),
     lease=LeaseTimes(ttl=6.0, renew=2.0, margin=0.8),
     sweep_every=2.0,
-    pace=Pace(burst=1.0, rate=1.5),
     alerts=AlertSettings(every=60.0),
 )
-"""As an instance has them, but for times that are shorter in proportion, so that more happens in a run, and for a pace
-that makes even a few sessions queue."""
+"""As an instance has them, but for times that are shorter in proportion, so that more happens in a run."""
+PACES = (Pace(), Pace(), Pace(burst=1.0, rate=1.5))
+"""The last makes even a few sessions queue."""
 
 
 class Instance:
@@ -42,6 +42,7 @@ class Instance:
         self._whatsapp = whatsapp
         self._loop = whatsapp.loop
         self._seed = seed
+        self._settings = replace(SETTINGS, pace=seed.choice(PACES))
         self._starts = 0
         self.wall_offset = VirtualClock(self._loop).wall_offset
         self._nodes: list[Node] = []
@@ -58,7 +59,7 @@ class Instance:
         link = Link(self.name, whatsapp.database, lambda: self.weather, rand, self._loop)
         whatsapp.watch.wall[self.name] = self.clock.now
         self.sidecar = Sidecar(self.name, whatsapp, link, self.clock, process)
-        self.node = Node(link, {"baileys": self.sidecar}, self.clock, replace(SETTINGS), instance=self.name)  # type: ignore[arg-type]
+        self.node = Node(link, {"baileys": self.sidecar}, self.clock, self._settings, instance=self.name)  # type: ignore[arg-type]
         self.node.supervisor._offer = self._offer
         self._nodes.append(self.node)
         self.running = True

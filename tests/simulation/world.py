@@ -111,7 +111,7 @@ class World:
             self._whatsapp.later(self._rand.uniform(0.0, 1.0), instance.start)
         await asyncio.sleep(self._rand.uniform(1.0, 4.0))
         playing = [asyncio.create_task(self._faults.run()), asyncio.create_task(self._users.run(self._names))]
-        await asyncio.sleep(self._rand.uniform(6.0, 18.0))
+        await asyncio.sleep(self._rand.uniform(8.0, 24.0))
         for task in playing:
             task.cancel()
         self._faults.end()
