@@ -12,6 +12,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import aiohttp
+
 from tests.support.cluster import Cluster, cluster, me, owner, until_owner
 from tests.support.processes import Holdfast, Receiver
 from verify.harness import alone
@@ -191,3 +193,63 @@ async def released() -> str:
         await until_owner(second, await me(second))
         assert await world.overlaps() == []
         return within(await world.gap(since), 1.0, "gap")
+
+
+@alone("S2.j", "GET /api/status needs no key, tells readiness and nothing else; a passive instance is ready")
+async def ready_when_passive() -> str:
+    async with two(postgres=False) as (_world, _first, second, _hook):
+        async with aiohttp.ClientSession() as stranger, stranger.get(f"{second.url}/api/status") as answer:
+            said = await answer.json()
+            assert answer.status == 200, said
+        for private in (SHOP, "shop", await me(second)):
+            assert private not in str(said), said
+        return str(said)
+
+
+@alone("S4.a", "a passive instance becomes active by itself, and stops trying at shutdown")
+async def active_by_itself() -> str:
+    async with two(postgres=True) as (world, first, second, _hook):
+        third = await world.start()
+        began = time.time()
+        await third.stop(signal.SIGTERM)
+        stopped = time.time() - began
+        await first.stop(signal.SIGKILL)
+        began = time.time()
+        await until_owner(second, await me(second))
+        took = time.time() - began
+        assert stopped < 8, f"a passive instance took {stopped:.1f} s to stop"
+        return within(took, 17.0, "activation")
+
+
+@alone("S4.b", "without the lock: no connection, no restore, no sending, no QR of one's own")
+async def nothing_without_the_lock() -> str:
+    async with two(postgres=True) as (world, first, second, _hook):
+        since = await world.wasim.seq()
+        for _ in range(20):
+            assert (await second.ask("GET", "/api/sessions/shop"))["status"] == "WORKING"
+        await second.ask("POST", "/api/sessions/shop/start")
+        await send(second, "sent by the holder")
+        await asyncio.sleep(8)
+        assert await owner(second) == await me(first)
+        opened = await world.wasim.get("log", since=since, kind="connected")
+        assert opened == [], opened
+        return "no connection opened by the passive instance"
+
+
+@alone("S4.c", "where nobody can serve a live call: 503, Retry-After, and the sentence")
+async def says_passive() -> str:
+    async with two(postgres=True) as (_world, first, second, _hook):
+        await first.ask("POST", "/api/sessions", {"name": "other", "start": True})
+        await first.qr("other")
+        os.kill(first.child.pid, signal.SIGSTOP)
+        try:
+            url = f"{second.url}/api/other/auth/request-code"
+            body = {"phoneNumber": "40799999999"}
+            async with second.http.post(url, json=body, timeout=aiohttp.ClientTimeout(total=90)) as answer:
+                said = await answer.text()
+                assert answer.status == 503, (answer.status, said)
+                assert int(answer.headers["Retry-After"]) > 0
+        finally:
+            os.kill(first.child.pid, signal.SIGCONT)
+        assert "another instance holds lock; retry shortly" in said, said
+        return "503 with Retry-After"

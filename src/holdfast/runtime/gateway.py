@@ -17,7 +17,7 @@ from holdfast.runtime.actor import Actor
 from holdfast.runtime.conversations import PEER_TIMEOUT, Conversations
 
 ORDER_WAIT = 5.0
-PEER_CALL = 60.0
+PEER_CALL = 15.0
 """Seconds that a live call on another instance may take."""
 
 
