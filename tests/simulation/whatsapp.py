@@ -151,7 +151,7 @@ class Sidecar:
         await asyncio.gather(*(self.close(name, number) for name, number in list(self._hosted.items())))
 
     async def open(self, request: e.OpenRequest) -> None:
-        lapses_at = self._clock.boot() + request.grant.valid_for
+        lapses_at = request.grant.until
         name, number = request.session, request.connection
         try:
             await self._keys.settled(name)
@@ -176,8 +176,7 @@ class Sidecar:
                     del self._hosted[session]
 
     async def grant(self, grants: Mapping[str, e.Grant]) -> None:
-        now = self._clock.boot()
-        deadlines = {name: now + grant.valid_for for name, grant in grants.items() if name in self._hosted}
+        deadlines = {name: grant.until for name, grant in grants.items() if name in self._hosted}
         self._whatsapp.later(PIPE, self._granted, deadlines)
 
     async def request_code(self, session: str, connection: int, phone: str) -> str:

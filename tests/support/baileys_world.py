@@ -42,7 +42,7 @@ class World:
         self.epochs[name] = getattr(lease, "epoch")  # noqa: B009 - a holder in the way has none: fail here
 
     def grant(self, name: str, seconds: float = 3600.0) -> port.Grant:
-        return port.Grant(self.epochs[name], seconds)
+        return port.Grant(self.epochs[name], SystemClock().boot() + seconds)
 
     async def open(
         self,

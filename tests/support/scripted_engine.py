@@ -88,12 +88,12 @@ class ScriptedEngine:
 
     async def open(self, request: e.OpenRequest) -> None:
         name = request.session
-        assert request.grant.valid_for > 0, "opened without a right to run"
+        now = asyncio.get_running_loop().time()
+        assert request.grant.until > now, "opened without a right to run"
         self._gone(name)
         for peer in self.peers:
             assert name not in peer.live, f"two live connections for {name}"
-        now = asyncio.get_running_loop().time()
-        live = Live(request.connection, request.grant.epoch, now + request.grant.valid_for)
+        live = Live(request.connection, request.grant.epoch, request.grant.until)
         self.live[name] = live
         self._note("pair" if request.pair else "login", name)
         self.expected[name] = request.expect_phone
@@ -159,11 +159,10 @@ class ScriptedEngine:
             self._gone(session)
 
     async def grant(self, grants: Mapping[str, e.Grant]) -> None:
-        now = asyncio.get_running_loop().time()
         for name, grant in grants.items():
             live = self.live.get(name)
             if live is not None and live.epoch == grant.epoch:
-                live.until = now + grant.valid_for
+                live.until = grant.until
 
     async def request_code(self, session: str, connection: int, phone: str) -> str:
         if session not in self.live:

@@ -136,10 +136,13 @@ EventSink = Callable[[EngineEvent | EngineDied], None]
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """The right to run one session: its fencing number, and for how many seconds from now on the boot clock."""
+    """The right to run one session: its fencing number, and until when on the instance's boot clock, in seconds.
+
+    An instant, not a span: a process that is stopped between making the grant and handing it on gains nothing by it.
+    """
 
     epoch: int
-    valid_for: float
+    until: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ import structlog
 from holdfast.domain import disconnects, jids
 from holdfast.domain import state as s
 from holdfast.domain.errors import EngineUnavailable, HoldfastError, StaleEpoch, StoreUnavailable
-from holdfast.domain.lease import Held, LeaseTimes, may_act, valid_for
+from holdfast.domain.lease import Held, LeaseTimes, give_up_at, may_act
 from holdfast.domain.phases import public_status
 from holdfast.domain.session import decide
 from holdfast.ports import engine as e
@@ -103,7 +103,7 @@ class Actor:
 
     def grant(self) -> e.Grant:
         """The right to run that the lease gives now."""
-        return e.Grant(self.held.epoch, valid_for(self.held, self._deps.lease, self._deps.clock.boot()))
+        return e.Grant(self.held.epoch, give_up_at(self.held, self._deps.lease))
 
     # --- the loop -----------------------------------------------------------------------------------------------
     async def run(self) -> None:

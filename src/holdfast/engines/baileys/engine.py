@@ -66,7 +66,6 @@ class BaileysEngine:
     # --- opening and closing ------------------------------------------------------------------------------------
     async def open(self, request: port.OpenRequest) -> None:
         """See the port. Raises `EngineUnavailable`."""
-        lapses_at = self._clock.boot() + request.grant.valid_for
         session, connection = request.session, request.connection
         creds = await self._credentials(request)
         if creds is _REFUSED:
@@ -79,7 +78,7 @@ class BaileysEngine:
             "session": session,
             "connection": connection,
             "epoch": request.grant.epoch,
-            "deadline": lapses_at + sidecar.boot_offset,
+            "deadline": request.grant.until + sidecar.boot_offset,
             "pair_phone": request.pair_phone,
             "expect_phone": request.expect_phone,
             "creds": creds,
@@ -135,12 +134,9 @@ class BaileysEngine:
 
     async def grant(self, grants: Mapping[str, port.Grant]) -> None:
         """See the port."""
-        now = self._clock.boot()
         for sidecar, hosted in self._pool.sidecars().items():
             deadlines = {
-                h.session: now + grants[h.session].valid_for + sidecar.boot_offset
-                for h in hosted
-                if h.session in grants
+                h.session: grants[h.session].until + sidecar.boot_offset for h in hosted if h.session in grants
             }
             if deadlines:
                 sidecar.tell("grants", deadlines)
