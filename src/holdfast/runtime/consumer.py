@@ -160,11 +160,13 @@ class Consumer:
             await self._rest(left)
         while self._tasks:
             await asyncio.wait(self._tasks)
+            await asyncio.sleep(0)  # those that are done take themselves off the list
         await self._settle()
 
     async def _rest(self, seconds: float | None) -> None:
         try:
-            await asyncio.wait_for(self._woken.wait(), seconds)
+            async with asyncio.timeout(seconds):  # `wait_for` may swallow the cancellation that ends us
+                await self._woken.wait()
         except TimeoutError:
             return
 
@@ -348,7 +350,8 @@ class Consumer:
         """Wait while the receiver asked to be left alone. False when nothing more is to begin."""
         while not self.finishing and (left := self._welcome_at - self._clock.boot()) > 0:
             try:
-                await asyncio.wait_for(self._finish.wait(), left)
+                async with asyncio.timeout(left):
+                    await self._finish.wait()
             except TimeoutError:
                 continue
         return not self.finishing

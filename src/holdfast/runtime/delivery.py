@@ -360,7 +360,8 @@ class Delivery:
     async def _renew(self, names: Sequence[str]) -> None:
         lease, sent_at = self._settings.lease, self._clock.boot()
         try:
-            kept = await asyncio.wait_for(self._store.keep_consumers(self._instance, names, lease.ttl), lease.renew)
+            async with asyncio.timeout(lease.renew):  # `wait_for` may swallow the cancellation that ends us
+                kept = await self._store.keep_consumers(self._instance, names, lease.ttl)
         except (StoreUnavailable, TimeoutError):
             log.error("webhooks not kept: the database does not answer", action="webhook", code="store_unavailable")
             return

@@ -141,7 +141,8 @@ class Views:
                 if left <= 0 or self._hub.stopping:
                     return False
                 try:
-                    await asyncio.wait_for(woken.wait(), min(left, 1.0))
+                    async with asyncio.timeout(min(left, 1.0)):
+                        await woken.wait()
                 except TimeoutError:
                     continue
                 woken.clear()
@@ -196,7 +197,8 @@ class Views:
                     cursor = event.seq
                 if not events and not self._hub.stopping:
                     with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(woken.wait(), LOG_LOOK)
+                        async with asyncio.timeout(LOG_LOOK):
+                            await woken.wait()
 
     async def last_event(self) -> int:
         """See the port."""
