@@ -102,13 +102,15 @@ class Walk:
                     first.setdefault(envelope["payload"]["n"], envelope)
                     missing.update(envelope.get("holdfast", {}).get("gap", ()))
             assert sorted(first) == numbers, "lost"
-            late = {n for n, e in first.items() if e.get("holdfast", {}).get("late")}
+            marked = {n for n, e in first.items() if e.get("holdfast", {}).get("late")}
+            assert all(first[n]["id"] in missing for n in marked), "late, and nobody had been told"
+            # An owner that dies between the gap's event and its row leaves the next one to begin in order, unmarked.
+            late = {n for n, e in first.items() if e["id"] in missing}
             in_time = [n for n in first if n not in late]
             assert in_time == sorted(in_time), f"chat {chat!r} out of order"
-            assert all(first[n]["id"] in missing for n in late), "late, and nobody had been told"
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(12))
 def test_whatever_happens_all_of_it_comes_in_order_or_is_told_of(seed: int) -> None:
     async def main(clock: VirtualClock) -> None:
         async with world(clock) as it:
