@@ -55,6 +55,7 @@ async def test_a_database_of_a_newer_version(tmp_path: Path) -> None:
     assert (await run("migrate", env=alone(tmp_path))).code == 0
     with sqlite3.connect(tmp_path / "holdfast.sqlite3") as db:
         db.execute("UPDATE alembic_version SET version_num = '9999'")
+        db.execute("UPDATE setting SET value = '9999' WHERE key = 'schema.oldest'")
     for said in (
         await _served(tmp_path),
         one_sentence(await run("clear-auth", "--all", "--yes", env=alone(tmp_path))),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -153,7 +153,7 @@ class Node:
         for engine in self._engines.values():
             self._stack.push_async_callback(engine.stop)
         self._stack.push_async_callback(self._store.close)
-        await asyncio.gather(self._open_store(), *(engine.start(self._sink) for engine in self._engines.values()))
+        await _all_or_none(self._open_store(), *(engine.start(self._sink) for engine in self._engines.values()))
         await self.peers.start()
         self._stack.push_async_callback(self.peers.stop)
         await self.delivery.start()
@@ -321,3 +321,15 @@ def _say_if_failed(task: asyncio.Task[None]) -> None:
     """None of the instance's own tasks ends by itself: one that did had a bug, and must not be missed in silence."""
     if not task.cancelled() and (error := task.exception()) is not None:
         log.error("a task of the instance failed", action="task", code="bug", error=type(error).__name__)
+
+
+async def _all_or_none(*work: Coroutine[Any, Any, None]) -> None:
+    """All beside each other. If one fails the others have ended before its error is raised: they can be closed then."""
+    tasks = [asyncio.create_task(one) for one in work]
+    _, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+    for task in pending:
+        task.cancel()
+    await asyncio.gather(*pending, return_exceptions=True)
+    for task in tasks:
+        if not task.cancelled():
+            task.result()

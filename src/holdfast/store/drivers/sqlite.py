@@ -185,11 +185,15 @@ class SqliteDriver:
         self._clock = clock
         self._busy = busy
         self._connections: list[SqliteConnection] = []
+        self._opening: asyncio.Task[None] | None = None
+        self._writer: _Writer | None = None
+        self._reader: _Worker | None = None
 
     async def open(self) -> None:
         """Make the folder, connect, migrate, anchor time."""
         sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH))
-        await asyncio.to_thread(self._connect)
+        self._opening = asyncio.create_task(asyncio.to_thread(self._connect))
+        await asyncio.shield(self._opening)
         writer, reader, brief = self._connections
         self._brief = brief
         self._writer = _Writer("store-writer", writer)
@@ -216,18 +220,23 @@ class SqliteDriver:
 
     async def close(self) -> None:
         """Finish, then let go of the file (which folds the log into it)."""
-        if not self._connections:
-            return
-        await self._writer.close()
-        await self._reader.close()
+        if self._opening is not None:  # nobody may have waited for its end
+            await asyncio.wait({self._opening})
+        for worker in (self._writer, self._reader):
+            if worker is not None:
+                await worker.close()
         await asyncio.to_thread(self._let_go)
 
     async def write(self, fn: Callable[[Connection], T], *, brief: bool = False, urgent: bool = False) -> T:
         """See `Driver.write`."""
+        if self._writer is None:
+            raise StoreUnavailable("The store is not open.")
         return await self._writer.ask(fn, brief=brief)
 
     async def read(self, fn: Callable[[Connection], T], *, brief: bool = False) -> T:
         """A look-up by key runs here: in WAL mode nothing blocks it, and a thread's hand-over costs more than it."""
+        if self._reader is None:
+            raise StoreUnavailable("The store is not open.")
         if not brief:
             return await self._reader.ask(fn)
         if not self._connections:
