@@ -92,6 +92,18 @@ class PlainClient:
                 self._grown.clear()
                 await self._grown.wait()
 
+    async def until_status(self, message_id: str, status: int, timeout: float = 30.0) -> None:
+        """Wait until our message has that status: Baileys tells of it apart, or with the message, if it buffered both."""
+        async with asyncio.timeout(timeout):
+            while not any(
+                event["on"] in ("update", "message")
+                and event["key"]["id"] == message_id
+                and event.get("status") == status
+                for event in self._events
+            ):
+                self._grown.clear()
+                await self._grown.wait()
+
     def seen(self, on: str) -> list[Event]:
         """Give the events ``on`` that were not taken."""
         return [event for event in self._events if event["on"] == on]

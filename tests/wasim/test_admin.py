@@ -61,7 +61,7 @@ async def test_a_whole_conversation_over_the_api(world: WasimServer, api: Api) -
         heard = await api.get(f"/phones/{BOB}/messages")
         assert [(m["id"], m["text"]) for m in heard["messages"] if not m["from_me"]] == [(key["id"], "hello back")]
         await api.post(f"/phones/{BOB}/read", {"chat": f"{ALICE}@s.whatsapp.net", "ids": [key["id"]]})
-        assert (await client.until("update", status=4))["key"]["id"] == key["id"]
+        await client.until_status(key["id"], 4)
     assert world.hub.journal.counts["phone-failed"] == 0
     assert world.hub.journal.counts["handler-failed"] == 0
 
