@@ -93,7 +93,7 @@ class PlainClient:
                 await self._grown.wait()
 
     async def until_status(self, message_id: str, status: int, timeout: float = 30.0) -> None:
-        """Wait until our message has that status: Baileys tells of it apart, or with the message, if it buffered both."""
+        """Wait until our message has that status: Baileys tells of it apart, or with the message if it held both."""
         async with asyncio.timeout(timeout):
             while not any(
                 event["on"] in ("update", "message")
