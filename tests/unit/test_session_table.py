@@ -30,7 +30,9 @@ def state(phase: s.Phase, **facts: object) -> s.State:
 
 def events() -> list[s.Event]:
     orders = [
-        s.Ordered(9, kind, known) for kind in ("start", "stop", "restart", "logout", "pair") for known in (False, True)
+        s.Ordered(9, kind, known)
+        for kind in ("start", "stop", "restart", "logout", "pair", "configure")
+        for known in (False, True)
     ]
     timers = [s.TimerFired(kind, generation) for kind in s.TimerKind for generation in (6, 7)]
     adopted = [s.Adopted(bool(c), bool(r)) for c in (0, 1) for r in (0, 1)]
@@ -41,6 +43,10 @@ def events() -> list[s.Event]:
             s.Paired(connection, "40712345678"),
             s.Opened(connection, "40712345678"),
             s.Proved(connection, NOW),
+            s.Proved(connection, NOW, listed=True, delivered_at=NOW),
+            s.Unlisted(connection),
+            s.Restricted(connection, NOW + 60),
+            s.Restricted(connection, None),
             *(s.Closed(connection, code) for code in (0, 401, 402, 403, 405, 408, 411, 428, 440, 500, 503, 515, 999)),
             *(
                 s.Closed(connection, 440, tag)
