@@ -7,29 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import websockets
-from pydantic import BaseModel
 from waha.generated import models
 
 from tests.support.served import KEY, Served, check
+from tests.support.waha_models import fits
 
 CHAT = "40722000111@c.us"
-NULL_AT_WAHA_TOO: dict[str, Any] = {
-    "participant": "", "mediaUrl": "", "browser": "", "platform": "", "presence": {}, "name": "", "picture": "",
-}  # fmt: skip
-"""Required and not nullable in WAHA's description, and null in what WAHA itself sends where there is nothing to say."""
-
-
-def filled(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {
-            key: NULL_AT_WAHA_TOO[key] if part is None and key in NULL_AT_WAHA_TOO else filled(part)
-            for key, part in value.items()
-        }
-    return [filled(part) for part in value] if isinstance(value, list) else value
-
-
-def fits(model: type[BaseModel], value: Any) -> None:
-    model.model_validate(filled(value), strict=False)
 
 
 def test_what_is_sent_and_listed_fits_wahas_models(tmp_path: Path) -> None:
