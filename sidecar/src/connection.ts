@@ -11,7 +11,7 @@ import { Acks } from './acks.ts';
 import { TtlCache } from './caches.ts';
 import { type Channel, ChannelError } from './channel.ts';
 import { boot, monotonic } from './clock.ts';
-import { crashPoint } from './crash.ts';
+import { crashing, crashPoint } from './crash.ts';
 import { EventQueue } from './events.ts';
 import { type KeyCache, Vault } from './keys.ts';
 import { kindOf, log, placeOf, quiet } from './log.ts';
@@ -186,12 +186,14 @@ export class Connection {
     ws.prependListener('CB:failure', (node: BinaryNode) => (this.why ??= fromFailure(node)));
     ws.prependListener('CB:stream:error', (node: BinaryNode) => (this.streamError = node));
     ws.on('CB:ack,class:message', (node: BinaryNode) => {
+      crashPoint('ack.received');
       this.acks.settle(node.attrs);
       if (node.attrs['error'] === RESTRICTED) this.askTimeLock();
     });
     this.interpose(sock, 'CB:receipt', async (node) => {
       const row = receiptRow(node);
       if (row !== null) {
+        crashPoint('receipt.received');
         await this.vault.storeInbox([row]);
         crashPoint('receipt.stored');
       }
@@ -236,6 +238,7 @@ export class Connection {
       if (update.connection === 'open') this.onOpen();
       if (update.connection === 'close') this.onEnd(sock, update.lastDisconnect?.error);
     });
+    if (crashing) sock.ev.on('messages.upsert', () => crashPoint('message.receipted'));
     forwardSynced(sock, this.events);
   }
 

@@ -5,6 +5,7 @@ import type { ServerAck } from './acks.ts';
 import { type Channel, ChannelError } from './channel.ts';
 import type { Connection } from './connection.ts';
 import { toBaileys, toJid } from './content.ts';
+import { crashPoint } from './crash.ts';
 import { codeOf } from './reasons.ts';
 import { find } from './recall.ts';
 import { sending } from './signal.ts';
@@ -33,6 +34,7 @@ export async function send(connection: Connection, channel: Channel, args: SendA
   const relay = async (): Promise<ServerAck> => {
     try {
       await sending.run(watch, () => connection.sock.sendMessage(chat, message, { ...options, messageId: args.id }));
+      crashPoint('send.written');
     } catch (error) {
       throw refused(error, watch.encrypted);
     }

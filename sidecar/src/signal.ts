@@ -74,6 +74,7 @@ export function durableRepository(vault: Vault, envelopes: Envelopes): MakeRepos
       processSenderKeyDistributionMessage: (o) => outside(() => base.processSenderKeyDistributionMessage(o)),
       encryptMessage: async (o) => {
         const watch = sending.getStore();
+        crashPoint('send.encrypting');
         const result = await outside(async () => base.encryptMessage({ ...o, jid: await addressed(o.jid) }));
         if (watch !== undefined) watch.encrypted = true;
         crashPoint('send.encrypted');

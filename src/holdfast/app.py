@@ -12,7 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import structlog
+
 import holdfast
+from holdfast import crash
 from holdfast.config import Settings
 from holdfast.domain.access import key_hash
 from holdfast.domain.alerts import Limits
@@ -31,6 +34,8 @@ from holdfast.store import open_store
 
 if TYPE_CHECKING:
     import uvicorn
+
+log = structlog.get_logger(__name__)
 
 KEY_FILE = "api-key"
 
@@ -63,6 +68,7 @@ def bind(host: str, port: int) -> socket.socket:
 async def running(settings: Settings, instance: str, port: int) -> AsyncIterator[tuple[Node, Store]]:
     """A started instance of that id (a UUID), which listens on `port`; it stops in order when the block ends."""
     _prepare(settings.data_dir)
+    _arm(settings)
     clock = SystemClock()
     store = open_store(settings.url, clock, direct_url=settings.database_direct_url)
     with Presence(settings.data_dir / "instances", instance) as presence:
@@ -85,6 +91,16 @@ def reachable_at(settings: Settings, port: int) -> str:
     if host in ("0.0.0.0", "::"):  # noqa: S104 - compared
         host = "127.0.0.1" if settings.url.startswith("sqlite") else socket.gethostname()
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _arm(settings: Settings) -> None:
+    crash.arm(settings.crash_file)
+    if settings.crash_file:
+        log.error(
+            "CRASH POINTS ARE ON: this process kills itself where a test asks for it. Unset HOLDFAST_CRASH_FILE.",
+            action="crash",
+            code="crash_points",
+        )
 
 
 def _prepare(data_dir: Path) -> None:
@@ -160,6 +176,7 @@ def _baileys(settings: Settings, fd: int) -> BaileysOptions:
         liveness=settings.liveness_deadline,
         memory_limit_mb=settings.sidecar_memory_mb,
         sessions_per_sidecar=settings.sessions_per_sidecar,
+        crash_file=settings.crash_file,
         inherit_fds=(fd,),
         time_factor=settings.time_factor,
         whatsapp_url=settings.whatsapp_url,
@@ -200,6 +217,7 @@ def _server(node: Node, settings: Settings, hashed: str) -> uvicorn.Server:
     import uvicorn  # noqa: PLC0415 - see `server`
 
     from holdfast.api.app import build  # noqa: PLC0415
+    from holdfast.api.wire import Protocol  # noqa: PLC0415
 
     app = build(
         node.gateway,
@@ -220,6 +238,6 @@ def _server(node: Node, settings: Settings, hashed: str) -> uvicorn.Server:
         timeout_graceful_shutdown=5,
         server_header=False,
         ws="websockets-sansio",
-        http="httptools",
+        http=Protocol,
     )
     return uvicorn.Server(config)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -100,6 +101,11 @@ class Settings(BaseSettings):
         gt=0,
         le=1,
         description="For tests only: every time above is multiplied by it, leases and sidecar included.",
+    )
+    crash_file: str = Field(
+        "",
+        description="For tests only, and refused with WhatsApp's own servers: a file in which a test arms crash points "
+        "(CONTRIBUTING.md), at which the process kills itself.",
     )
 
     # --- webhooks
@@ -193,6 +199,12 @@ class Settings(BaseSettings):
         if any(not re.fullmatch(r"[\w.-]+=[\w.-]+", part.strip()) for part in value.split(",") if part.strip()):
             raise ValueError("must look like region=eu,proxy=a")
         return value
+
+    @model_validator(mode="after")
+    def _crashes_in_tests_only(self) -> Self:
+        if self.crash_file and (urlsplit(self.whatsapp_url).hostname or "").endswith("whatsapp.com"):
+            raise ValueError("HOLDFAST_CRASH_FILE is for tests against a simulator, and never for WhatsApp itself")
+        return self
 
     @model_validator(mode="after")
     def _lease_fits(self) -> Self:

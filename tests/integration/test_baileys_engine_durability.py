@@ -6,22 +6,32 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 
 from holdfast.domain.errors import SendInDoubt
+from holdfast.engines.baileys import BaileysEngine
 from holdfast.ports import engine as port
 from tests.support.baileys_world import CACHE, World, running, text_of
 
 ANA, BEA = "40711111111", "40722222222"
 
 
+async def crashing_at(world: World, folder: Path, point: str) -> BaileysEngine:
+    """A further engine on the world's store, whose sidecar dies at the point."""
+    armed = folder / "crash"
+    armed.write_text(point)
+    options = replace(world.engine._options, crash_file=str(armed))
+    engine = BaileysEngine(options, world.store, world.engine._clock)
+    await engine.start(world.events.put_nowait)
+    return engine
+
+
 @pytest.mark.parametrize("point", ["message.decrypted", "message.stored"])
-async def test_a_message_survives_a_crash_around_its_commit_and_is_stored_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: str
-) -> None:
+async def test_a_message_survives_a_crash_around_its_commit_and_is_stored_once(tmp_path: Path, point: str) -> None:
     async with running(tmp_path) as world:
         await world.pair("a", ANA)
         await world.pair("b", BEA)
@@ -29,9 +39,7 @@ async def test_a_message_survives_a_crash_around_its_commit_and_is_stored_once(
         for number in range(3):
             ack = await world.send("a", f"{BEA}@s.whatsapp.net", f"words {number}", f"3EB00{number}")
             assert ack.error == 0
-        monkeypatch.setenv("HOLDFAST_CRASH_AT", point)
-        crashing = type(world.engine)(world.engine._options, world.store, world.engine._clock)
-        await crashing.start(world.events.put_nowait)
+        crashing = await crashing_at(world, tmp_path, point)
         try:
             number = world.numbers["b"] = world.numbers["b"] + 1
             await crashing.open(port.OpenRequest("b", number, world.grant("b"), pair=False))
@@ -53,9 +61,7 @@ async def test_a_message_survives_a_crash_around_its_commit_and_is_stored_once(
         assert refused == []
 
 
-async def test_a_receipt_survives_a_crash_between_its_commit_and_its_ack(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_receipt_survives_a_crash_between_its_commit_and_its_ack(tmp_path: Path) -> None:
     async with running(tmp_path) as world:
         await world.pair("a", ANA)
         await world.pair("b", BEA)
@@ -65,9 +71,7 @@ async def test_a_receipt_survives_a_crash_between_its_commit_and_its_ack(
         before = len(await world.store.inbox_pending("a", 1000))
         await world.login("b")  # its receipt now waits for a
         await world.inbox("b", 1)
-        monkeypatch.setenv("HOLDFAST_CRASH_AT", "receipt.stored")
-        crashing = type(world.engine)(world.engine._options, world.store, world.engine._clock)
-        await crashing.start(world.events.put_nowait)
+        crashing = await crashing_at(world, tmp_path, "receipt.stored")
         try:
             number = world.numbers["a"] = world.numbers["a"] + 1
             await crashing.open(port.OpenRequest("a", number, world.grant("a"), pair=False))
@@ -94,15 +98,13 @@ async def _receipts(world: World, prefix: str) -> set[str]:
     return {str(e["id"]) for e in told if str(e["id"]).startswith(prefix)}
 
 
-async def test_a_ratchet_is_stored_before_the_stanza_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_ratchet_is_stored_before_the_stanza_leaves(tmp_path: Path) -> None:
     async with running(tmp_path) as world:
         await world.pair("a", ANA)
         await world.pair("b", BEA)
         await world.send("a", f"{BEA}@s.whatsapp.net", "before", "3EB0A0")
         await world.engine.close("a", world.numbers["a"])
-        monkeypatch.setenv("HOLDFAST_CRASH_AT", "send.encrypted")
-        crashing = type(world.engine)(world.engine._options, world.store, world.engine._clock)
-        await crashing.start(world.events.put_nowait)
+        crashing = await crashing_at(world, tmp_path, "send.encrypted")
         try:
             number = world.numbers["a"] = world.numbers["a"] + 1
             await crashing.open(port.OpenRequest("a", number, world.grant("a"), pair=False))

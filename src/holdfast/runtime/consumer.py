@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import structlog
 
+from holdfast.crash import point
 from holdfast.domain.delivery import Refusal, Round, Rules, Step, parked_again, pause
 from holdfast.domain.errors import StoreUnavailable
 from holdfast.domain.pacing import backoff
@@ -368,7 +369,9 @@ class Consumer:
             if marks:
                 envelope = {**envelope, "holdfast": marks}
             self.trying[event.seq] = event.at
+            point("webhook.posting")
             refusal = await self._tools.post(self.hook, envelope["id"], envelope)
+            point("webhook.answered")
             self._note(event, refusal)
             if refusal is not None:
                 return refusal, number
@@ -428,6 +431,7 @@ class Consumer:
             self._has_rows |= bool(rows)
             if not await self._ask(lambda: self._store.settle_deliveries(self.name, self._tools.instance, settled)):
                 raise Replaced
+            point("webhook.settled")
             self._stored = upto
 
 

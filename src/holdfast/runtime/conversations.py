@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Mapping
 from typing import Any
 
+from holdfast.crash import point
 from holdfast.domain import outbox
 from holdfast.domain.errors import HeldElsewhere, HoldfastError, InvalidMessage, MessageNotFound, WrongStatus
 from holdfast.domain.waha import from_waha_id
@@ -51,6 +52,7 @@ class Conversations(Views):
             _fingerprint(jid, content, id),
             epoch=sender.claim_epoch() if sender else None,
         )
+        point("send.accepted")
         if sender is not None and fresh and row.state == "sending":
             return await self._answered(sender.fly(row), row, wait)
         if sender is not None:

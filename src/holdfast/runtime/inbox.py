@@ -13,6 +13,7 @@ from typing import Any
 
 import structlog
 
+from holdfast.crash import point
 from holdfast.domain.errors import HoldfastError, StaleEpoch
 from holdfast.domain.messages import interpret, merge
 from holdfast.domain.synced import synced
@@ -73,7 +74,9 @@ class Inbox:
             self._learnt.popleft()
         rows = await self._store.inbox_pending(self._actor.name, BATCH)
         if rows:
+            point("inbox.taken")
             await self._take(rows)
+            point("inbox.applied")
         return len(rows) == BATCH
 
     async def _learn(self, kind: str, items: Sequence[Mapping[str, Any]]) -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import structlog
 
+from holdfast.crash import point
 from holdfast.domain import outbox
 from holdfast.domain.errors import HoldfastError, NotConnected, SendInDoubt, StaleEpoch, StoreUnavailable
 from holdfast.domain.messages import message_to_json
@@ -162,7 +163,9 @@ class Sender:
             if answered is not None and not answered.done():
                 answered.set_result(_after(row, ack) if ack is not None else None)
         if ack is not None:
+            point("ack.told")
             await self._acknowledged(row, ack)
+            point("ack.stored")
 
     async def _attempt(self, row: OutboxRow) -> ServerAck | None:
         """WhatsApp's answer, or None where there was none and the row was settled otherwise."""
@@ -171,6 +174,7 @@ class Sender:
             return None
         try:
             message = OutgoingMessage(row.id, row.chat, row.content)
+            point("send.claimed")
             return await self._actor.engine.send(self._actor.name, self._actor.state.connection, message)
         except (NotConnected, SendInDoubt) as error:
             if isinstance(error, SendInDoubt):

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from holdfast.crash import point
 from holdfast.domain.errors import BadRequest, StoreUnavailable
 from holdfast.ports.clock import Clock
 from holdfast.ports.store import EngineWrite, InboxRow, Store
@@ -114,6 +115,8 @@ class KeyServer:
         for waiting in batch:
             keys.update(waiting.keys)
         write = EngineWrite(keys=keys, inbox=[row for waiting in batch for row in waiting.inbox])
+        what = "inbox" if write.inbox else "keys"
+        point(f"{what}.committing")
         give_up = self._clock.boot() + self._patience
         while True:
             try:
@@ -123,6 +126,7 @@ class KeyServer:
                     raise
                 await self._clock.sleep(RETRY_EVERY)
             else:
+                point(f"{what}.committed")
                 return
 
     # --- messages for retry receipts and quotes -----------------------------------------------------------------

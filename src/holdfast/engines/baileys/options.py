@@ -51,6 +51,8 @@ class BaileysOptions:
     """Bulk events of one session that may be under way before its socket is no longer read."""
     cache_bytes: int = 8 * 1024 * 1024
     """Key values that one sidecar may keep, over all its sessions."""
+    crash_file: str = ""
+    """Test-only: the file in which tests arm crash points; see `holdfast.crash`."""
     inherit_fds: Sequence[int] = ()
     """Open files that sidecars inherit, such as the instance's lock."""
     time_factor: float = 1.0

@@ -56,7 +56,6 @@ class Pool:
         self._own: dict[str, Sidecar] = {}
         self._crashes: dict[str, list[float]] = {}
         self._spawning = asyncio.Lock()
-        self._spawned = 0
         self._stopping = False
 
     async def start(self, installed: Installed) -> None:
@@ -137,7 +136,6 @@ class Pool:
             on_note=self._on_note,
             on_exit=self._exited,
         )
-        self._spawned += 1
         try:
             started = await sidecar.request("start", settings, options.start_timeout)
         except (HoldfastError, TimeoutError) as error:
@@ -160,9 +158,8 @@ class Pool:
         env["NODE_COMPILE_CACHE"] = str(options.data_dir / "cache" / "node")
         if options.ca_file:
             env["NODE_EXTRA_CA_CERTS"] = str(options.ca_file)
-        # Only the first process crashes where a test wants it: its replacement must go on.
-        if self._spawned == 0 and (crash_at := os.environ.get("HOLDFAST_CRASH_AT")):
-            env["HOLDFAST_CRASH_AT"] = crash_at
+        if options.crash_file:
+            env["HOLDFAST_CRASH_FILE"] = options.crash_file
         return env
 
     def _exited(self, sidecar: Sidecar, detail: str) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, create_engine
 from sqlalchemy.pool import StaticPool
 
+from holdfast.crash import point
 from holdfast.domain.errors import HoldfastError, StoreUnavailable
 from holdfast.store import sql
 from holdfast.store.drivers import failures
@@ -122,7 +123,9 @@ class SqliteConnection:
     def _run(self, fns: Sequence[Transaction]) -> list[Outcome]:
         try:
             outcomes = [Outcome(fns[0](self.core))] if len(fns) == 1 else [self._one(fn) for fn in fns]
+            point("store.committing")
             self.raw.execute("COMMIT")
+            point("store.committed")
         except Exception as error:
             if self.raw.in_transaction:
                 self.raw.execute("ROLLBACK")

@@ -19,6 +19,7 @@ import asyncpg
 from sqlalchemy import Connection, event
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from holdfast.crash import point
 from holdfast.domain.errors import HoldfastError, InvalidSettings, StoreUnavailable
 from holdfast.domain.rows import Hint
 from holdfast.store import migrate, sql
@@ -252,8 +253,10 @@ class PostgresDriver:
 
     @staticmethod
     async def _commit(connection: AsyncConnection) -> None:
+        point("store.committing")
         try:
             await connection.commit()
+            point("store.committed")
         except Exception as error:
             if failures.is_refusal(error):
                 raise
