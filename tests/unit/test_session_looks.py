@@ -104,10 +104,12 @@ def test_another_number_is_refused_with_both_masked(event: s.Event) -> None:
 
 
 def test_a_confirmed_change_of_number_puts_the_conversations_before_apart() -> None:
-    state = pairing(new_number=True)
+    state = replace(pairing(new_number=True), restricted_until=NOW + 3600)
     paired = decide(state, s.Paired(1, NEW), NOW, 0.5, TIMES)
     assert s.PutApart() in paired.commands
     assert (paired.state.phone, paired.state.new_number) == (NEW, False)
+    assert paired.state.restricted_until is None, "what WhatsApp forbade was forbidden to the other number"
+    assert decide(replace(state, phone=NEW), s.Paired(1, NEW), NOW, 0.5, TIMES).state.restricted_until == NOW + 3600
 
 
 def test_the_engine_is_told_which_number_is_expected() -> None:

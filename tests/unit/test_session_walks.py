@@ -15,10 +15,12 @@ from holdfast.domain.phases import public_status
 from holdfast.domain.session import decide
 from holdfast.domain.status import status_now
 
-TIMES = s.Times()
+TIMES = s.Times(quiet=600.0)
+"""Ten minutes without a delivery are quiet enough to be met in a walk."""
 START = 1_800_000_000.0
 CODES = st.sampled_from([0, 401, 402, 403, 405, 408, 428, 440, 500, 503, 515])
 TAGS = st.sampled_from(["", "device_removed", "credentials", "liveness", "engine", "upgrade", "grant"])
+PHONES = st.sampled_from(["40712345678", "40712345678", "40712345679"])
 
 
 class Walk(RuleBasedStateMachine):
@@ -36,6 +38,10 @@ class Walk(RuleBasedStateMachine):
         self.seq = 0
         self.ordered: s.Ordered | None = None
         self.deadline: float | None = None
+        self.looked_at = START
+        """When it last logged in only because nothing was delivered."""
+        self.apart = 0
+        """How often the conversations of a number before were put apart."""
 
     def feed(self, event: s.Event, rand: float = 0.5) -> None:
         before = self.state
@@ -46,7 +52,7 @@ class Walk(RuleBasedStateMachine):
         for command in decision.commands:
             self.carry_out(command, before, event)
         self.timers = {k: t for k, t in self.timers.items() if t[1] == self.state.generation}
-        if isinstance(event, s.Paired) and self.state is not before:
+        if isinstance(event, s.Paired) and self.state.phase is s.Phase.AUTHENTICATED:
             self.credentials = True
         self.watch_pairing(before)
 
@@ -68,12 +74,17 @@ class Walk(RuleBasedStateMachine):
             assert self.open is None, "a second connection was wanted while one is open"
             self.open = command.connection
             self.timers[s.TimerKind.CONNECT] = (self.now + TIMES.connect, command.generation)
+            if self.state.code == "quiet" != before.code:
+                assert self.now - self.looked_at > TIMES.quiet * min(2**before.quiet_looks, 12)
+                self.looked_at = self.now
         elif isinstance(command, s.Close):
             self.open = None
         elif isinstance(command, s.SetTimer):
             self.timers[command.kind] = (self.now + command.after, command.generation)
         elif isinstance(command, s.ClearCredentials):
             self.credentials = False
+        elif isinstance(command, s.PutApart):
+            self.apart += 1
 
     # --- what may happen ---
     @initialize(linked=st.booleans())
@@ -86,11 +97,11 @@ class Walk(RuleBasedStateMachine):
             self.progress("opened")
             assert self.state.phase is s.Phase.WORKING
 
-    @rule(kind=st.sampled_from(["start", "stop", "restart", "logout", "pair"]))
-    def order(self, kind: str) -> None:
+    @rule(kind=st.sampled_from(["start", "stop", "restart", "logout", "pair"]), new_number=st.booleans())
+    def order(self, kind: str, new_number: bool = False) -> None:
         self.seq += 1
         self.running = self.running if kind == "logout" else kind != "stop"
-        self.ordered = s.Ordered(self.seq, kind, self.credentials)
+        self.ordered = s.Ordered(self.seq, kind, self.credentials, new_number=new_number and kind == "pair")
         self.feed(self.ordered)
 
     @rule()
@@ -107,7 +118,7 @@ class Walk(RuleBasedStateMachine):
         assert self.open is not None
         self.feed(s.Closed(self.open, code, tag, {"expire": expire}), rand)
 
-    @rule(kind=st.sampled_from(["qr", "paired", "opened", "proved"]))
+    @rule(kind=st.sampled_from(["qr", "paired", "opened", "proved", "delivered"]))
     @precondition(lambda self: self.open is not None)
     def progress(self, kind: str) -> None:
         assert self.open is not None
@@ -116,8 +127,51 @@ class Walk(RuleBasedStateMachine):
             "paired": lambda c: s.Paired(c, "40712345678"),
             "opened": lambda c: s.Opened(c, "40712345678"),
             "proved": lambda c: s.Proved(c, self.now),
+            "delivered": lambda c: s.Proved(c, self.now, delivered_at=self.now),
         }
         self.feed(makers[kind](self.open))
+
+    @rule(phone=PHONES)
+    @precondition(lambda self: self.state.phase is s.Phase.PAIRING)
+    def scanned(self, phone: str) -> None:
+        """By the number that it was linked to, or by another: that is refused, or starts clean if confirmed."""
+        assert self.open is not None
+        before, apart = self.state, self.apart
+        self.feed(s.Paired(self.open, phone))
+        if before.phone in ("", phone) or before.new_number:
+            assert (self.state.phase, self.state.phone) == (s.Phase.AUTHENTICATED, phone)
+            another = before.phone not in ("", phone)
+            assert self.apart - apart == another, "histories mixed, or put apart in vain"
+            assert not (another and self.state.restricted_until), "the restriction was the other number's"
+        else:
+            assert (self.state.code, self.state.phone) == ("another_number", before.phone)
+            assert (self.credentials, self.open, self.apart) == (False, None, apart)
+
+    @rule(rand=st.floats(0, 0.999))
+    @precondition(lambda self: self.open is not None)
+    def unlisted(self, rand: float) -> None:
+        """Only a suspicion: WhatsApp is asked at the door, and nothing is thrown away before it answered."""
+        assert self.open is not None
+        before, kept = self.state, self.credentials
+        self.feed(s.Unlisted(self.open), rand)
+        assert self.credentials == kept
+        if before.phase is s.Phase.WORKING:
+            assert (self.state.phase, self.open) == (s.Phase.WAITING, None)
+        else:
+            assert self.state is before
+
+    @rule(seconds=st.none() | st.integers(-60, 3_000))
+    @precondition(lambda self: self.open is not None)
+    def restricted(self, seconds: int | None) -> None:
+        """A restriction, or its end, never costs the connection."""
+        assert self.open is not None
+        before = self.state
+        self.feed(s.Restricted(self.open, None if seconds is None else self.now + seconds))
+        assert (self.state.phase, self.state.connection) == (before.phase, before.connection)
+        lasts = seconds is not None and seconds > 0
+        assert (self.state.restricted_until is not None) == lasts
+        if self.state.phase is s.Phase.WORKING:
+            assert self.state.code == ("restricted" if lasts else "working")
 
     @rule(seconds=st.floats(0.1, 2_000), silent=st.booleans())
     def time_passes(self, seconds: float, silent: bool) -> None:
@@ -140,7 +194,8 @@ class Walk(RuleBasedStateMachine):
         """Timers of earlier phases, and what earlier connections still had to say."""
         earlier = self.state.connection - 1
         stale = [s.TimerFired(kind, self.state.generation - 1), s.Closed(earlier, code), s.Opened(earlier, "1")]
-        for event in (*stale, s.Paired(earlier, "1"), s.QrShown(earlier), s.Proved(earlier, self.now)):
+        stale += [s.Paired(earlier, "1"), s.QrShown(earlier), s.Proved(earlier, self.now)]
+        for event in (*stale, s.Unlisted(earlier), s.Restricted(earlier, self.now + 60)):
             assert decide(self.state, event, self.now, 0.5, TIMES) == s.Decision(self.state)
 
     @rule(
@@ -208,6 +263,11 @@ class Walk(RuleBasedStateMachine):
     def timers_never_pile_up(self) -> None:
         assert len(self.timers) <= 2
         assert all(generation == self.state.generation for _, generation in self.timers.values())
+
+    @invariant()
+    def a_restriction_ends_with_the_next_look(self) -> None:
+        if self.state.phase is s.Phase.WORKING and self.state.code == "restricted":
+            assert (self.state.restricted_until or 0.0) > self.now - TIMES.health
 
     @invariant()
     def working_is_said_only_with_a_fresh_proof(self) -> None:

@@ -247,6 +247,7 @@ def _on_paired(state: State, event: Paired, now: float, times: Times) -> Step:
         pairing_until=None,
         pair_phone=None,
         new_number=False,
+        restricted_until=None if change else state.restricted_until,
     )
     timer = SetTimer(TimerKind.CONNECT, times.connect, entered.generation)
     return entered, (PutApart(), timer) if change else (timer,)
