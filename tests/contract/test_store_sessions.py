@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from holdfast.domain.accounts import AccountRow
 from holdfast.domain.errors import SessionExists, SessionNotFound, StaleEpoch
 from holdfast.domain.rows import EngineWrite, NewEvent, Processed
 from tests.contract.conftest import World
@@ -195,7 +196,8 @@ async def test_a_change_of_number_puts_conversations_apart_and_sends_nothing_old
     await store.save_state(
         "a", 1, {"phase": "working", "phone": "40712345678"}, me={"phone": "40712345678"}, timeline=None
     )
-    await store.save_state("a", 1, {"phase": "authenticated"}, me={"phone": "49"}, timeline=None, put_apart="a_until_1")
+    changed = {"phase": "authenticated", "phone": "49"}
+    await store.save_state("a", 1, changed, me={"phone": "49"}, timeline=None, put_apart="a_until_1")
     assert await store.messages("a", None, 10, 0) == []
     assert await store.chats("a", 10, 0) == []
     assert [found.id for found in await store.messages("a_until_1", None, 10, 0)] == ["M1"]
@@ -209,3 +211,19 @@ async def test_a_change_of_number_puts_conversations_apart_and_sends_nothing_old
     now = await store.session("a")
     assert now is not None
     assert now.me == {"phone": "49"}
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+async def test_an_account_goes_with_its_session_to_the_new_number(held: World, elsewhere: bool) -> None:
+    """Unless that number is another account's: one phone has one account."""
+    store, old, new = held.store, "40712345678", "40712345699"
+    await store.save_account(AccountRow("a", "c1", phone=old), "baileys")
+    if elsewhere:
+        await store.save_account(AccountRow("b", "c2", phone=new), "baileys")
+    changed = {"phase": "authenticated", "phone": new}
+    await store.save_state("a", 1, changed, me={"phone": new}, timeline=None, put_apart="a_until_1")
+    mine = AccountRow("a", "c1", phone=None if elsewhere else new)
+    assert await store.account(AccountRow("a")) == mine
+    assert await store.account(AccountRow("", phone=old)) is None
+    found = await store.account(AccountRow("", phone=new))
+    assert found == (AccountRow("b", "c2", phone=new) if elsewhere else mine)

@@ -209,6 +209,15 @@ def test_another_phone_than_the_accounts_is_refused(tmp_path: Path) -> None:
         assert now["status"] == "needs_qr"
         assert "+407****78" in now["message"]
         assert "+407****32" in now["message"]
+        confirmed = await it.http.post(f"/api/holdfast/sessions/{ID}/pair", json={"new_number": True})
+        assert confirmed.status_code in (200, 201), confirmed.text
+        await it.until(ID, "SCAN_QR_CODE")
+        it.engine.scan(ID, "40798765432")
+        await it.until(ID, "WORKING")
+        assert (await status(it))["phone"] == "+40798765432"
+        again = await add(it, phone="+40798765432")
+        assert (again.status_code, again.json()["accountId"]) == (200, ID)
+        refused(await add(it), 409, "account_taken", "+407****32")
 
     check(tmp_path, body)
 

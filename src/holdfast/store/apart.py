@@ -12,6 +12,7 @@ from holdfast.domain.jids import mask
 from holdfast.domain.state import State
 from holdfast.store.schema import (
     IS_OPEN,
+    account,
     chat,
     contact,
     db_now,
@@ -28,16 +29,18 @@ _MOVED = (chat, contact, lid_map, message, inbox, outbox)
 NOT_SENT = "The session changed its number before this message was sent."
 
 
-def put(c: Connection, name: str, into: str) -> None:
-    """Move all conversations of `name` to a new session `into`. The caller has checked the epoch."""
+def put(c: Connection, name: str, into: str, phone: str) -> None:
+    """Move all conversations of `name`, which is `phone`'s (digits) from now on, to a new session `into`. The caller
+    has checked the epoch.
+    """
     at = now(c)
     before = c.execute(select(session.c.engine, session.c.me, session.c.state).where(session.c.name == name)).one()
-    phone = str(before.state.get("phone", ""))
+    old = str(before.state.get("phone", ""))
     state = State(
         code="put_apart",
-        message=f"Conversations of {mask(phone)}, from before '{name}' changed its number.",
+        message=f"Conversations of {mask(old)}, from before '{name}' changed its number.",
         since=at,
-        phone=phone,
+        phone=old,
     )
     values = {"name": into, "engine": before.engine, "config": {}, "desired": "stopped", "command": {}, "me": before.me}
     c.execute(insert(c, session).values(**values, state=state.to_json(), created_at=at, updated_at=at))
@@ -46,3 +49,13 @@ def put(c: Connection, name: str, into: str) -> None:
     c.execute(queued.values(state="failed", message=NOT_SENT, updated_at=db_now()))
     for table in _MOVED:
         c.execute(update(table).where(table.c.session_name == name).values(session_name=into))
+    _renumber(c, name, phone)
+
+
+def _renumber(c: Connection, name: str, phone: str) -> None:
+    """The account goes with its session; a phone that is another account's stays that one's."""
+    if c.dialect.name == "postgresql":
+        c.exec_driver_sql("LOCK TABLE account IN SHARE ROW EXCLUSIVE MODE")
+    theirs = c.execute(select(account.c.session_name).where(account.c.phone == phone)).first()
+    mine = update(account).where(account.c.session_name == name, account.c.phone.is_not(None))
+    c.execute(mine.values(phone=None if theirs else phone))

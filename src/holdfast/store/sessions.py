@@ -158,7 +158,7 @@ def save_state(
     """The holder's decision with all that belongs to it."""
     check_epoch(c, name, epoch)
     if put_apart is not None:
-        apart.put(c, name, put_apart)
+        apart.put(c, name, put_apart, str(state.get("phone", "")))
     looked_at = (str(state.get("phase", "")), int(state.get("command_seq", 0)))
     _SAVE.run(c, dumps(state), *looked_at, None if me is None else dumps(me), name)
     if clear_credentials:
