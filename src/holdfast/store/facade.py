@@ -27,7 +27,6 @@ from holdfast.domain.rows import (
     MessageRow,
     MovedIn,
     NewEvent,
-    OutboxRow,
     Processed,
     SessionRow,
     Settled,
@@ -35,7 +34,6 @@ from holdfast.domain.rows import (
     TimelineRow,
     Undelivered,
 )
-from holdfast.ports.clock import Clock
 from holdfast.store import (
     accounts,
     alerts,
@@ -49,14 +47,13 @@ from holdfast.store import (
     leases,
     messages,
     moving,
-    outbox,
     people,
     prune,
     sessions,
     settings,
     sql,
 )
-from holdfast.store.drivers import Driver
+from holdfast.store.outgoing import OutboxPart
 
 _FEW = 32
 """Rows up to which a write is done sooner than handed to a thread."""
@@ -65,22 +62,8 @@ _BRIEF = 200
 """Rows up to which reading by an index is done sooner than handed to a thread."""
 
 
-class SqlStore:
+class SqlStore(OutboxPart):
     """`ports.store.Store` over a driver. The meaning of each method stands in the port."""
-
-    def __init__(self, driver: Driver, clock: Clock) -> None:
-        self._driver = driver
-        self._write = driver.write
-        self._read = driver.read
-        self._clock = clock
-
-    def _new_id(self) -> str:
-        return f"evt_{self._clock.token(12).hex()}"
-
-    def _tell(self, kind: str, session: str, *ids: str) -> None:
-        """After the commit: see `store.hints`."""
-        for id_ in ids or ("",):
-            self._driver.tell(Hint(kind, session, id_))
 
     async def listen(self, hear: Callable[[Hint], None]) -> None:
         """See the port."""
@@ -243,49 +226,6 @@ class SqlStore:
         if appended:
             self._tell("events", name)
         return appended
-
-    # --- outbox ---------------------------------------------------------------------------------------------
-    async def enqueue(self, row: OutboxRow, fingerprint: str, *, epoch: int | None = None) -> tuple[OutboxRow, bool]:
-        """See the port."""
-        return await self._write(lambda c: outbox.enqueue(c, row, fingerprint, epoch), brief=True)
-
-    async def claim_outbox(
-        self, name: str, epoch: int, limit: int, *, known_only: bool = False, flying: Collection[str] | None = None
-    ) -> list[OutboxRow]:
-        """See the port."""
-        ours = None if flying is None else list(flying)
-        return await self._write(
-            lambda c: outbox.claim(c, name, epoch, limit, known_only=known_only, flying=ours), brief=True
-        )
-
-    async def settle_outbox(
-        self,
-        name: str,
-        epoch: int,
-        id: str,
-        state: str,
-        *,
-        error: int = 0,
-        message: str = "",
-        retry_at: float | None = None,
-        events: Sequence[NewEvent] = (),
-        sent: MessageRow | None = None,
-    ) -> OutboxRow | None:
-        """See the port."""
-        facts = outbox.Settlement(state, error, message, retry_at, events, sent)
-        row = await self._write(lambda c: outbox.settle(c, name, epoch, id, facts, new_id=self._new_id), brief=True)
-        self._tell("message", name, id)
-        if events:
-            self._tell("events", name)
-        return row
-
-    async def outbox_get(self, name: str, id: str) -> OutboxRow | None:
-        """See the port."""
-        return await self._read(lambda c: outbox.get(c, name, id), brief=True)
-
-    async def outbox_counts(self, name: str) -> dict[str, int]:
-        """See the port."""
-        return await self._read(lambda c: outbox.counts(c, name))
 
     # --- what users read ------------------------------------------------------------------------------------
     async def chats(self, name: str, limit: int, offset: int) -> list[ChatRow]:

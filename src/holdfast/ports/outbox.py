@@ -1,0 +1,60 @@
+"""The store's outbox: messages accepted for sending. The rules of `ports.store` hold here as well."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Protocol
+
+from holdfast.domain.rows import MessageRow, NewEvent, OutboxRow
+
+
+class OutboxStore(Protocol):
+    """A part of `ports.store.Store`."""
+
+    async def enqueue(self, row: OutboxRow, fingerprint: str, *, epoch: int | None = None) -> tuple[OutboxRow, bool]:
+        """Accept a message. With a known idempotency key and the same fingerprint: the first row, and False.
+
+        With the holder's current `epoch`, a due row of a chat in which no other is in flight, due or put back for a
+        retry is stored as claimed already (`sending`, one attempt) and returned so: the caller sends it. With a stale
+        epoch, in a busy chat, or before `send_at` it is `queued` like any other, and nothing is raised.
+
+        Raises `IdempotencyConflict` (same key, other body), `DuplicateMessageId`, `SessionNotFound`.
+        """
+        ...
+
+    async def claim_outbox(
+        self, name: str, epoch: int, limit: int, *, known_only: bool = False, flying: Collection[str] | None = None
+    ) -> list[OutboxRow]:
+        """Take due rows for sending under this epoch: `queued` ones, and `sending` ones claimed under an older
+        epoch (a crash left them in doubt). At most one per chat, the oldest; a chat with a row in flight waits.
+        They become `sending`, `attempts` is raised. `known_only`: to groups, and to people who have written to us.
+        `flying`: the ids that are being sent now; a row claimed under this same epoch more than 15 s ago that is not
+        among them was claimed by a call whose answer got lost, and is due again.
+        """
+        ...
+
+    async def settle_outbox(
+        self,
+        name: str,
+        epoch: int,
+        id: str,
+        state: str,
+        *,
+        error: int = 0,
+        message: str = "",
+        retry_at: float | None = None,
+        events: Sequence[NewEvent] = (),
+        sent: MessageRow | None = None,
+    ) -> OutboxRow | None:
+        """Move a row forward (never back); `state="queued"` with `retry_at` puts one that never left back.
+        `sent` is stored as a message with it. None if the move would be backward or the row is unknown.
+        """
+        ...
+
+    async def outbox_get(self, name: str, id: str) -> OutboxRow | None:
+        """One row by message id."""
+        ...
+
+    async def outbox_counts(self, name: str) -> dict[str, int]:
+        """Rows by state, and `oldest` = age in whole seconds of the oldest that is not final."""
+        ...

@@ -1,0 +1,25 @@
+"""What the parts of `SqlStore` share: the driver that runs their transactions, and how others are told."""
+
+from __future__ import annotations
+
+from holdfast.domain.rows import Hint
+from holdfast.ports.clock import Clock
+from holdfast.store.drivers import Driver
+
+
+class Part:
+    """Some of the store's methods, each one transaction function handed to the driver."""
+
+    def __init__(self, driver: Driver, clock: Clock) -> None:
+        self._driver = driver
+        self._write = driver.write
+        self._read = driver.read
+        self._clock = clock
+
+    def _new_id(self) -> str:
+        return f"evt_{self._clock.token(12).hex()}"
+
+    def _tell(self, kind: str, session: str, *ids: str) -> None:
+        """After the commit: see `store.hints`."""
+        for id_ in ids or ("",):
+            self._driver.tell(Hint(kind, session, id_))
