@@ -7,9 +7,11 @@ holds the epoch, and `sessions.delete` raises the epoch before it deletes, so no
 
 from __future__ import annotations
 
+import string
 from typing import Any
 
 from sqlalchemy import (
+    DDL,
     JSON,
     BigInteger,
     Boolean,
@@ -27,6 +29,7 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
+from sqlalchemy.event import listen
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
@@ -206,6 +209,69 @@ Index("message_id", message.c.session_name, message.c.id)
 Index("message_newest", message.c.session_name, message.c.timestamp, message.c.seq)
 Index("message_in_chat", message.c.session_name, message.c.chat, message.c.timestamp, message.c.seq)
 
+WORDS = (
+    "CREATE VIRTUAL TABLE message_words USING fts5(text, content='message', content_rowid='seq', "
+    "tokenize='unicode61 remove_diacritics 0')",
+    "CREATE TRIGGER message_words_in AFTER INSERT ON message WHEN new.text <> '' BEGIN "
+    "INSERT INTO message_words (rowid, text) VALUES (new.seq, new.text); END",
+    "CREATE TRIGGER message_words_out AFTER DELETE ON message WHEN old.text <> '' BEGIN "
+    "INSERT INTO message_words (message_words, rowid, text) VALUES ('delete', old.seq, old.text); END",
+    "CREATE TRIGGER message_words_before AFTER UPDATE OF text ON message WHEN old.text <> '' BEGIN "
+    "INSERT INTO message_words (message_words, rowid, text) VALUES ('delete', old.seq, old.text); END",
+    "CREATE TRIGGER message_words_after AFTER UPDATE OF text ON message WHEN new.text <> '' BEGIN "
+    "INSERT INTO message_words (rowid, text) VALUES (new.seq, new.text); END",
+)
+"""SQLite's index of the words in messages, which triggers keep up to date."""
+for _statement in WORDS:
+    listen(metadata, "after_create", DDL(_statement.replace("%", "%%")).execute_if(dialect="sqlite"))
+
+_MARKS = string.punctuation.replace("%", "")  # Alembic doubles it in printed SQL, and it parts words anyway
+_QUOTED = _MARKS.replace("'", "''")
+TSVECTOR = f"to_tsvector('simple'::regconfig, translate(\"left\"(text, 50000), '{_QUOTED}', '{' ' * len(_MARKS)}'))"
+"""The words of a message as PostgreSQL's index has them: a query must repeat it to the letter. Marks part words, so that
+both databases find the same; more than 50,000 characters could be more than a tsvector may hold."""
+Index("message_words", text(TSVECTOR), _table=message, postgresql_using="gin").ddl_if(dialect="postgresql")
+
+media = _numbered(
+    "media",
+    _name(),
+    Column("name", Text, nullable=False),
+    Column("message_id", Text, nullable=False),
+    _text("chat"),
+    Column("state", Text, nullable=False),
+    Column("source", LargeBinary, nullable=False),
+    _text("mimetype"),
+    _text("filename"),
+    Column("size", BigInteger, nullable=False, server_default="0"),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("next_at", Double, nullable=False, server_default="0"),
+    _text("problem"),
+    _instant("created_at"),
+    _instant("updated_at"),
+    UniqueConstraint("name", name="media_name"),
+)
+"""Files of messages, which lie outside of the database under `name`. `state`: `staged` (to be sent), `awaited` (to be
+fetched by what `source` says), `kept`, `lost` (`problem` says why) or `dropped` (to be deleted)."""
+Index("media_due", media.c.session_name, media.c.state, media.c.next_at)
+Index("media_age", media.c.state, media.c.updated_at)
+
+addon = _numbered(
+    "addon",
+    _name(),
+    Column("chat", Text, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    _text("sender"),
+    Column("from_me", Boolean, nullable=False),
+    Column("id", Text, nullable=False),
+    _instant("timestamp"),
+    _text("text"),
+    Column("body", JSON, nullable=False),
+)
+"""What people add to the message `target`: the newest `reaction` and `vote` of each sender, and each `edited` or
+`revoked` that came before the message itself. The message may not be there (yet)."""
+Index("addon_target", addon.c.session_name, addon.c.target)
+
 outbox = _numbered(
     "outbox",
     _name(),
@@ -326,7 +392,7 @@ setting = Table(
 )
 
 OF_A_SESSION = (
-    session_lock, credential, inbox, chat, contact, lid_map, message, outbox, event, timeline, alias, account,
+    session_lock, credential, inbox, chat, contact, lid_map, message, addon, outbox, event, timeline, alias, account,
     cursor, delivery,
 )  # fmt: skip
 """What goes when a session is deleted. The epoch stays."""
