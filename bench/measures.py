@@ -17,6 +17,8 @@ from tests.support.processes import KEY, Floor, Holdfast, Receiver, Wasim
 
 Step = Callable[[str], None]
 ONE_LOGIN_TARGET = 0.65
+ROUNDS = 5
+"""Turns of two loads that are compared; the first warms up and is not counted."""
 
 
 def names(count: int) -> list[str]:
@@ -216,15 +218,18 @@ async def _inject(wasim: Wasim, count: int) -> dict[str, float]:
     return sent
 
 
-async def status(holdfast: Holdfast, step: Step, seconds: float = 4.0) -> list[Figure]:
-    """B7: status requests per second, against an answer that is constant."""
+async def status(holdfast: Holdfast, step: Step, seconds: float = 1.0) -> list[Figure]:
+    """B7: status requests per second, against an answer that is constant; in turns, since a machine's pace drifts."""
     step("asking for the status")
-    await _load(holdfast, "/ping", 1.0)
-    floor, _ = await _load(holdfast, "/ping", seconds)
-    rate, p99 = await _load(holdfast, "/api/sessions/s000", seconds)
+    constant, asked = "/ping", "/api/sessions/s000"
+    rounds = []
+    for _ in range(ROUNDS + 1):
+        floor, _ = await _load(holdfast, constant, seconds)
+        rounds.append((floor, *await _load(holdfast, asked, seconds)))
+    floors, rates, p99s = (statistics.median(column) for column in zip(*rounds[1:], strict=True))
     return [
-        at_least("B7", "status requests per second", "/s", rate, floor, 0.7),
-        Figure("B7.p99", "status, p99", "ms", round(p99 * 1000, 2), None, None, "shown", True),
+        at_least("B7", "status requests per second", "/s", rates, floors, 0.7),
+        Figure("B7.p99", "status, p99", "ms", round(p99s * 1000, 2), None, None, "shown", True),
     ]
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, quote, urlsplit, urlunsplit
@@ -142,6 +143,7 @@ def receiver(url: str) -> str:
 # --- what is shown ----------------------------------------------------------------------------------------------
 
 
+@lru_cache(maxsize=4096)
 def masked(url: str) -> str:
     """The URL with its password, and whatever in its query looks like a secret, as `***`."""
     try:
