@@ -210,16 +210,16 @@ Index("message_newest", message.c.session_name, message.c.timestamp, message.c.s
 Index("message_in_chat", message.c.session_name, message.c.chat, message.c.timestamp, message.c.seq)
 
 WORDS = (
-    "CREATE VIRTUAL TABLE message_words USING fts5(text, content='message', content_rowid='seq', "
-    "tokenize='unicode61 remove_diacritics 0')",
-    "CREATE TRIGGER message_words_in AFTER INSERT ON message WHEN new.text <> '' BEGIN "
-    "INSERT INTO message_words (rowid, text) VALUES (new.seq, new.text); END",
-    "CREATE TRIGGER message_words_out AFTER DELETE ON message WHEN old.text <> '' BEGIN "
-    "INSERT INTO message_words (message_words, rowid, text) VALUES ('delete', old.seq, old.text); END",
-    "CREATE TRIGGER message_words_before AFTER UPDATE OF text ON message WHEN old.text <> '' BEGIN "
-    "INSERT INTO message_words (message_words, rowid, text) VALUES ('delete', old.seq, old.text); END",
-    "CREATE TRIGGER message_words_after AFTER UPDATE OF text ON message WHEN new.text <> '' BEGIN "
-    "INSERT INTO message_words (rowid, text) VALUES (new.seq, new.text); END",
+    """CREATE VIRTUAL TABLE message_words USING fts5(text, content='message', content_rowid='seq',
+    tokenize='unicode61 remove_diacritics 0')""",
+    """CREATE TRIGGER message_words_in AFTER INSERT ON message WHEN new.text <> '' BEGIN
+    INSERT INTO message_words (rowid, text) VALUES (new.seq, new.text); END""",
+    """CREATE TRIGGER message_words_out AFTER DELETE ON message WHEN old.text <> '' BEGIN
+    INSERT INTO message_words (message_words, rowid, text) VALUES ('delete', old.seq, old.text); END""",
+    """CREATE TRIGGER message_words_before AFTER UPDATE OF text ON message WHEN old.text <> '' BEGIN
+    INSERT INTO message_words (message_words, rowid, text) VALUES ('delete', old.seq, old.text); END""",
+    """CREATE TRIGGER message_words_after AFTER UPDATE OF text ON message WHEN new.text <> '' BEGIN
+    INSERT INTO message_words (rowid, text) VALUES (new.seq, new.text); END""",
 )
 """SQLite's index of the words in messages, which triggers keep up to date."""
 for _statement in WORDS:
@@ -228,8 +228,8 @@ for _statement in WORDS:
 _MARKS = string.punctuation.replace("%", "")  # Alembic doubles it in printed SQL, and it parts words anyway
 _QUOTED = _MARKS.replace("'", "''")
 TSVECTOR = f"to_tsvector('simple'::regconfig, translate(\"left\"(text, 50000), '{_QUOTED}', '{' ' * len(_MARKS)}'))"
-"""The words of a message as PostgreSQL's index has them: a query must repeat it to the letter. Marks part words, so that
-both databases find the same; more than 50,000 characters could be more than a tsvector may hold."""
+"""The words of a message as PostgreSQL's index has them: a query must repeat it to the letter. Marks part words, so
+that both databases find the same; more than 50,000 characters could be more than a tsvector may hold."""
 Index("message_words", text(TSVECTOR), _table=message, postgresql_using="gin").ddl_if(dialect="postgresql")
 
 media = _numbered(
