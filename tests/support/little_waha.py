@@ -30,6 +30,7 @@ from tests.support.waha_models import fits
 
 Json = dict[str, Any]
 KEY = "a-key-of-waha"
+BODY: web.RequestKey[Any] = web.RequestKey("body", object)
 FOREVER = 10**9
 
 
@@ -179,7 +180,7 @@ class LittleWaha:
         try:
             if call.path != "/ping" and request.headers.get("X-Api-Key") != self.key:
                 raise Refused(401, {"message": "Unauthorized", "statusCode": 401})
-            request["body"] = call.body
+            request[BODY] = call.body
             answer = await handler(request)
         except Refused as refused:
             answer = web.json_response(refused.body, status=refused.status)
@@ -274,7 +275,7 @@ class LittleWaha:
 
         async def handler(request: web.Request) -> web.StreamResponse:
             if asked is not None:
-                _checked(asked, request["body"])
+                _checked(asked, request[BODY])
             answer = what(request)
             if isinstance(answer, web.StreamResponse):
                 return answer
@@ -303,7 +304,7 @@ class LittleWaha:
         return [one.info("waha") for one in self.sessions.all.values() if everything or one.status != "STOPPED"]
 
     def _create(self, request: web.Request) -> Json:
-        body = request["body"]
+        body = request[BODY]
         # `start` left out does not start it, whatever the description says: WAHA's source has no default there.
         return self.sessions.create(body.get("name"), body.get("config") or {}, bool(body.get("start"))).dto()
 
@@ -314,7 +315,7 @@ class LittleWaha:
         session = self._session(request)
         ran = session.status != "STOPPED"
         self.sessions.stop(session)
-        session.config = request["body"].get("config") or {}
+        session.config = request[BODY].get("config") or {}
         if ran:
             self.sessions.start(session)
         return session.dto()
@@ -356,7 +357,7 @@ class LittleWaha:
 
     def _code(self, request: web.Request) -> Json:
         self.sessions.working(request.match_info["session"], "SCAN_QR_CODE")
-        phone = request["body"]["phoneNumber"]
+        phone = request[BODY]["phoneNumber"]
         if not re.fullmatch(r"\d{7,15}", phone):
             raise Refused.plain(400, ["phoneNumber must be a phone number"], "Bad Request")
         return {"code": f"{secrets.token_hex(2)}-{secrets.token_hex(2)}".upper()}
@@ -368,10 +369,10 @@ class LittleWaha:
     @staticmethod
     def _name(request: web.Request) -> str:
         given = request.match_info.get("session") or request.query.get("session")
-        return str(given or (request["body"] or {}).get("session") or "default")
+        return str(given or (request[BODY] or {}).get("session") or "default")
 
     def _send(self, request: web.Request) -> Json:
-        session, body = self._working(request), request["body"]
+        session, body = self._working(request), request[BODY]
         chat = body["chatId"]
         if "@" not in chat:
             chat = f"{chat}@c.us"
@@ -388,7 +389,7 @@ class LittleWaha:
 
     def _note(self, request: web.Request) -> Json:
         self._working(request)
-        self.seen.append({"path": request.path, **request["body"]})
+        self.seen.append({"path": request.path, **request[BODY]})
         return {}
 
     def _exists(self, request: web.Request) -> Json:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from holdfast.domain.errors import NotConnected, SendInDoubt
+from holdfast.domain.errors import BadRequest, NotConnected, SendInDoubt
 from holdfast.ports import engine as e
 
 
@@ -197,7 +197,15 @@ class ScriptedEngine:
             self.version = self.present_version
 
     async def call(self, session: str, connection: int, method: str, args: Mapping[str, Any]) -> Any:
-        raise NotConnected()
+        live = self.live.get(session)
+        if live is None or not live.open or live.connection != connection:
+            raise NotConnected()
+        self._note(method, session)
+        if method == "check_number":
+            return {"exists": True, "jid": f"{args['phone']}@s.whatsapp.net"}
+        if method not in ("mark_read", "typing"):
+            raise BadRequest(f"Unknown method '{method}'.")
+        return None
 
     def facts(self) -> Mapping[str, Any]:
         return {"sessions": len(self.live)}
