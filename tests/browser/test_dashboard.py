@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Page, async_playwright, expect
+from playwright.async_api import Dialog, Page, async_playwright, expect
 
 from tests.support.served import KEY, Served, check
 
@@ -129,6 +129,44 @@ def test_a_deleted_session_and_an_ended_login_are_noticed_on_an_open_page(tmp_pa
             await page.context.clear_cookies()
             await expect(page.locator("#key")).to_be_visible(timeout=10_000)
             assert page.url == f"{it.url}/login"
+            assert wrong == []
+
+    check(tmp_path, body)
+
+
+def test_another_number_is_linked_only_once_the_operator_confirms_it(tmp_path: Path) -> None:
+    async def body(it: Served) -> None:
+        await it.linked("shop")
+        it.engine.account("shop").linked = False
+        it.engine.close_with("shop", 401, "device_removed")
+        async with opened(it) as (page, wrong):
+            asked: list[str] = []
+            change = page.get_by_role("button", name="Link another number")
+            await page.goto(f"{it.url}/dashboard/s/shop")
+            await page.get_by_role("button", name="Connect").click()
+            await expect(page.locator("img.qr")).to_be_visible(timeout=5_000)
+            await page.fill("#phone", "+40733222111")
+            await page.get_by_role("button", name="Get a code").click()
+            await expect(page.locator("#code-problem")).to_contain_text("belongs to +407****78, not to +407****11")
+            await expect(change).to_have_count(1)
+            it.engine.scan("shop", "40733222111")
+            await expect(page.locator("#state")).to_contain_text("+407****11 scanned its QR code", timeout=5_000)
+            page.once("dialog", lambda dialog: dialog.dismiss())
+            await page.locator("#state").get_by_role("button", name="Link another number").click()
+            assert (await it.node.gateway.session("shop")).reason == "another_number", "not asked, not done"
+
+            async def confirm(dialog: Dialog) -> None:
+                asked.append(dialog.message)
+                await dialog.accept()
+
+            page.once("dialog", confirm)
+            await page.locator("#state").get_by_role("button", name="Link another number").click()
+            await expect(page.locator("img.qr")).to_be_visible(timeout=5_000)
+            assert "conversations so far go to a stopped session" in asked[0]
+            it.engine.scan("shop", "40733222111")
+            await expect(page.locator("[data-status=WORKING]")).to_be_visible(timeout=5_000)
+            await page.goto(f"{it.url}/dashboard")
+            await expect(page.locator(".chip.STOPPED")).to_have_count(1)
             assert wrong == []
 
     check(tmp_path, body)

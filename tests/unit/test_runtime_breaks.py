@@ -119,6 +119,7 @@ def test_another_number_is_refused_and_once_confirmed_starts_clean_with_the_old_
             assert NEW not in view.message
             await node.gateway.pair("shop", new_number=True)
             await until(node, "shop", lambda v: v.status == "SCAN_QR_CODE")
+            assert await node.gateway.request_code("shop", NEW), "confirmed for a code as for the QR"
             engine.scan("shop", NEW)
             view = await until(node, "shop", lambda v: v.status == "WORKING")
             assert view.me["phone"] == NEW

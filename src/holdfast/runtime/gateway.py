@@ -133,16 +133,11 @@ class LocalGateway(Conversations):
         """See the port."""
         digits = None if phone is None else canonical_phone(phone)
         if digits is not None and not new_number:
-            await self._same_number(name, digits)
+            _same_number(await self._state(name), digits)
         return await self._order(name, "running", "pair", phone=digits, new_number=new_number)
 
-    async def _same_number(self, name: str, digits: str) -> None:
-        known = s.State.from_json((await self._row(name)).state).phone
-        if known and known != digits:
-            raise WrongNumber(
-                f"This session belongs to {mask(known)}, not to {mask(digits)}. "
-                "Link the same number, or confirm that the session is to change its number."
-            )
+    async def _state(self, name: str) -> s.State:
+        return s.State.from_json((await self._row(name)).state)
 
     async def pairing(self, name: str, *, wait: float = 0.0) -> PairingView:
         """See the port."""
@@ -174,8 +169,9 @@ class LocalGateway(Conversations):
         """See the port."""
         digits = canonical_phone(phone)
         view = await self.session(name)
-        if not ((actor := self._supervisor.actors.get(view.name)) is not None and actor.state.new_number):
-            await self._same_number(name, digits)
+        state = await self._state(name)
+        if not state.new_number:
+            _same_number(state, digits)
         if view.status == "STARTING":
             view = await self.wait_status(name, until=frozenset({"SCAN_QR_CODE", "WORKING", "FAILED"}), timeout=10.0)
         if view.status != "SCAN_QR_CODE":
@@ -225,3 +221,12 @@ class LocalGateway(Conversations):
         await self._supervisor.poke(row)
         if (sender := self._sender_of(row.name)) is not None:
             sender.wake()
+
+
+def _same_number(state: s.State, digits: str) -> None:
+    """Raises `WrongNumber` if the session belongs to another number than that."""
+    if state.phone and state.phone != digits:
+        raise WrongNumber(
+            f"This session belongs to {mask(state.phone)}, not to {mask(digits)}. "
+            "Link the same number, or confirm that the session is to change its number."
+        )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import mimetypes
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -15,7 +17,7 @@ from litestar.response import Redirect
 
 from holdfast.api.auth import COOKIE, COOKIE_LIFETIME, Guard
 from holdfast.api.common import gateway_of, waha_message
-from holdfast.domain.errors import HoldfastError
+from holdfast.domain.errors import HoldfastError, WrongNumber
 from holdfast.ports.gateway import SessionView
 from holdfast.web.render import HERE, page
 
@@ -178,9 +180,15 @@ async def _pairing(request: Req, view: SessionView) -> dict[str, Any]:
 
 @post("/dashboard/s/{name:str}/{order:str}", include_in_schema=False)
 async def order(request: Req, name: FromPath[str], order: FromPath[str]) -> Response[Any]:
-    """Connect, stop, restart or log out."""
+    """Connect, stop, restart, log out, or link with another number."""
     gateway = gateway_of(request)
-    orders = {"start": gateway.start, "stop": gateway.stop, "restart": gateway.restart, "logout": gateway.logout}
+    orders: dict[str, Callable[[str], Awaitable[object]]] = {
+        "start": gateway.start,
+        "stop": gateway.stop,
+        "restart": gateway.restart,
+        "logout": gateway.logout,
+        "change-number": partial(gateway.pair, new_number=True),
+    }
     if order not in orders:
         raise NotFoundException
     await orders[order](name)
@@ -192,6 +200,8 @@ async def code(request: Req, name: FromPath[str], data: URLEncodedBody[PhoneForm
     """A pairing code for a phone number."""
     try:
         await gateway_of(request).request_code(name, data.phone)
+    except WrongNumber as error:
+        return page("_another_number.html", message=error.sentence, of=name)
     except HoldfastError as error:
         return page("_error.html", message=error.sentence)
     return page("_error.html", message="")
