@@ -33,7 +33,11 @@ async def test_an_empty_database_stays_empty(store_url: str, tmp_path: Path) -> 
     assert not (tmp_path / "holdfast.db").exists()
 
 
-async def test_a_newer_one_is_refused(store_url: str) -> None:
+@pytest.mark.parametrize("oldest", [HEAD, "9998", None])
+async def test_a_newer_one_is_refused_unless_it_says_that_this_version_may_use_it(
+    store_url: str, oldest: str | None
+) -> None:
+    """As the server judges it, that would start on it in a rolling deploy."""
     if store_url == "sqlite://":
         pytest.skip("a store in memory has no past")
     store = open_store(store_url, SystemClock())
@@ -41,7 +45,16 @@ async def test_a_newer_one_is_refused(store_url: str) -> None:
     world = World(store, None, store_url)  # type: ignore[arg-type]
     await world.sql("UPDATE alembic_version SET version_num = '9999'")
     await world.sql("DELETE FROM setting WHERE key = 'schema.oldest'")
+    if oldest is not None:
+        await store.put_setting("schema.oldest", oldest)
     await store.close()
+    if oldest == HEAD:
+        found = await examine(store_url)
+        assert (found.schema, found.current) == ("9999", True)
+        again = open_store(store_url, SystemClock())
+        await again.open()
+        await again.close()
+        return
     with pytest.raises(StoreNewer):
         await examine(store_url)
 
