@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -77,11 +78,20 @@ def _template(sessions: int) -> bytes:
             await store.write_engine(name, 1, EngineWrite(keys={("creds", ""): b"{}"}))
             await store.release(name, "before", 1)
         raw = driver._open().raw
+        _without_words(raw)
         for trigger in TRIGGERS.statements:
             raw.execute(trigger)
         return raw.serialize()
 
     return run(fill)
+
+
+def _without_words(raw: sqlite3.Connection) -> None:
+    """The index of words keeps handles on its tables, which do not outlive the change to another run's data."""
+    indexing = "SELECT name FROM sqlite_master WHERE type = 'trigger' AND sql LIKE '%message_words%'"
+    for (name,) in raw.execute(indexing).fetchall():
+        raw.execute(f"DROP TRIGGER {name}")
+    raw.execute("DROP TABLE message_words")
 
 
 def names(count: int) -> list[str]:
@@ -127,6 +137,10 @@ class Weather:
     """Refused before anything was written."""
     loses: float = 0.0
     """Written, and the answer lost."""
+    holds: float = 0.0
+    """Seconds for which requests are held up on their way; they arrive all the same."""
+    late: float = 0.0
+    """Seconds for which answers are, though the requests arrived in time."""
     cut: bool = False
 
 
@@ -156,7 +170,7 @@ class Link:
     async def _call(self, method: str, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         weather, rand = self._weather(), self._rand
         answer: asyncio.Future[Any] = self._loop.create_future()
-        there, back = rand.random() * weather.slowest, rand.random() * weather.slowest
+        there, back = (held + rand.random() * weather.slowest for held in (weather.holds, weather.late))
         fate = rand.random()
         if weather.cut:
             self._world(0.5 + there, self._fail, answer, method, "cut off")

@@ -31,8 +31,9 @@ class Faults:
         self._instances = instances
         self._over = False
         self._all = [
-            Fault(3, self._slow),
+            Fault(2, self._slow),
             Fault(3, self._flaky),
+            Fault(4, self._stuck),
             Fault(8, self._fading),
             Fault(2, self._cut),
             Fault(1, self._cut_all),
@@ -51,9 +52,9 @@ class Faults:
 
     async def run(self) -> None:
         """Strike now and then, until cancelled."""
-        weights = [fault.weight for fault in self._all]
+        weights, often = [fault.weight for fault in self._all], self._rand.uniform(0.3, 1.2)
         while True:
-            await asyncio.sleep(self._rand.expovariate(1.2))
+            await asyncio.sleep(self._rand.expovariate(often))
             self._rand.choices(self._all, weights)[0].strike()
 
     def end(self) -> None:
@@ -82,26 +83,38 @@ class Faults:
         self._whatsapp.log("weather", instance.number, weather)
         instance.weather = weather
 
+    def _strikes(self, weather: Weather, then: Callable[[Instance], None] | None = None, **times: float) -> None:
+        """Of those whose way is fair, the one that matters most, or any; until the weather changes again."""
+        fair = [one for one in self._instances if one.weather == FAIR]
+        if not fair:
+            return
+        busiest = max(fair, key=lambda one: len(one.sidecar.sockets) if one.running else 0)
+        instance = self._rand.choice((busiest, self._rand.choice(fair)))
+        self._weather(instance, weather)
+        self._later(then or self._weather, instance, **times)
+
     def _slow(self) -> None:
-        instance = self._rand.choice(self._instances)
-        self._weather(instance, Weather(slowest=self._rand.choice((0.2, 1.0, 2.5, 10.0))))
-        self._later(self._weather, instance)
+        self._strikes(Weather(slowest=self._rand.choice((0.2, 1.0, 2.5))))
 
     def _flaky(self) -> None:
-        instance = self._rand.choice(self._instances)
-        self._weather(instance, Weather(slowest=0.2, fails=0.3, loses=0.3))
-        self._later(self._weather, instance)
+        self._strikes(Weather(slowest=0.2, fails=0.3, loses=0.3))
+
+    def _stuck(self) -> None:
+        """What is asked arrives after the lease has ended, and is done then."""
+        self._strikes(Weather(holds=self._rand.uniform(5.0, 10.0)))
 
     def _fading(self) -> None:
-        """First slow, then gone: the last answers come late, and no others follow."""
-        instance = self._rand.choice(self._instances)
-        self._weather(instance, Weather(slowest=1.9))
-        self._later(self._cut, instance, 7.0, least=2.0, most=4.0)
+        """First the answers come late, though still in time to count, then none: whoever dates a renewal by its answer
+        holds on for longer than the database knows of.
+        """
+        self._strikes(Weather(late=self._rand.uniform(1.2, 1.9)), self._gone, least=2.0, most=4.0)
 
-    def _cut(self, instance: Instance | None = None, least: float = 0.5) -> None:
-        instance = instance or self._rand.choice(self._instances)
+    def _gone(self, instance: Instance) -> None:
         self._weather(instance, Weather(cut=True))
-        self._later(self._weather, instance, least=least, most=16.0)
+        self._later(self._weather, instance, least=7.0, most=10.0)
+
+    def _cut(self) -> None:
+        self._strikes(Weather(cut=True), most=16.0)
 
     def _cut_all(self) -> None:
         for instance in self._instances:

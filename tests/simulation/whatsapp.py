@@ -138,7 +138,8 @@ class Sidecar:
         self._sink: e.EventSink = lambda event: None
         self._keys = KeyServer(link, clock, patience=1.6, on_inbox=lambda session, connection: None)  # type: ignore[arg-type]
         self._hosted: dict[str, int] = {}
-        self._sockets: dict[str, Socket] = {}
+        self.sockets: dict[str, Socket] = {}
+        """Its connections, by session."""
         self._ratchet = 0
         self._generation = 0
         """Raised with every end of the sidecar: what was asked of an earlier one is not done."""
@@ -217,15 +218,15 @@ class Sidecar:
         self._sink(event)
 
     def _current(self, session: str, connection: int) -> Socket | None:
-        socket = self._sockets.get(session)
+        socket = self.sockets.get(session)
         return socket if socket is not None and socket.connection == connection else None
 
     def _is_on(self, socket: Socket) -> bool:
-        return self._sockets.get(socket.session) is socket
+        return self.sockets.get(socket.session) is socket
 
     def _end(self, socket: Socket) -> None:
         if self._is_on(socket):
-            del self._sockets[socket.session]
+            del self.sockets[socket.session]
             self._whatsapp.ended(socket)
 
     def lose(self, socket: Socket, status: int, tag: str = "") -> None:
@@ -239,19 +240,19 @@ class Sidecar:
         name, number = request.session, request.connection
         if generation != self._generation:
             return
-        if (older := self._sockets.get(name)) is not None:
+        if (older := self.sockets.get(name)) is not None:
             self.lose(older, 0, "superseded")
         if self._clock.boot() >= deadline:
             self._tell(e.Closed(name, number, 0, "grant"))
             return
-        socket = self._sockets[name] = Socket(self, name, number, request.grant.epoch, deadline, request.pair)
+        socket = self.sockets[name] = Socket(self, name, number, request.grant.epoch, deadline, request.pair)
         self._whatsapp.connects(socket)
         self._watch_grant(socket)
         self._whatsapp.task(self._life(socket))
 
     def _granted(self, deadlines: Mapping[str, float]) -> None:
         for name, deadline in deadlines.items():
-            if (socket := self._sockets.get(name)) is not None:
+            if (socket := self.sockets.get(name)) is not None:
                 socket.deadline = deadline
 
     def _watch_grant(self, socket: Socket) -> None:
@@ -360,5 +361,5 @@ class Sidecar:
     def die(self) -> None:
         """Its connections are gone with it."""
         self._generation += 1
-        for socket in list(self._sockets.values()):
+        for socket in list(self.sockets.values()):
             self._end(socket)
