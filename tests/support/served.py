@@ -54,36 +54,42 @@ class Served:
 
 
 @asynccontextmanager
+async def serving(node: Node) -> AsyncIterator[str]:
+    """Serve a started instance's API on a free port; its URL."""
+    app = build(
+        node.gateway,
+        key_hash(KEY),
+        metrics=node.metrics.render,
+        alerts=node.alerts.in_force,
+        accounts=node.accounts,
+        metrics_hash=key_hash(METRICS_KEY),
+        body_limit=BODY_LIMIT,
+        send_wait=5.0,
+    )
+    listener = bind("127.0.0.1", 0)
+    config = uvicorn.Config(app, log_config=None, lifespan="off", ws="websockets-sansio", timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
+    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
+    running = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        await running
+        listener.close()
+
+
+@asynccontextmanager
 async def served(folder: Path) -> AsyncIterator[Served]:
     """Start it, and stop it in order."""
     clock, engine = SystemClock(), ScriptedEngine(latency=0.01)
     store = open_store(f"sqlite:///{folder / 'test.sqlite3'}", clock)
-    async with Node(store, {"baileys": engine}, clock, NodeSettings(version="test"), instance="test-instance") as node:
-        app = build(
-            node.gateway,
-            key_hash(KEY),
-            metrics=node.metrics.render,
-            alerts=node.alerts.in_force,
-            accounts=node.accounts,
-            metrics_hash=key_hash(METRICS_KEY),
-            body_limit=BODY_LIMIT,
-            send_wait=5.0,
-        )
-        listener = bind("127.0.0.1", 0)
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        config = uvicorn.Config(
-            app, log_config=None, lifespan="off", ws="websockets-sansio", timeout_graceful_shutdown=1
-        )
-        server = uvicorn.Server(config)
-        server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
-        running = asyncio.create_task(server.serve(sockets=[listener]))
-        try:
-            async with httpx.AsyncClient(base_url=url, headers={"X-Api-Key": KEY}, timeout=20) as http:
-                yield Served(url, http, engine, node, store)
-        finally:
-            server.should_exit = True
-            await running
-            listener.close()
+    async with (
+        Node(store, {"baileys": engine}, clock, NodeSettings(version="test"), instance="test-instance") as node,
+        serving(node) as url,
+        httpx.AsyncClient(base_url=url, headers={"X-Api-Key": KEY}, timeout=20) as http,
+    ):
+        yield Served(url, http, engine, node, store)
 
 
 def check(folder: Path, body: Callable[[Served], Awaitable[None]]) -> None:
