@@ -223,7 +223,7 @@ WORDS = (
 )
 """SQLite's index of the words in messages, which triggers keep up to date."""
 for _statement in WORDS:
-    listen(metadata, "after_create", DDL(_statement.replace("%", "%%")).execute_if(dialect="sqlite"))
+    listen(metadata, "after_create", DDL(_statement).execute_if(dialect="sqlite"))  # type: ignore[no-untyped-call]
 
 _MARKS = string.punctuation.replace("%", "")  # Alembic doubles it in printed SQL, and it parts words anyway
 _QUOTED = _MARKS.replace("'", "''")
@@ -238,6 +238,8 @@ media = _numbered(
     Column("name", Text, nullable=False),
     Column("message_id", Text, nullable=False),
     _text("chat"),
+    _text("sender"),
+    Column("from_me", Boolean, nullable=False),
     Column("state", Text, nullable=False),
     Column("source", LargeBinary, nullable=False),
     _text("mimetype"),
@@ -289,12 +291,21 @@ outbox = _numbered(
     Column("idempotency_key", Text),
     _text("fingerprint"),
     Column("claim_epoch", BIG, nullable=False, server_default="0"),
+    _text("story"),
+    Column("in_doubt", Integer, nullable=False, server_default="0"),
+    Column("paced_at", Double),
+    Column("opens", Integer, nullable=False, server_default="0"),
     UniqueConstraint("session_name", "id", name="outbox_id"),
     UniqueConstraint("session_name", "idempotency_key", name="outbox_idempotency_key"),
 )
+"""`story`: a line for each state (`domain.outbox.steps`). `paced_at`: when it was last claimed under the session's
+limits; `opens`: whether it was then the first message to its chat."""
 IS_OPEN = text("state IN ('queued', 'sending')")
 """Literal on purpose: SQLite uses the partial index only where it can see that the condition holds."""
 Index("outbox_open", outbox.c.session_name, outbox.c.chat, outbox.c.seq, sqlite_where=IS_OPEN, postgresql_where=IS_OPEN)
+Index("outbox_deadline", outbox.c.expires_at, sqlite_where=IS_OPEN, postgresql_where=IS_OPEN)
+_paced = text("paced_at IS NOT NULL")
+Index("outbox_paced", outbox.c.session_name, outbox.c.paced_at, sqlite_where=_paced, postgresql_where=_paced)
 
 event = _numbered(
     "event",
