@@ -102,6 +102,38 @@ def test_a_silent_connection_is_replaced_and_never_called_working() -> None:
     run(main)
 
 
+@pytest.mark.parametrize("seconds", [-86_400.0, -10.0, 10.0, 86_400.0])
+def test_a_wall_clock_that_is_set_neither_blinds_the_health_look_nor_breaks_a_sound_link(seconds: float) -> None:
+    async def main(clock: VirtualClock) -> None:
+        engine = ScriptedEngine()
+        async with memory_store(clock) as store, instance(store, clock, engine) as node:
+            await linked(node, engine)
+            await store.write_engine("shop", (await node.gateway.session("shop")).epoch, credentials())
+            await clock.sleep(300.0)
+            opened = len(engine.log)
+            clock.wall_jump(seconds)
+            for _ in range(600):
+                view = await node.gateway.session("shop")
+                assert (view.status, len(engine.log)) == ("WORKING", opened)
+                assert view.verified_at is not None
+                assert 0 <= clock.now() - view.verified_at <= 30.0
+                await clock.sleep(0.1)
+            engine.account("shop").silent = True
+            clock.wall_jump(-seconds)
+            await until(node, "shop", lambda v: v.reason == "unresponsive", 46.0)
+            engine.account("shop").silent = False
+            engine.account("shop").down = (503, "stream:error", {})
+            view = await until(node, "shop", lambda v: v.attempt == 4)
+            assert view.next_attempt_at is not None
+            left = view.next_attempt_at - clock.now()
+            clock.wall_jump(seconds)
+            view = await node.gateway.session("shop")
+            assert view.next_attempt_at is not None
+            assert view.next_attempt_at - clock.now() == pytest.approx(left)
+
+    run(main)
+
+
 def test_the_qr_is_not_cut_off_at_a_minute_and_expires_after_ten() -> None:
     async def main(clock: VirtualClock) -> None:
         engine = ScriptedEngine()

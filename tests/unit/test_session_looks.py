@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 
@@ -60,6 +60,24 @@ def test_the_quiet_look_can_be_switched_off() -> None:
     far = NOW + 1e6
     decision = decide(working(verified_at=far), fired, far, 0.5, replace(TIMES, quiet=0.0))
     assert decision.state.phase is s.Phase.WORKING
+
+
+def test_no_proof_lies_in_the_future() -> None:
+    """The clock may have been set back between the proof and its turn."""
+    proof = s.Proved(3, NOW + 3600, listed=True, delivered_at=NOW + 3600)
+    state = decide(working(), proof, NOW, 0.5, TIMES).state
+    assert (state.verified_at, state.listed_at, state.delivered_at) == (NOW, NOW, NOW)
+
+
+def test_what_we_dated_moves_with_the_wall_clock_and_what_whatsapp_dated_stays() -> None:
+    state = working(restricted_until=NOW + 60, next_attempt_at=NOW + 5, broken_at=None)
+    moved = state.moved(-3600)
+    assert (moved.verified_at, moved.next_attempt_at) == (NOW - 3600, NOW - 3595)
+    assert (moved.broken_at, moved.restricted_until) == (None, NOW + 60)
+    assert moved.moved(3600) == state
+    dated = {f.name for f in fields(s.State) if "float" in str(f.type)} - {"holdoff", "restricted_until"}
+    every = replace(state, **dict.fromkeys(dated, NOW)).moved(60)
+    assert {getattr(every, name) for name in dated} == {NOW + 60}, "an instant that nobody thought of"
 
 
 def test_a_restriction_is_shown_while_it_lasts_and_the_session_works_on() -> None:

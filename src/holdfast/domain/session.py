@@ -171,7 +171,7 @@ def _on_connection(state: State, event: ConnectionEvent, now: float, rand: float
     if isinstance(event, Opened):
         return _on_opened(state, event, now, times)
     if isinstance(event, Proved):
-        return _on_proved(state, event, times), ()
+        return _on_proved(state, event, now, times), ()
     if isinstance(event, Unlisted):
         return _on_unlisted(state, now, rand, times)
     if isinstance(event, Restricted):
@@ -179,14 +179,17 @@ def _on_connection(state: State, event: ConnectionEvent, now: float, rand: float
     return state, ()
 
 
-def _on_proved(state: State, event: Proved, times: Times) -> State:
-    """What comes with a login proves no delivery: only what came a while after it ends the quiet looks."""
-    delivered = max(event.delivered_at or 0.0, state.delivered_at or 0.0) or None
+def _on_proved(state: State, event: Proved, now: float, times: Times) -> State:
+    """What comes with a login proves no delivery: only what came a while after it ends the quiet looks. No proof lies
+    in the future: the clock that dated it may have been set back since.
+    """
+    at = min(event.at, now)
+    delivered = min(max(event.delivered_at or 0.0, state.delivered_at or 0.0), now) or None
     live = delivered is not None and delivered - (state.working_since or 0.0) > times.liveness
     return replace(
         state,
-        verified_at=max(event.at, state.verified_at or 0.0),
-        listed_at=event.at if event.listed else state.listed_at,
+        verified_at=max(at, state.verified_at or 0.0),
+        listed_at=at if event.listed else state.listed_at,
         delivered_at=delivered,
         quiet_looks=0 if live else state.quiet_looks,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any, Self
 
@@ -102,6 +102,13 @@ class State:
         """Whether only a new pairing helps."""
         return self.phase is Phase.TERMINAL
 
+    def moved(self, by: float) -> Self:
+        """The same after the wall clock was set forward by `by` seconds: as far from now as before is what we dated.
+        What WhatsApp dated itself stays.
+        """
+        known = {name: at for name in _DATED_BY_US if (at := getattr(self, name)) is not None}
+        return replace(self, **{name: at + by for name, at in known.items()})
+
     def to_json(self) -> dict[str, Any]:
         """Plain JSON for the store."""
         return asdict(self)
@@ -114,6 +121,18 @@ class State:
         if "phase" in facts:
             facts["phase"] = Phase(facts["phase"])
         return cls(**facts)
+
+
+_DATED_BY_US = (
+    "since",
+    "verified_at",
+    "listed_at",
+    "next_attempt_at",
+    "broken_at",
+    "working_since",
+    "pairing_until",
+    "delivered_at",
+)
 
 
 # --- what happened ----------------------------------------------------------------------------------------------

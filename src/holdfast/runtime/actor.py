@@ -29,6 +29,8 @@ from holdfast.runtime.pacer import Pacer
 log = structlog.get_logger(__name__)
 
 _SAVE_RETRY = 0.5
+_WALL_JUMP = 1.0
+"""Seconds by which the wall clock may drift from the boot clock before that counts as set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +72,10 @@ class Actor:
         self.name = row.name
         self.row = row
         self.held = held
-        self.state = replace(s.State.from_json(row.state), live=False)
+        self._state = replace(s.State.from_json(row.state), live=False)
         """`live` of the stored state spoke of an earlier holder's connection."""
+        self._skew = deps.clock.now() - deps.clock.boot()
+        """Where the wall clock stood when the instants of `_state` were dated by it."""
         self.me: Json = dict(row.me)
         self.has_credentials = row.has_credentials
         self.pairing = Pairing()
@@ -88,6 +92,16 @@ class Actor:
         self.tell(s.Adopted(self.has_credentials, row.desired == "running", self._pending_order()))
 
     # --- what others ask ----------------------------------------------------------------------------------------
+    @property
+    def state(self) -> s.State:
+        """What was decided last. If somebody set the wall clock since, its instants were moved along: what is measured
+        by them (proofs of life, stability, deadlines) took as long as the boot clock says.
+        """
+        skew = self._deps.clock.now() - self._deps.clock.boot()
+        if abs(skew - self._skew) > _WALL_JUMP:
+            self._state, self._skew = self._state.moved(skew - self._skew), skew
+        return self._state
+
     def tell(self, event: s.Event) -> None:
         """Hand over an event; it is dealt with in order."""
         self._mailbox.put_nowait(event)
@@ -140,15 +154,14 @@ class Actor:
     async def _step(self, event: s.Event) -> None:
         if isinstance(event, s.Ordered):
             event = replace(event, has_credentials=self.has_credentials)
-        before = self.state
-        clock = self._deps.clock
+        before, skew, clock = self.state, self._skew, self._deps.clock
         decision = decide(before, event, clock.now(), clock.random(), self._deps.times)
         clear = any(isinstance(command, s.ClearCredentials) for command in decision.commands)
         me = self._account(event)
         apart = self._apart_name() if any(isinstance(command, s.PutApart) for command in decision.commands) else None
         if clear or me is not None or _durable(decision.state) != _durable(before):
             await self._save(before, decision, me=me, clear=clear, apart=apart)
-        self.state = decision.state
+        self._state, self._skew = decision.state, skew
         if me is not None:
             self.me = me
         if clear:
