@@ -49,7 +49,7 @@ if ! stamped .venv/.holdfast-packages "$wanted"; then
         [ -z "$index" ] || export UV_DEFAULT_INDEX="$index"
     fi
     say "Installing the Python packages of requirements.txt"
-    .venv/bin/uv pip sync --python .venv/bin/python --require-hashes --strict requirements.txt ||
+    .venv/bin/uv pip sync --python .venv/bin/python --require-hashes --strict --compile-bytecode requirements.txt ||
         fail "The Python packages could not be installed. The lines above say why; run make again to go on."
     printf '%s' "$wanted" >.venv/.holdfast-packages
     rm -f .venv/.holdfast-editable
@@ -61,6 +61,9 @@ if ! stamped .venv/.holdfast-editable "$wanted"; then
         fail "Holdfast could not be installed into .venv. The lines above say why."
     printf '%s' "$wanted" >.venv/.holdfast-editable
 fi
+# Compiled once, here: where PYTHONDONTWRITEBYTECODE is set, as in many containers, every start would else compile all
+# modules again, which takes longer than the rest of the start.
+.venv/bin/python -m compileall -q src
 
 # --- the sidecar ----------------------------------------------------------------------------------------------------
 wanted=$(digest sidecar/package-lock.json)
