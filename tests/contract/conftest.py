@@ -50,6 +50,7 @@ _INSTANTS = {
     "event": ("at",),
     "cursor": ("until",),
     "delivery": ("since", "next_at", "updated_at"),
+    "media": ("next_at", "updated_at"),
 }
 
 

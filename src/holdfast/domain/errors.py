@@ -60,6 +60,56 @@ class InvalidMessage(BadRequest):
     http_status = 422
 
 
+class InvalidTime(BadRequest):
+    """That is no time at which a message could be sent, or end."""
+
+    code = "invalid_time"
+    http_status = 422
+
+
+class InvalidMedia(BadRequest):
+    """The file is not what it is said to be."""
+
+    code = "invalid_media"
+    http_status = 422
+
+
+class MediaTooLarge(HoldfastError):
+    """The file is larger than HOLDFAST_MEDIA_LIMIT allows."""
+
+    code = "media_too_large"
+    http_status = 413
+
+
+class MediaNotFetched(BadRequest):
+    """The file could not be fetched from its URL."""
+
+    code = "media_not_fetched"
+    http_status = 422
+
+
+class MediaGone(HoldfastError):
+    """The file is not to be had any more."""
+
+    code = "media_gone"
+    http_status = 410
+
+
+class MediaNotFound(HoldfastError):
+    """There is no such file."""
+
+    code = "media_not_found"
+    http_status = 404
+
+
+class MediaUnavailable(HoldfastError):
+    """The file is not here now; try again a little later."""
+
+    code = "media_unavailable"
+    retryable = True
+    http_status = 503
+
+
 class InvalidWebhook(BadRequest):
     """The webhook is not valid."""
 
@@ -127,6 +177,13 @@ class DuplicateMessageId(HoldfastError):
     """A message with that id was accepted before."""
 
     code = "duplicate_message_id"
+    http_status = 409
+
+
+class TooLate(HoldfastError):
+    """Too late to cancel: the message is being sent, or was."""
+
+    code = "too_late"
     http_status = 409
 
 

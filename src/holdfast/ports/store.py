@@ -41,6 +41,7 @@ from holdfast.domain.rows import (
     TimelineRow,
     Undelivered,
 )
+from holdfast.ports.media import MediaStore
 from holdfast.ports.outbox import OutboxStore
 
 __all__ = [
@@ -76,7 +77,7 @@ __all__ = [
 ]
 
 
-class Store(OutboxStore, Protocol):
+class Store(OutboxStore, MediaStore, Protocol):
     """The one store; SQLite and PostgreSQL give the same answers (tests/contract)."""
 
     async def open(self) -> None:

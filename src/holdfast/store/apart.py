@@ -18,6 +18,7 @@ from holdfast.store.schema import (
     db_now,
     inbox,
     lid_map,
+    media,
     message,
     outbox,
     session,
@@ -25,7 +26,7 @@ from holdfast.store.schema import (
 )
 from holdfast.store.sql import insert, now
 
-_MOVED = (chat, contact, lid_map, message, inbox, outbox)
+_MOVED = (chat, contact, lid_map, message, media, inbox, outbox)
 NOT_SENT = "The session changed its number before this message was sent."
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, Select, bindparam, case, delet
 
 from holdfast.domain.errors import SessionExists, SessionNotFound
 from holdfast.domain.rows import EventRow, Hint, Json, NewEvent, SessionRow, TimelineRow
-from holdfast.store import apart, hints
+from holdfast.store import apart, hints, media
 from holdfast.store import events as log
 from holdfast.store.schema import (
     OF_A_SESSION,
@@ -131,6 +131,7 @@ def remove(c: Connection, name: str) -> bool:
         .where(session_epoch.c.session_name == name)
         .values(epoch=session_epoch.c.epoch + 1, missing_since=missing_since)
     )
+    media.drop_all(c, name)
     for table in OF_A_SESSION:
         c.execute(delete(table).where(table.c.session_name == name))
     return c.execute(delete(session).where(session.c.name == name)).rowcount > 0
