@@ -250,6 +250,8 @@ class Receiver:
 
     def __init__(self, key: str = "hook-secret") -> None:
         self.key = key
+        self.port = 0
+        """Where it listens; 0: where it is free."""
         self.envelopes: list[dict[str, Any]] = []
         self.arrived: dict[str, float] = {}
         self.refused = 0
@@ -288,7 +290,7 @@ class Receiver:
         app.router.add_post("/", self._on_post)
         self._runner = web.AppRunner(app)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        site = web.TCPSite(self._runner, "127.0.0.1", self.port)
         await site.start()
         server: Any = site._server
         self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
