@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from holdfast.domain.rows import ChatRow, ContactRow, EngineWrite, NewEvent, Processed
+from typing import Any
+
+from holdfast.domain.rows import AddonRow, ChatRow, ContactRow, EngineWrite, NewEvent, Processed
+from holdfast.ports.store import Store
 from tests.contract.conftest import World
 from tests.contract.rows import LID, PN, acked, message, outgoing, received, told
 
@@ -83,16 +86,119 @@ async def test_receipts_move_the_outbox_forward(held: World) -> None:
     assert stored.ack == 2
 
 
-async def test_edit_changes_a_known_message(held: World) -> None:
+def change(text: str = "", *, at: float = 200.0, id: str = "e1", **more: Any) -> Processed:
+    """An edit of m1, or its deletion when there is no text."""
+    mark: dict[str, Any] = {"edited": True} if text else {"revoked": True, "by": more.get("sender", PN)}
+    row = message(text=text, kind="text" if text else "revoked", at=at, body={**mark, "change": id}, **more)
+    payload = {"message": {"id": id, "chat": row.chat, "from_me": row.from_me}, "target": "m1"}
+    return Processed(edits=[row], events=[NewEvent("message.edited" if text else "message.revoked", payload, row.chat)])
+
+
+async def test_an_edit_changes_the_text_and_keeps_the_former(held: World) -> None:
     store = held.store
-    await store.apply_inbox("a", 1, Processed(messages=[message()]))
-    changed, unknown = message(text="edited", kind="revoked", body={"edited": True}), message("m9")
-    events = await store.apply_inbox("a", 1, Processed(edits=[changed, unknown], events=[told(changed), told(unknown)]))
-    assert len(events) == 1
+    await store.apply_inbox("a", 1, Processed(messages=[message(body={"quoted": {"id": "q"}})]))
+    [event] = await store.apply_inbox("a", 1, change("better"))
+    assert event.payload["before"]["text"] == "hello"
+    await store.apply_inbox("a", 1, change("best", at=300.0, id="e2"))
     found = await store.message("a", "m1")
     assert found is not None
-    assert (found.text, found.kind, found.body) == ("edited", "revoked", {"edited": True})
-    assert await store.message("a", "m9") is None
+    assert (found.text, found.kind, found.timestamp) == ("best", "text", 100.0)
+    assert found.body == {
+        "quoted": {"id": "q"},
+        "edited": 300.0,
+        "edits": [{"text": "hello", "timestamp": 100.0}, {"text": "better", "timestamp": 200.0}],
+    }
+
+
+async def test_a_deletion_marks_the_message_for_good(held: World) -> None:
+    store = held.store
+    await store.apply_inbox("a", 1, Processed(messages=[message(body={"push_name": "Ana", "media": {"size": 1}})]))
+    [event] = await store.apply_inbox("a", 1, change())
+    assert event.payload["before"]["text"] == "hello"
+    assert await store.apply_inbox("a", 1, change("too late", id="e2")) == []
+    found = await store.message("a", "m1")
+    assert found is not None
+    assert (found.text, found.kind) == ("", "revoked")
+    former = {"media": {"size": 1}, "kind": "text", "text": "hello"}
+    assert found.body == {"push_name": "Ana", "revoked": 200.0, "revoked_by": PN, "former": former}
+
+
+async def test_nobody_changes_what_another_wrote(held: World) -> None:
+    store = held.store
+    await store.apply_inbox("a", 1, Processed(messages=[message(chat="1@g.us", sender=PN)]))
+    assert await store.apply_inbox("a", 1, change("forged", chat="1@g.us", sender="666@lid")) == []
+    found = await store.message("a", "m1")
+    assert found is not None
+    assert found.text == "hello"
+
+
+async def test_a_message_that_could_not_be_read_keeps_its_place_until_it_comes(held: World) -> None:
+    store = held.store
+    waiting = message(kind="waiting", text="")
+    note = NewEvent("message.waiting", told(waiting).payload, PN)
+    for count in (1, 0):  # told once
+        events = await store.apply_inbox("a", 1, Processed(messages=[waiting], events=[note]))
+        assert [event.kind for event in events] == ["message.waiting"] * count
+    [chat] = await store.chats("a", 10, 0)
+    assert (chat.unread, chat.last and chat.last.kind) == (0, "waiting")
+    await store.apply_inbox("a", 1, Processed(messages=[message("m2", at=101.0)]))
+    [edited] = await store.apply_inbox("a", 1, change("edited before it came"))
+    assert edited.payload["before"] is None
+    events = await store.apply_inbox("a", 1, Processed(messages=[message()], events=[told(message())]))
+    assert [event.kind for event in events] == ["message"]
+    assert [row.id for row in await store.messages("a", PN, 10, 0)] == ["m2", "m1"]
+    found = await store.message("a", "m1")
+    assert found is not None
+    assert (found.text, found.body["edits"][0]["text"]) == ("edited before it came", "hello")
+    assert await store.apply_inbox("a", 1, Processed(messages=[waiting], events=[note])) == []
+    assert (await store.chats("a", 10, 0))[0].unread == 2
+
+
+def reaction(text: str, sender: str = PN, at: float = 10.0, id: str = "r1", chat: str = PN) -> Processed:
+    payload = {"message": {"id": id, "chat": chat, "from_me": False}, "target": "m1", "target_author": sender}
+    row = AddonRow(chat, "m1", "reaction", sender, False, id, at, text)
+    return Processed(addons=[row], events=[NewEvent("message.reaction", payload, chat)])
+
+
+async def reactions(store: Store) -> list[tuple[str, str]]:
+    found = await store.message("a", "m1")
+    assert found is not None
+    return [(r["sender"], r["text"]) for r in found.body.get("reactions", [])]
+
+
+async def test_the_newest_reaction_of_each_person_belongs_to_the_message(held: World) -> None:
+    store = held.store
+    assert len(await store.apply_inbox("a", 1, reaction("early"))) == 1
+    await store.apply_inbox("a", 1, Processed(messages=[message()]))
+    assert await reactions(store) == [(PN, "early")]
+    await store.apply_inbox("a", 1, reaction("late", at=30.0, id="r2"))
+    assert await store.apply_inbox("a", 1, reaction("between", at=20.0, id="r3")) == []
+    await store.apply_inbox("a", 1, reaction("other", sender="888@lid", id="r4"))
+    assert await reactions(store) == [(PN, "late"), ("888@lid", "other")]
+    await store.apply_inbox("a", 1, reaction("", at=40.0, id="r5"))
+    assert await reactions(store) == [("888@lid", "other")]
+    assert [row.body["reactions"][0]["text"] for row in await store.messages("a", PN, 10, 0)] == ["other"]
+
+
+async def test_what_came_by_lid_finds_the_message_that_came_by_phone(held: World) -> None:
+    """Before the mapping is known, and after."""
+    store = held.store
+    await store.apply_inbox("a", 1, Processed(messages=[message()]))
+    await store.apply_inbox("a", 1, reaction("by phone", at=1.0))
+    await store.apply_inbox("a", 1, reaction("by lid", sender=LID, chat=LID, at=2.0, id="r2"))
+    [event] = await store.apply_inbox("a", 1, change("edited by lid", chat=LID, sender=LID))
+    assert event.payload["before"] is None
+    found = await store.message("a", "m1")
+    assert found is not None
+    assert found.text == "hello"
+    await store.apply_inbox("a", 1, Processed(mappings=[(LID, PN)]))
+    found = await store.message("a", "m1")
+    assert found is not None
+    assert (found.text, found.body["edits"][0]["text"]) == ("edited by lid", "hello")
+    assert await reactions(store) == [(PN, "by lid")]
+    [event] = await store.apply_inbox("a", 1, change("again", chat=LID, sender=LID, id="e2"))
+    assert event.chat == PN
+    assert event.payload["before"]["text"] == "edited by lid"
 
 
 async def test_chats_newest_first_with_their_newest_message(held: World) -> None:

@@ -131,7 +131,7 @@ def test_a_quote_mentions_and_forwarding_are_told() -> None:
             isForwarded=True,
         )
     )
-    assert found.body["quoted"] == {"id": "3EB0Q", "participant": DAN, "text": "this?"}
+    assert found.body["quoted"] == {"id": "3EB0Q", "participant": DAN, "text": "this?", "media": True}
     assert (found.body["mentions"], found.body["forwarded"]) == ([DAN], True)
 
 
@@ -255,7 +255,7 @@ def test_a_reaction_is_told_and_changes_no_message() -> None:
 def test_an_edit_names_the_message_and_keeps_its_kind(body: dict[str, Any]) -> None:
     result = interpret(row(body), ME)
     (changed,) = result.edits
-    assert (changed.id, changed.kind, changed.text, changed.body) == ("old", "text", "new", {"edited": True})
+    assert (changed.id, changed.kind, changed.text, changed.body) == ("old", "text", "new", {"edited": True, "change": "3EB0AA"})
     (event,) = result.events
     assert (event.kind, event.payload["target"], event.payload["message"]["id"]) == ("message.edited", "old", "3EB0AA")
     assert result.messages == ()

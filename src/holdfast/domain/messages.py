@@ -8,13 +8,17 @@ group's admin deletes another's message (lib/Socket/messages-send.js).
 
 from __future__ import annotations
 
+import base64
+import binascii
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from holdfast.domain import jids
-from holdfast.domain.content import Content, read, unwrap
-from holdfast.domain.rows import ContactRow, InboxRow, Json, MessageRow, NewEvent, Processed
+from holdfast.domain.addons import SealedVote
+from holdfast.domain.content import Content, Opened, plain, read, unwrap
+from holdfast.domain.media import name_of
+from holdfast.domain.rows import AddonRow, ChatRow, ContactRow, InboxRow, Json, MessageRow, NewEvent, Processed
 
 Me = Mapping[str, Any]
 
@@ -29,7 +33,11 @@ class Interpreted:
     seq: int
     messages: tuple[MessageRow, ...] = ()
     edits: tuple[MessageRow, ...] = ()
+    addons: tuple[AddonRow, ...] = ()
+    votes: tuple[SealedVote, ...] = ()
+    """They become addons and events when the poll's secret has opened them."""
     acks: tuple[tuple[str, str, int], ...] = ()
+    chats: tuple[ChatRow, ...] = ()
     contacts: tuple[ContactRow, ...] = ()
     mappings: tuple[tuple[str, str], ...] = ()
     events: tuple[NewEvent, ...] = field(default=())
@@ -41,6 +49,8 @@ def merge(parts: Sequence[Interpreted]) -> Processed:
         done=[part.seq for part in parts],
         messages=[row for part in parts for row in part.messages],
         edits=[row for part in parts for row in part.edits],
+        addons=[row for part in parts for row in part.addons],
+        chats=[row for part in parts for row in part.chats],
         acks=[ack for part in parts for ack in part.acks],
         contacts=[row for part in parts for row in part.contacts],
         mappings=[pair for part in parts for pair in part.mappings],
@@ -50,11 +60,13 @@ def merge(parts: Sequence[Interpreted]) -> Processed:
 
 def interpret(row: InboxRow, me: Me) -> Interpreted:
     """What a row means. Never raises for what WhatsApp may send: what is not understood is kept as it came."""
-    return _receipt(row) if row.kind == "receipt" else _message(row, me)
+    if row.kind == "receipt":
+        return _receipt(row)
+    return _waiting(row, me) if row.kind == "waiting" else _message(row, me)
 
 
 def message_to_json(row: MessageRow) -> Json:
-    """A message in an event: the row without its raw bytes."""
+    """A message in an event: the row without its raw bytes and its secret."""
     return {
         "id": row.id,
         "chat": row.chat,
@@ -64,7 +76,7 @@ def message_to_json(row: MessageRow) -> Json:
         "kind": row.kind,
         "text": row.text,
         "ack": row.ack,
-        "body": row.body,
+        "body": {name: value for name, value in row.body.items() if name != "secret"},
     }
 
 
@@ -79,11 +91,11 @@ def _receipt(row: InboxRow) -> Interpreted:
     chat = jids.bare(row.attrs.get("from", ""))
     ids = [str(i) for i in row.body.get("ids") or [row.attrs.get("id", "")] if i]
     participant = jids.bare(row.attrs["participant"]) if row.attrs.get("participant") else None
+    kinds = ["message.ack", "message.ack.group"] if participant and jids.is_group(chat) else ["message.ack"]
     events = tuple(
-        NewEvent(
-            "message.ack", {"id": i, "chat": chat, "from_me": True, "participant": participant, "ack": level}, chat
-        )
+        NewEvent(kind, {"id": i, "chat": chat, "from_me": True, "participant": participant, "ack": level}, chat)
         for i in ids
+        for kind in kinds
     )
     return Interpreted(row.seq, acks=tuple((chat, i, level) for i in ids), mappings=mappings, events=events)
 
@@ -107,9 +119,11 @@ def _message(row: InboxRow, me: Me) -> Interpreted:
     content = Content("unknown") if _undecoded(row) else read(opened.body)
     if content is None or "|part" in row.key:
         return learnt
-    message = _row(row, where, content, view_once=opened.view_once)
-    if content.kind in ("reaction", "revoked", "edited", "poll_vote"):
-        return _about_another(learnt, message, content, _author(row.attrs, where, content, me))
+    message = _with_file(_row(row, where, content, opened), me)
+    if content.kind in ("revoked", "edited"):
+        return _changed(learnt, message, content, _author(row.attrs, where, content, me))
+    if content.kind in ("reaction", "poll_vote"):
+        return _added(learnt, message, content, row, where=where, me=me)
     event = NewEvent("message", {"message": message_to_json(message)}, where.chat)
     return Interpreted(
         row.seq, messages=(message,), contacts=learnt.contacts, mappings=learnt.mappings, events=(event,)
@@ -147,14 +161,29 @@ def _author(attrs: Mapping[str, str], where: _Where, content: Content, me: Me) -
     return where.sender, where.from_me
 
 
-def _row(row: InboxRow, where: _Where, content: Content, *, view_once: bool) -> MessageRow:
+def _waiting(row: InboxRow, me: Me) -> Interpreted:
+    """A message that could not be read: its place is kept until it comes again under the same id."""
+    where = _where(row.attrs, "", me)
+    message = _row(row, where, Content("waiting"), Opened({}))
+    event = NewEvent("message.waiting", {"message": message_to_json(message)}, where.chat)
+    mappings = _mappings(row.attrs, lid_chat=where.from_me)
+    return Interpreted(row.seq, messages=(message,), mappings=mappings, events=(event,))
+
+
+def _row(row: InboxRow, where: _Where, content: Content, opened: Opened) -> MessageRow:
     body: Json = dict(content.facts)
     if row.attrs.get("notify"):
         body["push_name"] = row.attrs["notify"]
     if row.attrs.get("participant"):
         body["participant"] = where.sender
-    if view_once:
+    if opened.view_once:
         body["view_once"] = True
+    if opened.ephemeral:
+        body["ephemeral"] = True
+    if content.kind == "poll" and opened.secret:
+        body["secret"] = opened.secret
+    if set(opened.body) - {"conversation", "messageContextInfo"}:
+        body["message"] = plain(opened.body)
     stamp = row.attrs.get("t", "")
     return MessageRow(
         id=row.attrs.get("id", ""),
@@ -170,28 +199,92 @@ def _row(row: InboxRow, where: _Where, content: Content, *, view_once: bool) -> 
     )
 
 
-def _about_another(learnt: Interpreted, message: MessageRow, content: Content, author: tuple[str, bool]) -> Interpreted:
-    """A reaction, an edit or a revoke is about the message it names; only edits and revokes change its row."""
+def _with_file(row: MessageRow, me: Me) -> MessageRow:
+    """A picture, a voice message and so on name the file that will be kept of them."""
+    media = row.body.get("media")
+    if not media or row.kind == "edited":
+        return row
+    who = (me.get("phone"), row.chat, row.from_me, row.sender, row.id)
+    named = {**media, "file": name_of(*who, mimetype=media["mimetype"])}
+    return replace(row, body={**row.body, "media": named})
+
+
+def _changed(learnt: Interpreted, message: MessageRow, content: Content, author: tuple[str, bool]) -> Interpreted:
+    """An edit or a deletion changes the row of the message that it names (`domain.addons.changed`)."""
     payload = {"message": message_to_json(message), "target": content.target}
     event = NewEvent(f"message.{content.kind}", payload, message.chat)
-    edits: tuple[MessageRow, ...] = ()
-    if content.kind in ("edited", "revoked"):
-        mark = {**message.body, "revoked": True} if content.kind == "revoked" else {**message.body, "edited": True}
-        edits = (
-            MessageRow(
-                id=content.target,
-                chat=message.chat,
-                from_me=author[1],
-                sender=author[0],
-                timestamp=message.timestamp,
-                kind=content.becomes or content.kind,
-                text=message.text,
-                ack=message.ack,
-                body=mark,
-                raw=message.raw,
-            ),
-        )
-    return Interpreted(learnt.seq, edits=edits, contacts=learnt.contacts, mappings=learnt.mappings, events=(event,))
+    mark: Json = {"revoked": True, "by": message.sender} if content.kind == "revoked" else {"edited": True}
+    change = MessageRow(
+        id=content.target,
+        chat=message.chat,
+        from_me=author[1],
+        sender=author[0],
+        timestamp=message.timestamp,
+        kind=content.becomes or content.kind,
+        text=message.text,
+        ack=message.ack,
+        body={**{k: v for k, v in message.body.items() if k != "message"}, **mark, "change": message.id},
+    )
+    return Interpreted(learnt.seq, edits=(change,), contacts=learnt.contacts, mappings=learnt.mappings, events=(event,))
+
+
+def _target(where: _Where, content: Content, me: Me) -> tuple[str, bool]:
+    """Who wrote the message that a reaction or a vote names, and whether we did: keys are the sender's view."""
+    if content.by_sender:
+        return where.sender, where.from_me
+    if jids.is_group(where.chat):
+        return content.author, content.author in _own(me)
+    return (where.chat, False) if where.from_me else (f"{me.get('phone', '')}@{jids.PN}", True)
+
+
+def _added(
+    learnt: Interpreted, message: MessageRow, content: Content, row: InboxRow, *, where: _Where, me: Me
+) -> Interpreted:
+    """A reaction or a vote belongs to the message that it names, and changes no row of its own."""
+    target = _target(where, content, me)
+    if content.kind == "poll_vote":
+        vote = _sealed(message, content, target, row.attrs, me)
+        return Interpreted(learnt.seq, votes=(vote,), contacts=learnt.contacts, mappings=learnt.mappings)
+    addon = AddonRow(
+        message.chat, content.target, content.kind, message.sender, message.from_me, message.id, message.timestamp,
+        message.text,
+    )  # fmt: skip
+    event = NewEvent(f"message.{content.kind}", about(message, content.target, target), message.chat)
+    return Interpreted(learnt.seq, addons=(addon,), contacts=learnt.contacts, mappings=learnt.mappings, events=(event,))
+
+
+def about(message: MessageRow, target: str, author: tuple[str, bool]) -> Json:
+    """The payload of an event about another message: whose that is, too."""
+    own = {"target_author": author[0], "target_from_me": author[1]}
+    return {"message": message_to_json(message), "target": target, **own}
+
+
+def _sealed(
+    message: MessageRow, content: Content, target: tuple[str, bool], attrs: Mapping[str, str], me: Me
+) -> SealedVote:
+    vote = content.facts["vote"]
+    names = ("from", "participant", *(f"{who}_{what}" for who in ("sender", "participant") for what in ("pn", "lid")))
+    others = [attrs[name] for name in names if attrs.get(name) and not jids.is_group(attrs[name])]
+    peer = [attrs[name] for name in ("recipient", "peer_recipient_lid", "peer_recipient_pn") if attrs.get(name)]
+    own = sorted(_own(me))
+    voters = own if message.from_me else others
+    creators = own if target[1] else [target[0], content.author, *(voters if content.by_sender else [*others, *peer])]
+    return SealedVote(
+        message,
+        content.target,
+        target[1],
+        _bytes(vote["payload"]),
+        _bytes(vote["iv"]),
+        voters=[jid for jid in dict.fromkeys(map(jids.bare, voters)) if jid],
+        creators=[jid for jid in dict.fromkeys(map(jids.bare, creators)) if jid],
+    )
+
+
+def _bytes(text: str) -> bytes:
+    try:
+        return base64.b64decode(text)
+    except (ValueError, binascii.Error):
+        return b""
 
 
 # --- people -----------------------------------------------------------------------------------------------------

@@ -98,12 +98,13 @@ class Attention:
 class InboxRow:
     """A received stanza with its plaintext. `key` is `from|participant|id`, unique in its session.
 
-    `kind` is `message` or `receipt`; `attrs` are the stanza's attributes; `plaintext` is the padded-off protobuf of
-    a message (empty for receipts); `body` the same decoded to a map (bytes as base64 text in `{"$b": ...}`).
+    `attrs` are the stanza's attributes; `plaintext` is the padded-off protobuf of a message (else empty); `body` the
+    same decoded to a map (bytes as base64 text in `{"$b": ...}`). `waiting` is a message that cannot be read (yet),
+    `group` a notification about a group, with its children in `body`.
     """
 
     key: str
-    kind: Literal["message", "receipt"]
+    kind: Literal["message", "receipt", "waiting", "group"]
     attrs: dict[str, str]
     plaintext: bytes
     body: Json
@@ -151,6 +152,25 @@ class MessageRow:
 
 
 @dataclass(frozen=True, slots=True)
+class AddonRow:
+    """What somebody added to the message `target` of a chat. `id` is that of the stanza that brought it.
+
+    `kind`: `reaction` (an empty `text` takes it back), `vote` (`body.options`), or `edited` and `revoked` where the
+    message itself is not there yet (`body`: the change as a `MessageRow`'s fields). Addresses are canonical.
+    """
+
+    chat: str
+    target: str
+    kind: str
+    sender: str
+    from_me: bool
+    id: str
+    timestamp: float
+    text: str
+    body: Json = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class ChatRow:
     """A chat with its newest message."""
 
@@ -180,15 +200,33 @@ class OutboxRow:
     session: str
     chat: str
     content: Json
-    state: Literal["queued", "sending", "sent", "delivered", "read", "failed", "expired"]
+    state: Literal["queued", "sending", "sent", "delivered", "read", "failed", "expired", "cancelled"]
     attempts: int
     created_at: float
     updated_at: float
     expires_at: float
     send_at: float
+    """Not before; a retry moves it."""
     error: int
     message: str
     idempotency_key: str | None = None
+    in_doubt: bool = False
+    """Whether a try ended without an answer: WhatsApp may have the message."""
+    seq: int = field(default=0, compare=False)
+    """In order of acceptance."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A message of the outbox, with what it may have to wait for."""
+
+    row: OutboxRow
+    behind: bool
+    """An older one of its chat is not through yet."""
+    answered: bool
+    """A group, or somebody who wrote to us: may be written to while WhatsApp restricts the account."""
+    new: bool
+    """Nothing was exchanged with its chat yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -357,6 +395,8 @@ class Processed:
     acks: Sequence[tuple[str, str, int]] = ()
     """(chat, message id, ack level); forward only: a lower level than the stored one changes nothing."""
     edits: Sequence[MessageRow] = ()
+    """Changes: `id` names the message, `body` says `edited` or `revoked`, and `timestamp` is the change's own."""
+    addons: Sequence[AddonRow] = ()
     chats: Sequence[ChatRow] = ()
     contacts: Sequence[ContactRow] = ()
     mappings: Sequence[tuple[str, str]] = ()

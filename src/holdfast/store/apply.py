@@ -8,16 +8,19 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from holdfast.domain.rows import ChatRow, EventRow, Json, NewEvent, Processed
+from holdfast.domain.messages import message_to_json
+from holdfast.domain.rows import ChatRow, EventRow, Json, MessageRow, NewEvent, Processed
+from holdfast.store import addons, inbox, media, messages, outbox, people
 from holdfast.store import events as log
-from holdfast.store import inbox, messages, outbox, people
 from holdfast.store.sql import check_epoch
 
 
 def is_brief(processed: Processed) -> bool:
     """Whether it is what one stanza brings, not a history."""
     p = processed
-    return all(len(part) <= 4 for part in (p.messages, p.acks, p.edits, p.chats, p.contacts, p.mappings, p.events))
+    return all(
+        len(part) <= 4 for part in (p.messages, p.acks, p.edits, p.addons, p.chats, p.contacts, p.mappings, p.events)
+    )
 
 
 def apply_inbox(
@@ -25,47 +28,62 @@ def apply_inbox(
 ) -> list[EventRow]:
     """See `ports.store.Store.apply_inbox`."""
     check_epoch(c, name, epoch)
-    people.learn(c, name, processed.mappings)
+    for lid, pn in people.learn(c, name, processed.mappings):
+        for target in addons.merge(c, name, lid, pn):
+            messages.catch_up(c, name, pn, target)
     people.put_contacts(c, name, processed.contacts)
     news = _News()
     for row in people.canonical(c, name, processed.messages):
         if messages.put(c, name, row):
-            news.messages.add((row.id, row.from_me))
+            news.messages.add((row.id, row.from_me, row.kind == "waiting"))
+            media.expect(c, name, row)
     for row in people.canonical(c, name, processed.edits):
-        if messages.edit(c, name, row):
-            news.messages.add((row.id, row.from_me))
-            news.edited.add(row.id)
+        if (done := messages.edit(c, name, row)) is not None:
+            news.edited[str(row.body.get("change"))] = done.before
+    for addon in people.canonical(c, name, processed.addons):
+        if addons.put(c, name, addon):
+            news.addons.add(addon.id)
     for _, id_, level in processed.acks:
         queued, shown = outbox.acknowledge(c, name, id_, level), messages.acknowledge(c, name, id_, level)
         if queued or shown:
             news.acks.add((id_, level))
     messages.put_chats(c, name, _canonical_chats(c, name, processed.chats))
-    told = _canonical_events(c, name, [event for event in processed.events if news.has(event)])
+    told = _canonical_events(c, name, [news.told(event) for event in processed.events if news.has(event)])
     appended = log.append(c, name, told, new_id)
     inbox.mark_done(c, name, processed.done)
     return appended
 
 
 class _News:
-    """What really changed, to drop the events of what did not. Payloads as `domain.messages` makes them: an edit or a
-    revoke has an id of its own, and names the message that it changes as `target`. A reaction changes no row.
+    """What really changed, to drop the events of what did not. Payloads as `domain.messages` makes them: an edit, a
+    revoke or a reaction has an id of its own, and names the message that it is about as `target`.
     """
 
     def __init__(self) -> None:
-        self.messages: set[tuple[str, bool]] = set()
-        self.edited: set[str] = set()
+        self.messages: set[tuple[str, bool, bool]] = set()
+        self.edited: dict[str, MessageRow | None] = {}
+        self.addons: set[str] = set()
         self.acks: set[tuple[str, int]] = set()
 
     def has(self, event: NewEvent) -> bool:
         payload = event.payload
         if event.kind == "message.ack":
             return (payload.get("id"), payload.get("ack")) in self.acks
-        if event.kind in ("message.edited", "message.revoked"):
-            return payload.get("target") in self.edited
         message = payload.get("message")
-        if event.kind == "message" and isinstance(message, dict):
-            return (message["id"], bool(message.get("from_me"))) in self.messages
-        return True
+        if not isinstance(message, dict):
+            return True
+        if event.kind in ("message.edited", "message.revoked"):
+            return message["id"] in self.edited
+        if event.kind in ("message", "message.waiting"):
+            return (message["id"], bool(message.get("from_me")), event.kind == "message.waiting") in self.messages
+        return event.kind != "message.reaction" or message["id"] in self.addons
+
+    def told(self, event: NewEvent) -> NewEvent:
+        """The event, with what a changed message was before."""
+        if event.kind not in ("message.edited", "message.revoked"):
+            return event
+        before = self.edited.get(event.payload["message"]["id"])
+        return replace(event, payload={**event.payload, "before": message_to_json(before) if before else None})
 
 
 def _canonical_chats(c: Connection, name: str, rows: Iterable[ChatRow]) -> list[ChatRow]:
@@ -74,7 +92,7 @@ def _canonical_chats(c: Connection, name: str, rows: Iterable[ChatRow]) -> list[
     return [replace(row, id=known[row.id]) for row in listed]
 
 
-_ADDRESSES = ("chat", "sender", "participant")
+_ADDRESSES = ("chat", "sender", "participant", "target_author")
 
 
 def _canonical_events(c: Connection, name: str, events: list[NewEvent]) -> list[NewEvent]:

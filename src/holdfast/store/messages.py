@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, and_, func, select, update
 
+from holdfast.domain.addons import change_of, changed, kept
 from holdfast.domain.rows import ChatRow, Json, MessageRow
-from holdfast.store import people
+from holdfast.store import addons, people
 from holdfast.store.schema import chat, contact, message
 from holdfast.store.sql import Query, dumps, keepable
 
@@ -51,35 +53,73 @@ _PUT_CHAT = Query(
 )
 
 
+_FILL = Query(
+    "UPDATE message SET sender = ?, timestamp = ?, kind = ?, text = ?, body = ?, raw = ? "
+    "WHERE session_name = ? AND chat = ? AND from_me = ? AND id = ? AND kind = 'waiting' RETURNING seq"
+)
+
+
 def put(c: Connection, name: str, row: MessageRow) -> bool:
     """Insert unless known; count it in its chat. Whether it was new.
 
-    A receipt may have come before its message was stored: then the outbox knows the higher ack.
+    One that could not be read keeps its place as `waiting` until it comes. A receipt may have come before its message
+    was stored: then the outbox knows the higher ack.
     """
     values = (
         name, row.chat, row.from_me, row.id, row.sender, row.timestamp, row.kind, keepable(row.text), dumps(row.body),
         row.raw, row.ack,
     )  # fmt: skip
     new = _PUT_OURS.all(c, *values, name, row.id) if row.from_me else _PUT_THEIRS.all(c, *values)
+    if new and row.kind == "waiting":
+        _PUT_CHAT.run(c, name, row.chat, "", row.timestamp, 0)
+        return True
+    if not new and row.kind != "waiting":
+        facts = (row.sender, row.timestamp, row.kind, keepable(row.text), dumps(row.body), row.raw)
+        new = _FILL.all(c, *facts, name, row.chat, row.from_me, row.id)
+        if new:
+            catch_up(c, name, row.chat, row.id)
     if new:
         _COUNT.run(c, name, row.chat, row.timestamp, 0 if row.from_me else 1)
     return bool(new)
 
 
-def edit(c: Connection, name: str, row: MessageRow) -> bool:
-    """Change kind, text and body of a known message of the same author. Whether there was one.
+@dataclass(frozen=True, slots=True)
+class Edited:
+    """What an edit or a deletion found: the message as it was, or None where it is not there (yet)."""
+
+    before: MessageRow | None
+
+
+def edit(c: Connection, name: str, row: MessageRow) -> Edited | None:
+    """Change a known message of the same author, or keep the change until the message comes. None: refused.
 
     In a group, any member could name any message: only the author's is changed (`domain.messages` says who that is).
     """
-    theirs = _M.from_me.is_(True) if row.from_me else _M.sender == row.sender
-    return (
-        c.execute(
-            update(message)
-            .where(_M.session_name == name, _M.chat == row.chat, _M.from_me == row.from_me, _M.id == row.id, theirs)
-            .values(kind=row.kind, text=keepable(row.text), body=row.body)
-        ).rowcount
-        > 0
+    named = select(*_COLUMNS).where(_M.session_name == name, _M.chat == row.chat, _M.id == row.id)
+    found = [_row(one) for one in c.execute(named)]
+    before = next(
+        (one for one in found if one.from_me == row.from_me and (one.from_me or one.sender == row.sender)), None
     )
+    if before is None and found:
+        return None
+    if before is None or before.kind == "waiting":
+        addons.put(c, name, kept(row))
+        return Edited(None)
+    after = changed(before, row)
+    if after == before:
+        return None
+    c.execute(
+        update(message)
+        .where(_M.session_name == name, _M.chat == row.chat, _M.from_me == row.from_me, _M.id == row.id)
+        .values(kind=after.kind, text=keepable(after.text), body=after.body)
+    )
+    return Edited(before)
+
+
+def catch_up(c: Connection, name: str, chat_id: str, target: str) -> None:
+    """Make the changes that came before their message."""
+    for addon in addons.take_waiting(c, name, chat_id, target):
+        edit(c, name, change_of(addon))
 
 
 def acknowledge(c: Connection, name: str, id_: str, level: int) -> bool:
@@ -114,7 +154,9 @@ def chats(c: Connection, name: str, limit: int, offset: int) -> list[ChatRow]:
         .offset(offset)
     ).all()
     seqs = [found[4] for found in rows if found[4] is not None]
-    last = {found[0]: _row(found[1:]) for found in c.execute(select(_M.seq, *_COLUMNS).where(_M.seq.in_(seqs)))}
+    newest_rows = c.execute(select(_M.seq, *_COLUMNS).where(_M.seq.in_(seqs))).all()
+    shown_rows = addons.shown(c, name, [_row(found[1:]) for found in newest_rows])
+    last = {found[0]: row for found, row in zip(newest_rows, shown_rows, strict=True)}
     return [ChatRow(id_, title, at, unread, last.get(seq)) for id_, title, at, unread, seq in rows]
 
 
@@ -135,11 +177,13 @@ def listing(
     if wanted.get("ack") is not None:
         rows = rows.where(_M.ack == int(wanted["ack"]))
     order = (_M.timestamp, _M.seq) if wanted.get("oldest_first") else (_M.timestamp.desc(), _M.seq.desc())
-    return [_row(found) for found in c.execute(rows.order_by(*order).limit(limit).offset(offset))]
+    return addons.shown(
+        c, name, [_row(found) for found in c.execute(rows.order_by(*order).limit(limit).offset(offset))]
+    )
 
 
 def get(c: Connection, name: str, id_: str) -> MessageRow | None:
     """By WhatsApp's id; ids are unique in practice, the newest row wins if they are not."""
     rows = select(*_COLUMNS).where(_M.session_name == name, _M.id == id_).order_by(_M.seq.desc()).limit(1)
     found = c.execute(rows).first()
-    return None if found is None else _row(found)
+    return None if found is None else addons.shown(c, name, [_row(found)])[0]

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Table, and_, delete, exists, func, select, update
 
 from holdfast.domain import jids
-from holdfast.domain.rows import ContactRow, MessageRow
+from holdfast.domain.rows import AddonRow, ContactRow, MessageRow
 from holdfast.store.schema import chat, contact, cursor, event, message, outbox
 from holdfast.store.sql import Query, insert, keepable, listed, rounded
 
@@ -51,7 +51,10 @@ def resolve(c: Connection, name: str, addresses: Iterable[str]) -> dict[str, str
     }
 
 
-def canonical(c: Connection, name: str, rows: Sequence[MessageRow]) -> list[MessageRow]:
+Addressed = TypeVar("Addressed", MessageRow, AddonRow)
+
+
+def canonical(c: Connection, name: str, rows: Sequence[Addressed]) -> list[Addressed]:
     """The rows with canonical chat and sender."""
     known = resolve(c, name, [address for row in rows for address in (row.chat, row.sender)])
     return [replace(row, chat=known[row.chat], sender=known[row.sender]) for row in rows]
@@ -61,13 +64,16 @@ def _plain(address: str) -> str:
     return jids.bare(address) if jids.phone_of(address) else address
 
 
-def learn(c: Connection, name: str, pairs: Sequence[tuple[str, str]]) -> None:
-    """Remember mappings, and merge what was stored under the LIDs of the new ones."""
+def learn(c: Connection, name: str, pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Remember mappings, and merge what was stored under the LIDs of the new ones. The new ones."""
+    news = []
     for lid, pn in dict.fromkeys((jids.bare(lid), jids.bare(pn)) for lid, pn in pairs):
         if not (jids.is_lid(lid) and jids.phone_of(pn)):
             continue
         if _LEARN.all(c, name, lid, pn):
             _merge(c, name, lid, pn)
+            news.append((lid, pn))
+    return news
 
 
 def _merge(c: Connection, name: str, lid: str, pn: str) -> None:
