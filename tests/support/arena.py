@@ -123,7 +123,7 @@ class Load:
 
     async def _pause(self) -> None:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(random.uniform(0.03, 0.15)):  # noqa: S311 - a pause
+            async with asyncio.timeout(random.uniform(0.03, 0.15)):
                 await self._stopping.wait()
 
     async def _write(self, person: str) -> None:
@@ -187,11 +187,11 @@ class Arena:
     async def kill(self) -> None:
         """Kill -9 of anything: an instance, a sidecar, the receiver."""
         victims: list[Process] = [*self.instances, self.hook]
-        victim = random.choice(victims)  # noqa: S311 - a test's choice
+        victim = random.choice(victims)
         with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
             process = psutil.Process(victim.child.pid)
-            if victim is not self.hook and random.random() < 0.5:  # noqa: S311
-                process = random.choice(process.children() or [process])  # noqa: S311
+            if victim is not self.hook and random.random() < 0.5:
+                process = random.choice(process.children() or [process])
             process.kill()
             self.crashes += 1
 

@@ -70,7 +70,8 @@ async def _main(port: int, key: str, path: Path) -> None:
     receiver = _Keeping(key, path)
     receiver.port = port
     async with receiver:
-        print("ready", flush=True)
+        sys.stdout.write("ready\n")
+        sys.stdout.flush()
         await asyncio.to_thread(sys.stdin.read)  # ends with whoever started us
 
 
