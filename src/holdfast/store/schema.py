@@ -99,9 +99,11 @@ session_epoch = Table(
     Column("session_name", String(100), primary_key=True),
     Column("epoch", BIG, nullable=False),
     Column("missing_since", Double),
+    Column("ttl", Double, nullable=False, server_default="0"),
 )
 """The fencing number, kept for ever (G2). `missing_since`: since when the lock's row is known to be absent; 0 after a
-regular release, NULL while a row stands or nobody has looked yet."""
+regular release, NULL while a row stands or nobody has looked yet. `ttl`: for how long the last claim was, in seconds:
+whose row was deleted by hand goes on for so long."""
 
 session_lock = Table(
     "session_lock",
@@ -128,6 +130,7 @@ instance = Table(
     _instant("started_at"),
     _instant("heartbeat_at"),
     _text("labels"),
+    _text("facts"),
 )
 
 credential = Table(
