@@ -15,7 +15,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, quote, urlsplit, urlunsplit
 
-from holdfast.domain.errors import InvalidWebhook
+from holdfast.domain.errors import BadRequest, InvalidWebhook, MediaNotFetched
 
 LONGEST = 2048
 MASK = "***"
@@ -95,30 +95,49 @@ def _plain(address: Address) -> Address:
 # --- which URLs -------------------------------------------------------------------------------------------------
 
 
-def check_url(url: str, reach: Reach | None = None) -> None:
-    """Raises `InvalidWebhook` with the reason for a URL that can never be called. Names are not looked up: what they
+@dataclass(frozen=True, slots=True)
+class Called:
+    """What is called: its URL and its callers in words, the setting that lets them, and the error for a bad URL."""
+
+    url: str
+    callers: str
+    setting: str
+    error: type[BadRequest]
+
+
+HOOK = Called("A webhook's url", "webhooks", "HOLDFAST_WEBHOOK_ALLOW_PRIVATE", InvalidWebhook)
+FILE = Called("A file's url", "files", "HOLDFAST_MEDIA_ALLOW_PRIVATE", MediaNotFetched)
+
+
+def check_url(url: str, reach: Reach | None = None, called: Called = HOOK) -> None:
+    """Raises `called.error` with the reason for a URL that can never be called. Names are not looked up: what they
     lead to is judged at every connection.
     """
+    if problem := _problem(url):
+        raise called.error(f"{called.url} {problem}.")
+    host = urlsplit(url).hostname or ""
+    if reach is not None and not _may_lead_out(host, reach):
+        raise called.error(
+            f"'{host}' is an address of this machine or of a private network, which {called.callers} may not call "
+            f"here. If it is meant, the operator can allow it by {called.setting}."
+        )
+
+
+def _problem(url: str) -> str:
     if len(url) > LONGEST:
-        raise InvalidWebhook(f"A webhook's url may have at most {LONGEST} characters.")
+        return f"may have at most {LONGEST} characters"
     if re.search(r"[\x00-\x20\x7f]", url):
-        raise InvalidWebhook("A webhook's url must not hold spaces or control characters. Write them as %20 and so on.")
+        return "must not hold spaces or control characters: write them as %20 and so on"
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError as error:
-        raise InvalidWebhook(f"A webhook's url is not valid: {_reason(error)}.") from error
+        return f"is not valid: {_reason(error)}"
     if parts.scheme not in ("http", "https"):
-        raise InvalidWebhook("A webhook's url must begin with http:// or https://.")
+        return "must begin with http:// or https://"
     if not host:
-        raise InvalidWebhook("A webhook's url names no host.")
-    if port == 0:
-        raise InvalidWebhook("A webhook's url names port 0, which cannot be called.")
-    if reach is not None and not _may_lead_out(host, reach):
-        raise InvalidWebhook(
-            f"'{host}' is an address of this machine or of a private network, which webhooks may not call here. "
-            "If it is meant, the operator can allow it by HOLDFAST_WEBHOOK_ALLOW_PRIVATE."
-        )
+        return "names no host"
+    return "names port 0, which cannot be called" if port == 0 else ""
 
 
 def _reason(error: ValueError) -> str:

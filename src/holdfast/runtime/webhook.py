@@ -1,7 +1,6 @@
 """Webhooks: what a receiver is, how what it gets is signed, and one attempt over HTTP.
 
-TLS is verified, redirects are not followed, and an address is judged when it is connected to, so that a name which
-leads elsewhere than it did a moment ago gains nothing.
+TLS is verified, redirects are not followed, and each address is judged (`guarded`).
 """
 
 from __future__ import annotations
@@ -11,21 +10,20 @@ import hashlib
 import hmac
 import json
 import re
-import socket
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
 
 from holdfast.domain.delivery import Refusal, Retries
 from holdfast.domain.errors import InvalidWebhook
-from holdfast.domain.receivers import Reach, check_url, receiver
+from holdfast.domain.receivers import HOOK, Reach, check_url, receiver
 from holdfast.ports.clock import Clock
 from holdfast.ports.store import Json
+from holdfast.runtime.guarded import Clients, unreached
 
 AT_ONE_HOST = 64
 """Requests to one host at a time, over all sessions: a host that hangs holds no more than that."""
@@ -113,46 +111,28 @@ def signed(key: str, body: bytes, at: int) -> dict[str, str]:
     }
 
 
-class AddressRefused(OSError):
-    """The address may not be called."""
-
-
 class Poster:
     """One attempt after the other, to any receiver. `timeout`: seconds until an answer must be complete."""
 
     def __init__(self, clock: Clock, reach: Reach, timeout: float) -> None:
         self._clock = clock
-        self._reach = reach
         self._timeout = timeout
-        self._clients: dict[bool, aiohttp.ClientSession] = {}
+        self._clients = Clients(reach, aiohttp.ClientTimeout(total=timeout))
         self._gates: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(AT_ONE_HOST))
 
     async def start(self) -> None:
-        """Open the HTTP clients: one for any address, one that looks at each before it connects."""
-        for anywhere in (True, False):
-            self._clients[anywhere] = aiohttp.ClientSession(
-                timeout=aiohttp.ClientTimeout(total=self._timeout),
-                connector=aiohttp.TCPConnector(limit=0, socket_factory=None if anywhere else self._socket),
-                headers={"User-Agent": "Holdfast"},
-                cookie_jar=aiohttp.DummyCookieJar(),
-            )
+        """Open the HTTP clients."""
+        await self._clients.start()
 
     async def stop(self) -> None:
         """Close them."""
-        for client in self._clients.values():
-            await client.close()
-
-    def _socket(self, found: Sequence[Any]) -> socket.socket:
-        family, kind, proto, _, address = found
-        if not self._reach.allows("", str(address[0])):
-            raise AddressRefused("the address is not allowed")
-        return socket.socket(family, kind, proto)
+        await self._clients.stop()
 
     async def post(self, hook: Webhook, request_id: str, envelope: Json) -> Refusal | None:
         """None when the receiver answered 2xx, else why not, without the URL."""
         body = json.dumps(envelope, separators=(",", ":"), ensure_ascii=False).encode(errors="replace")
         host = urlsplit(hook.url).hostname or ""
-        client = self._clients[hook.trusted or host in self._reach.hosts]
+        client = self._clients.to(host, trusted=hook.trusted)
         async with self._gates[host]:
             headers = self._headers(hook, request_id, body)
             try:
@@ -162,7 +142,7 @@ class Poster:
             except TimeoutError:
                 return Refusal(f"the receiver did not answer in {self._timeout:g} s")
             except (aiohttp.ClientError, OSError, ValueError) as error:
-                return Refusal(_reason(error))
+                return Refusal(unreached(error, "the receiver", HOOK.setting))
 
     def _headers(self, hook: Webhook, request_id: str, body: bytes) -> dict[str, str]:
         now = self._clock.now()
@@ -196,14 +176,3 @@ async def _read(answer: aiohttp.ClientResponse) -> None:
         if size > ANSWER_READ:
             answer.close()
             return
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
-        return "the receiver's certificate is not valid, or it does not speak TLS"
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return "the receiver's name cannot be resolved"
-    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
-    if isinstance(cause, AddressRefused):
-        return "the receiver's address is private, which HOLDFAST_WEBHOOK_ALLOW_PRIVATE does not allow"
-    return f"the receiver cannot be reached ({type(error).__name__})"
