@@ -156,11 +156,12 @@ class Watch:
             self._offence(f"began to send {text} of {name}, which {self._owners.get((name, epoch))} holds")
 
     def on_outbox(self, name: str, id_: str, before: str, after: str, epoch: int) -> None:
-        """A message moved: forward only, and only by the session's holder (G4)."""
+        """A message moved: forward only, and only by the session's holder (G4). Whoever is there ends what waits."""
         self.log("outbox", name, id_, before, after)
-        self.on_write("outbox", name, epoch)
+        if after not in ("expired", "cancelled"):
+            self.on_write("outbox", name, epoch)
         back = (before, after) == ("sending", "queued")
-        ends = before in ("queued", "sending") and after in ("failed", "expired")
+        ends = before in ("queued", "sending") and after in ("failed", "expired", "cancelled")
         if not (back or ends or _RANK.get(after, -1) >= _RANK.get(before, 9)):
             self._offence(f"message {id_} went from {before} to {after}")
         if after == "sent" and (name, id_) not in self._acked:

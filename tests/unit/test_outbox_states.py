@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 from holdfast.domain import outbox
 
 ALLOWED = {
-    "queued": {"sending", "sent", "delivered", "read", "failed", "expired"},
+    "queued": {"sending", "sent", "delivered", "read", "failed", "expired", "cancelled"},
     "sending": {"queued", "sent", "delivered", "read", "failed", "expired"},
     "sent": {"delivered", "read"},
     "delivered": {"read"},
     "read": set(),
     "failed": set(),
     "expired": set(),
+    "cancelled": set(),
 }
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
-from holdfast.domain.rows import MessageRow, NewEvent, OutboxRow
+from holdfast.domain.caps import Caps, Lately
+from holdfast.domain.outbox import Step
+from holdfast.domain.rows import MessageRow, NewEvent, OutboxRow, Waiting
 
 
 class OutboxStore(Protocol):
@@ -22,14 +24,27 @@ class OutboxStore(Protocol):
         """
         ...
 
+    async def accepted(self, name: str, key: str, fingerprint: str) -> OutboxRow | None:
+        """The message that was accepted under an idempotency key, if any. Raises `IdempotencyConflict`."""
+        ...
+
     async def claim_outbox(
-        self, name: str, epoch: int, limit: int, *, known_only: bool = False, flying: Collection[str] | None = None
+        self,
+        name: str,
+        epoch: int,
+        limit: int,
+        *,
+        known_only: bool = False,
+        new_chats: bool = True,
+        paced: bool = False,
+        flying: Collection[str] | None = None,
     ) -> list[OutboxRow]:
         """Take due rows for sending under this epoch: `queued` ones, and `sending` ones claimed under an older
-        epoch (a crash left them in doubt). At most one per chat, the oldest; a chat with a row in flight waits.
-        They become `sending`, `attempts` is raised. `known_only`: to groups, and to people who have written to us.
-        `flying`: the ids that are being sent now; a row claimed under this same epoch more than 15 s ago that is not
-        among them was claimed by a call whose answer got lost, and is due again.
+        epoch (a crash left them in doubt). At most one per chat, the oldest; a chat with a row in flight waits; one
+        whose deadline has passed is not taken. They become `sending`, `attempts` is raised. `known_only`: to groups,
+        and to people who have written to us; `new_chats`: also to people with whom nothing was exchanged; `paced`:
+        count them in `outbox_lately`. `flying`: the ids that are being sent now; a row claimed under this same epoch
+        more than 15 s ago that is not among them was claimed by a call whose answer got lost, and is due again.
         """
         ...
 
@@ -43,12 +58,38 @@ class OutboxStore(Protocol):
         error: int = 0,
         message: str = "",
         retry_at: float | None = None,
+        in_doubt: bool = False,
         events: Sequence[NewEvent] = (),
         sent: MessageRow | None = None,
     ) -> OutboxRow | None:
-        """Move a row forward (never back); `state="queued"` with `retry_at` puts one that never left back.
-        `sent` is stored as a message with it. None if the move would be backward or the row is unknown.
+        """Move a row forward (never back); `state="queued"` with `retry_at` puts it back for another try, `in_doubt` if
+        this one may have reached WhatsApp. `sent` is stored as a message with it. None if the move would be backward
+        or the row is unknown.
         """
+        ...
+
+    async def expire_outbox(self) -> list[tuple[str, str]]:
+        """End every message whose deadline has passed, with its event, whoever holds its session, if anybody: (session,
+        id) of each. What is being sent just then is left to who sends it.
+        """
+        ...
+
+    async def cancel_outbox(self, name: str, id: str) -> OutboxRow:
+        """End a message that waits; one that was cancelled before stays so. Raises `MessageNotFound`, `TooLate`."""
+        ...
+
+    async def outbox_listing(
+        self, name: str, states: Sequence[str], limit: int, before: int | None = None
+    ) -> list[Waiting]:
+        """Messages in these states, newest first; `before` pages back by `seq`."""
+        ...
+
+    async def outbox_story(self, name: str, id: str) -> list[Step]:
+        """Every state that a message was in, oldest first; empty for one that an older version sent, or an unknown."""
+        ...
+
+    async def outbox_lately(self, name: str, caps: Caps) -> Lately:
+        """What counts against a session's limits."""
         ...
 
     async def outbox_get(self, name: str, id: str) -> OutboxRow | None:

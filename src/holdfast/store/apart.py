@@ -9,13 +9,13 @@ from __future__ import annotations
 from sqlalchemy import Connection, select, update
 
 from holdfast.domain.jids import mask
+from holdfast.domain.outbox import tail
 from holdfast.domain.state import State
+from holdfast.store.outbox import OPEN, step
 from holdfast.store.schema import (
-    IS_OPEN,
     account,
     chat,
     contact,
-    db_now,
     inbox,
     lid_map,
     media,
@@ -24,10 +24,14 @@ from holdfast.store.schema import (
     session,
     session_epoch,
 )
-from holdfast.store.sql import insert, now
+from holdfast.store.sql import Query, insert, now
 
 _MOVED = (chat, contact, lid_map, message, media, inbox, outbox)
 NOT_SENT = "The session changed its number before this message was sent."
+_FAIL = Query(
+    f"UPDATE outbox SET state = 'failed', message = ?, updated_at = holdfast_now(), {step('failed')} "  # noqa: S608
+    f"WHERE session_name = ? AND {OPEN}"
+)
 
 
 def put(c: Connection, name: str, into: str, phone: str) -> None:
@@ -46,8 +50,7 @@ def put(c: Connection, name: str, into: str, phone: str) -> None:
     values = {"name": into, "engine": before.engine, "config": {}, "desired": "stopped", "command": {}, "me": before.me}
     c.execute(insert(c, session).values(**values, state=state.to_json(), created_at=at, updated_at=at))
     c.execute(insert(c, session_epoch).values(session_name=into, epoch=0).on_conflict_do_nothing())
-    queued = update(outbox).where(outbox.c.session_name == name, IS_OPEN)
-    c.execute(queued.values(state="failed", message=NOT_SENT, updated_at=db_now()))
+    _FAIL.run(c, NOT_SENT, tail(0, NOT_SENT), name)
     for table in _MOVED:
         c.execute(update(table).where(table.c.session_name == name).values(session_name=into))
     _renumber(c, name, phone)

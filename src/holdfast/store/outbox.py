@@ -5,12 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Connection, func, select
 
 from holdfast.domain.errors import DuplicateMessageId, IdempotencyConflict, SessionNotFound
-from holdfast.domain.outbox import FINAL, STATE_OF_ACK, STATES, may_move
+from holdfast.domain.outbox import ACKNOWLEDGED, FINAL, NOT_DELIVERED, STATE_OF_ACK, STATES, may_move, tail
 from holdfast.domain.rows import Hint, MessageRow, NewEvent, OutboxRow
 from holdfast.store import events as log
 from holdfast.store import hints, messages, people
@@ -18,43 +19,103 @@ from holdfast.store.schema import outbox
 from holdfast.store.sql import Query, check_epoch, current_epoch, dumps, listed, loads, now, rounded
 
 _O = outbox.c
-_COLUMNS = (
+COLUMNS = (
     "id, session_name, chat, CAST(content AS TEXT), state, attempts, created_at, updated_at, expires_at, send_at, "
-    "error, message, idempotency_key"
+    "error, message, idempotency_key, in_doubt, seq"
 )
-_OPEN = "state IN ('queued', 'sending')"
-_GET = Query(f"SELECT {_COLUMNS} FROM outbox WHERE session_name = ? AND id = ?")
-_BY_KEY = Query(f"SELECT {_COLUMNS}, fingerprint FROM outbox WHERE session_name = ? AND idempotency_key = ?")
+OPEN = "state IN ('queued', 'sending')"
+_GET = Query(f"SELECT {COLUMNS} FROM outbox WHERE session_name = ? AND id = ?")
+_BY_KEY = Query(f"SELECT {COLUMNS}, fingerprint FROM outbox WHERE session_name = ? AND idempotency_key = ?")
 _SESSION = Query("SELECT 1 FROM session WHERE name = ? FOR KEY SHARE")
-_BUSY = Query(
-    f"SELECT 1 FROM outbox WHERE session_name = ? AND chat = ? AND {_OPEN} "
-    "AND (state = 'sending' OR send_at <= holdfast_now() OR attempts > 0) LIMIT 1"
-)
-_ADD = Query(
-    "INSERT INTO outbox (session_name, id, chat, content, state, attempts, claim_epoch, created_at, updated_at, "
-    "expires_at, send_at, idempotency_key, fingerprint) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, holdfast_now(), holdfast_now(), ?, ?, ?, ?) "
-    f"ON CONFLICT DO NOTHING RETURNING {_COLUMNS}"
-)
-_DUE = "((state = 'queued' AND send_at <= holdfast_now()) OR (state = 'sending' AND claim_epoch < ?))"
-_KNOWN = (
-    "AND (o.chat LIKE '%@g.us' OR EXISTS (SELECT 1 FROM message WHERE message.session_name = o.session_name "
-    "AND message.chat = o.chat AND NOT message.from_me)) "
-)
 
 
-def _claiming(also: str) -> Query:
-    return Query(
-        "UPDATE outbox SET state = 'sending', attempts = attempts + 1, claim_epoch = ?, updated_at = holdfast_now() "
-        f"WHERE {_DUE} AND seq IN (SELECT seq FROM outbox AS o WHERE session_name = ? AND {_OPEN} AND {_DUE} {also}"
-        f"AND NOT EXISTS (SELECT 1 FROM outbox AS other WHERE other.session_name = ? AND other.chat = o.chat "
-        f"AND other.seq <> o.seq AND other.{_OPEN} AND ((other.state = 'sending' AND other.claim_epoch >= ?) OR "
-        "(other.seq < o.seq AND (other.state = 'sending' OR other.send_at <= holdfast_now() OR other.attempts > 0)))) "
-        f"ORDER BY seq LIMIT ?) RETURNING {_COLUMNS}, seq"
+def step(state: str, attempts: str = "attempts") -> str:
+    """SQL that adds a step to a message's story; its parameter is `domain.outbox.tail`."""
+    return (
+        f"story = story || '{state}|' || CAST(holdfast_now() AS TEXT) || '|' || CAST({attempts} AS TEXT) || "
+        "CAST(? AS TEXT)"
     )
 
 
-_CLAIM, _CLAIM_KNOWN = _claiming(""), _claiming(_KNOWN)
+_LENGTHY = 4000
+"""Characters of a story after which further tries are counted in `attempts` only."""
+
+
+def _brief_step(state: str, attempts: str = "attempts") -> str:
+    full = step(state, attempts).removeprefix("story = ")
+    return f"story = CASE WHEN length(story) < {_LENGTHY} THEN {full} ELSE story END"
+
+
+def _in_the_way(row: str) -> str:
+    """SQL: whether that row, of the same chat, holds younger ones up. An overdue one does not: it is never sent."""
+    return (
+        f"{row}.expires_at > holdfast_now() AND "
+        f"({row}.state = 'sending' OR {row}.send_at <= holdfast_now() OR {row}.attempts > 0)"
+    )
+
+
+_BUSY = Query(
+    f"SELECT 1 FROM outbox AS o WHERE session_name = ? AND chat = ? AND {OPEN} "
+    f"AND (state = 'sending' OR {_in_the_way('o')}) LIMIT 1"
+)
+_ADD = Query(
+    "INSERT INTO outbox (session_name, id, chat, content, state, attempts, claim_epoch, created_at, updated_at, "
+    "expires_at, send_at, idempotency_key, fingerprint, story) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, holdfast_now(), holdfast_now(), ?, ?, ?, ?, "
+    "CAST(? AS TEXT) || CAST(holdfast_now() AS TEXT) || CAST(? AS TEXT)) "
+    f"ON CONFLICT DO NOTHING RETURNING {COLUMNS}"
+)
+_DUE = (
+    "((state = 'queued' AND send_at <= holdfast_now()) OR (state = 'sending' AND claim_epoch < ?)) "
+    "AND expires_at > holdfast_now()"
+)
+
+
+def answered(row: str) -> str:
+    """SQL: whether that row goes to a group, or to somebody who wrote to us."""
+    return (
+        f"({row}.chat LIKE '%@g.us' OR EXISTS (SELECT 1 FROM message WHERE message.session_name = {row}.session_name "
+        f"AND message.chat = {row}.chat AND NOT message.from_me))"
+    )
+
+
+def opening(row: str) -> str:
+    """SQL: whether that row would be the first message that is exchanged with a person."""
+    return (
+        f"(({row}.chat LIKE '%@s.whatsapp.net' OR {row}.chat LIKE '%@lid') AND NOT EXISTS (SELECT 1 FROM message "
+        f"WHERE message.session_name = {row}.session_name AND message.chat = {row}.chat))"
+    )
+
+
+def before(row: str) -> str:
+    """SQL: whether a row of its chat is in flight, or older and in the way. Its parameters: session and epoch."""
+    return (
+        f"EXISTS (SELECT 1 FROM outbox AS other WHERE other.session_name = ? AND other.chat = {row}.chat "
+        f"AND other.seq <> {row}.seq AND other.{OPEN} AND ((other.state = 'sending' AND other.claim_epoch >= ?) OR "
+        f"(other.seq < {row}.seq AND {_in_the_way('other')})))"
+    )
+
+
+@lru_cache(maxsize=8)
+def _claiming(known_only: bool, new_chats: bool, paced: bool) -> Query:
+    only = f"AND {answered('o')} " if known_only else ""
+    if not new_chats:
+        only += f"AND (o.opens = 1 OR NOT {opening('o')}) "
+    noted = ""
+    if paced:
+        noted = (
+            "paced_at = holdfast_now(), "
+            f"opens = CASE WHEN opens = 1 OR {opening('outbox')} THEN 1 ELSE 0 END, "
+        )  # fmt: skip
+    return Query(
+        f"UPDATE outbox SET {noted}in_doubt = CASE state WHEN 'sending' THEN 1 ELSE in_doubt END, "
+        f"{_brief_step('sending', 'attempts + 1')}, state = 'sending', attempts = attempts + 1, "
+        f"claim_epoch = ?, updated_at = holdfast_now() "
+        f"WHERE {_DUE} AND seq IN (SELECT seq FROM outbox AS o WHERE session_name = ? AND {OPEN} AND {_DUE} {only}"
+        f"AND NOT {before('o')} ORDER BY seq LIMIT ?) RETURNING {COLUMNS}"
+    )
+
+
 _UNANSWERED = 15.0
 """Seconds after which a claim that its sender does not know of has surely got lost on the way back."""
 _LOST = (
@@ -67,23 +128,26 @@ def _forward(state: str) -> Query:
     allowed = ", ".join(f"'{before}'" for before in sorted(STATES) if may_move(before, state))
     return Query(
         "UPDATE outbox SET state = ?, updated_at = holdfast_now(), error = COALESCE(?, error), "
-        "message = COALESCE(?, message), send_at = COALESCE(?, send_at) "
-        f"WHERE session_name = ? AND id = ? AND state IN ({allowed}) RETURNING {_COLUMNS}"
+        "message = COALESCE(?, message), send_at = COALESCE(?, send_at), "
+        f"in_doubt = GREATEST(in_doubt * {0 if state in ACKNOWLEDGED else 1}, ?), "
+        f"{_brief_step(state) if state == 'queued' else step(state)} "
+        f"WHERE session_name = ? AND id = ? AND state IN ({allowed}) RETURNING {COLUMNS}"
     )
 
 
 _FORWARD = {state: _forward(state) for state in sorted(STATES) if any(may_move(before, state) for before in STATES)}
 
 
-def _row(found: Any) -> OutboxRow:
-    id_, name, chat, content, *rest = found[:13]
-    return OutboxRow(id_, name, chat, loads(content), *rest)
+def row_of(found: Any) -> OutboxRow:
+    """Out of `COLUMNS`."""
+    facts = *found[:3], loads(found[3]), *found[4:13], bool(found[13]), int(found[14])
+    return OutboxRow(*facts)
 
 
 def get(c: Connection, name: str, id_: str) -> OutboxRow | None:
     """By message id."""
     found = _GET.first(c, name, id_)
-    return None if found is None else _row(found)
+    return None if found is None else row_of(found)
 
 
 def enqueue(c: Connection, row: OutboxRow, fingerprint: str, epoch: int | None) -> tuple[OutboxRow, bool]:
@@ -100,35 +164,51 @@ def enqueue(c: Connection, row: OutboxRow, fingerprint: str, epoch: int | None) 
     stored = _ADD.first(
         c, row.session, row.id, chat, dumps(row.content), *(("sending", 1, epoch) if taken else ("queued", 0, 0)),
         row.expires_at, row.send_at, row.idempotency_key, fingerprint,
+        *(("sending|", f"|1{tail(0, '')}") if taken else ("queued|", f"|0{tail(0, '')}")),
     )  # fmt: skip
     if stored is not None and not ours:
         hints.tell(c, Hint("outbox", row.session))
-    return (_accepted_before(c, row, fingerprint), False) if stored is None else (_row(stored), True)
+    return (_accepted_before(c, row, fingerprint), False) if stored is None else (row_of(stored), True)
 
 
 def _accepted_before(c: Connection, row: OutboxRow, fingerprint: str) -> OutboxRow:
-    first = None if row.idempotency_key is None else _BY_KEY.first(c, row.session, row.idempotency_key)
+    first = None if row.idempotency_key is None else accepted(c, row.session, row.idempotency_key, fingerprint)
     if first is None:
         raise DuplicateMessageId(f"A message with the id '{row.id}' was accepted before.")
-    if first[13] != fingerprint:
+    return first
+
+
+def accepted(c: Connection, name: str, key: str, fingerprint: str) -> OutboxRow | None:
+    """See `ports.outbox.OutboxStore.accepted`."""
+    first = _BY_KEY.first(c, name, key)
+    if first is not None and first[15] != fingerprint:
         raise IdempotencyConflict
-    return _row(first)
+    return None if first is None else row_of(first)
 
 
-def claim(
-    c: Connection, name: str, epoch: int, limit: int, *, known_only: bool = False, flying: Collection[str] | None = None
-) -> list[OutboxRow]:
-    """See `ports.store.Store.claim_outbox`.
+@dataclass(frozen=True, slots=True)
+class Which:
+    """Which rows may be claimed; see `ports.outbox.OutboxStore.claim_outbox`."""
+
+    known_only: bool = False
+    new_chats: bool = True
+    paced: bool = False
+    flying: Collection[str] | None = None
+
+
+def claim(c: Connection, name: str, epoch: int, limit: int, which: Which) -> list[OutboxRow]:
+    """See `ports.outbox.OutboxStore.claim_outbox`.
 
     A row waits for another of its chat that is in flight, and for an older one that is due, in doubt, or put back for
     a later retry; not for one that is merely scheduled for later.
     """
     check_epoch(c, name, epoch, alone=True)
-    if flying is not None:
-        known = rounded([*flying, ""])
+    if which.flying is not None:
+        known = rounded([*which.flying, ""])
         listed(_LOST, len(known)).run(c, name, epoch, _UNANSWERED, *known)
-    taken = (_CLAIM_KNOWN if known_only else _CLAIM).all(c, epoch, epoch, name, epoch, name, epoch, limit)
-    return [_row(found) for found in sorted(taken, key=lambda found: int(found[13]))]
+    query = _claiming(which.known_only, which.new_chats, which.paced)
+    taken = query.all(c, tail(0, ""), epoch, epoch, name, epoch, name, epoch, limit)
+    return sorted((row_of(found) for found in taken), key=lambda row: row.seq)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +221,7 @@ class Settlement:
     retry_at: float | None = None
     events: Sequence[NewEvent] = ()
     sent: MessageRow | None = None
+    in_doubt: bool = False
 
 
 def settle(
@@ -148,26 +229,29 @@ def settle(
 ) -> OutboxRow | None:
     """Move forward, store the sent message and the events. None if the move would be backward.
 
-    A receipt may overtake the server's ack: then the row is ahead already, yet the message is stored, and told of.
+    A receipt may overtake the server's ack: then the row is ahead already, yet the message is stored, and told of. Its
+    ack is not: who was told of a later one must not be led back.
     """
     check_epoch(c, name, epoch)
-    moved = _move(c, name, id_, facts.state, (facts.error, facts.message, facts.retry_at))
+    values = facts.error, facts.message, facts.retry_at, int(facts.in_doubt), tail(facts.error, facts.message)
+    moved = _move(c, name, id_, facts.state, values)
     stored = facts.sent is not None and messages.put(c, name, people.canonical(c, name, [facts.sent])[0])
     if moved is not None or stored:
-        log.append(c, name, facts.events, new_id)
+        fresh = [event for event in facts.events if moved is not None or event.kind != "message.ack"]
+        log.append(c, name, fresh, new_id)
     return moved
 
 
 def _move(c: Connection, name: str, id_: str, state: str, facts: tuple[Any, ...]) -> OutboxRow | None:
-    """`facts`: error, sentence, when to retry; None keeps what stands."""
+    """`facts`: error, sentence, when to retry (None keeps what stands), whether in doubt, and the step's tail."""
     found = _FORWARD[state].first(c, state, *facts, name, id_) if state in _FORWARD else None
-    return None if found is None else _row(found)
+    return None if found is None else row_of(found)
 
 
 def acknowledge(c: Connection, name: str, id_: str, level: int) -> bool:
     """A receipt or an ack for one of ours: the row moves forward, whatever it waited for."""
-    state = "failed" if level < 0 else STATE_OF_ACK.get(level)
-    return state is not None and _move(c, name, id_, state, (None, None, None)) is not None
+    state, said = ("failed", NOT_DELIVERED) if level < 0 else (STATE_OF_ACK.get(level), "")
+    return state is not None and _move(c, name, id_, state, (None, said, None, 0, tail(0, said))) is not None
 
 
 def counts(c: Connection, name: str) -> dict[str, int]:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from functools import partial
 
-from holdfast.domain.rows import MessageRow, NewEvent, OutboxRow
-from holdfast.store import outbox
+from sqlalchemy import Connection
+
+from holdfast.domain.caps import Caps, Lately
+from holdfast.domain.outbox import Step
+from holdfast.domain.rows import MessageRow, NewEvent, OutboxRow, Waiting
+from holdfast.store import outbox, waiting
 from holdfast.store.base import Part
 
 
@@ -16,14 +21,25 @@ class OutboxPart(Part):
         """See the port."""
         return await self._write(lambda c: outbox.enqueue(c, row, fingerprint, epoch), brief=True)
 
+    async def accepted(self, name: str, key: str, fingerprint: str) -> OutboxRow | None:
+        """See the port."""
+        return await self._read(lambda c: outbox.accepted(c, name, key, fingerprint), brief=True)
+
     async def claim_outbox(
-        self, name: str, epoch: int, limit: int, *, known_only: bool = False, flying: Collection[str] | None = None
+        self,
+        name: str,
+        epoch: int,
+        limit: int,
+        *,
+        known_only: bool = False,
+        new_chats: bool = True,
+        paced: bool = False,
+        flying: Collection[str] | None = None,
     ) -> list[OutboxRow]:
         """See the port."""
         ours = None if flying is None else list(flying)
-        return await self._write(
-            lambda c: outbox.claim(c, name, epoch, limit, known_only=known_only, flying=ours), brief=True
-        )
+        which = outbox.Which(known_only, new_chats, paced, ours)
+        return await self._write(lambda c: outbox.claim(c, name, epoch, limit, which), brief=True)
 
     async def settle_outbox(
         self,
@@ -35,16 +51,52 @@ class OutboxPart(Part):
         error: int = 0,
         message: str = "",
         retry_at: float | None = None,
+        in_doubt: bool = False,
         events: Sequence[NewEvent] = (),
         sent: MessageRow | None = None,
     ) -> OutboxRow | None:
         """See the port."""
-        facts = outbox.Settlement(state, error, message, retry_at, events, sent)
+        facts = outbox.Settlement(state, error, message, retry_at, events, sent, in_doubt)
         row = await self._write(lambda c: outbox.settle(c, name, epoch, id, facts, new_id=self._new_id), brief=True)
         self._tell("message", name, id)
         if events:
             self._tell("events", name)
         return row
+
+    async def expire_outbox(self) -> list[tuple[str, str]]:
+        """See the port."""
+        ended = []
+        for name in await self._read(waiting.overdue, brief=True):
+            ids = await self._write(partial(self._expire, name))
+            ended += [(name, id_) for id_ in ids]
+            if ids:
+                self._tell("message", name, *ids)
+                self._tell("events", name)
+        return ended
+
+    def _expire(self, name: str, c: Connection) -> list[str]:
+        return waiting.expire(c, name, self._new_id)
+
+    async def cancel_outbox(self, name: str, id: str) -> OutboxRow:
+        """See the port."""
+        row = await self._write(lambda c: waiting.cancel(c, name, id, self._new_id))
+        self._tell("message", name, id)
+        self._tell("events", name)
+        return row
+
+    async def outbox_listing(
+        self, name: str, states: Sequence[str], limit: int, before: int | None = None
+    ) -> list[Waiting]:
+        """See the port."""
+        return await self._read(lambda c: waiting.listing(c, name, states, limit, before))
+
+    async def outbox_story(self, name: str, id: str) -> list[Step]:
+        """See the port."""
+        return await self._read(lambda c: waiting.story(c, name, id), brief=True)
+
+    async def outbox_lately(self, name: str, caps: Caps) -> Lately:
+        """See the port."""
+        return await self._read(lambda c: waiting.lately(c, name, caps), brief=True)
 
     async def outbox_get(self, name: str, id: str) -> OutboxRow | None:
         """See the port."""
