@@ -46,7 +46,7 @@ class Interpreted:
 def merge(parts: Sequence[Interpreted]) -> Processed:
     """Everything of a batch, in order, for one transaction."""
     return Processed(
-        done=[part.seq for part in parts],
+        done=[part.seq for part in parts if part.seq],
         messages=[row for part in parts for row in part.messages],
         edits=[row for part in parts for row in part.edits],
         addons=[row for part in parts for row in part.addons],

@@ -7,10 +7,11 @@ Shapes are those of WAHA's OpenAPI document 2026.9.2. Outside, a phone number is
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from holdfast.domain import jids
+from holdfast.domain.addons import tally
 from holdfast.domain.errors import InvalidChatId, InvalidPhone
 from holdfast.domain.identity import canonical_phone
 from holdfast.domain.rows import EventRow, Json
@@ -28,8 +29,16 @@ EVENTS = (
     "message.any",
     "message.reaction",
     "message.ack",
+    "message.ack.group",
+    "message.waiting",
     "message.revoked",
     "message.edited",
+    "poll.vote",
+    "poll.vote.failed",
+    "group.v2.join",
+    "group.v2.leave",
+    "group.v2.update",
+    "group.v2.participants",
 )
 """What webhooks and streams can subscribe to."""
 
@@ -107,8 +116,38 @@ def message(row: Mapping[str, Any], me: Mapping[str, Any]) -> Json:
         "location": _location(body.get("location")),
         "vCards": body.get("vcards"),
         "replyTo": _reply(body.get("quoted")),
-        "_data": {"kind": row["kind"], "pushName": body.get("push_name"), "mentions": body.get("mentions") or []},
+        "_data": _data(row, body),
     }
+
+
+_MORE: Mapping[str, str] = {
+    "forwarded": "forwarded", "view_once": "viewOnce", "ephemeral": "ephemeral", "edited": "edited", "edits": "edits",
+    "revoked": "revoked", "revoked_by": "revokedBy", "former": "former",
+}  # fmt: skip
+"""What else is known of a message: our word, and the one under `_data`."""
+
+
+def _data(row: Mapping[str, Any], body: Mapping[str, Any]) -> Json:
+    """What WAHA has no field for. `key`, `messageTimestamp`, `pushName` and `message` stand as NOWEB's `_data` has
+    them; `message` is the decoded protobuf.
+    """
+    key = {"remoteJid": row["chat"], "fromMe": row["from_me"], "id": row["id"]}
+    raw = body.get("message") or ({"conversation": row["text"]} if row["kind"] == "text" else None)
+    data: Json = {
+        "kind": row["kind"],
+        "key": {**key, "participant": body["participant"]} if body.get("participant") else key,
+        "messageTimestamp": int(row["timestamp"]),
+        "pushName": body.get("push_name"),
+        "mentions": body.get("mentions") or [],
+        "message": raw,
+    }
+    data |= {name: body[ours] for ours, name in _MORE.items() if ours in body}
+    if "reactions" in body:
+        data["reactions"] = [{**one, "sender": to_waha_id(one["sender"])} for one in body["reactions"]]
+    if "poll" in body:
+        votes = [{**vote, "sender": to_waha_id(vote["sender"])} for vote in body.get("votes") or []]
+        data["poll"] = {**body["poll"], "options": tally(body["poll"].get("options") or [], votes)}
+    return data
 
 
 def _media(media: Mapping[str, Any]) -> Json:
@@ -121,7 +160,7 @@ def _location(place: Mapping[str, Any] | None) -> Json | None:
     return {
         "latitude": str(place.get("latitude")),
         "longitude": str(place.get("longitude")),
-        "live": False,
+        "live": bool(place.get("live")),
         "name": place.get("title"),
         "address": place.get("address"),
     }
@@ -135,7 +174,62 @@ def _reply(quoted: Mapping[str, Any] | None) -> Json | None:
         "id": quoted["id"],
         "participant": to_waha_id(participant) if participant else None,
         "body": quoted.get("text"),
-        "hasMedia": False,
+        "hasMedia": bool(quoted.get("media")),
+    }
+
+
+# --- events about a message -------------------------------------------------------------------------------------
+
+
+def _target(payload: Mapping[str, Any]) -> Json:
+    """The message that a reaction or a vote is about, in the form of `domain.messages`."""
+    chat, author = payload["message"]["chat"], payload.get("target_author") or ""
+    own = bool(payload.get("target_from_me"))
+    body = {"participant": author} if jids.is_group(chat) and author else {}
+    return {"id": payload["target"], "chat": chat, "from_me": own, "sender": author, "body": body}
+
+
+def _reaction(payload: Mapping[str, Any], me: Mapping[str, Any]) -> Json:
+    shaped = message(payload["message"], me)
+    return {**shaped, "reaction": {"text": shaped["body"], "messageId": message_id(_target(payload))}}
+
+
+def _edited(payload: Mapping[str, Any], me: Mapping[str, Any]) -> Json:
+    shaped = message(payload["message"], me)
+    before = payload.get("before")
+    data = {**shaped["_data"], "before": message(before, me) if before else None}
+    return {**shaped, "editedMessageId": payload["target"], "_data": data}
+
+
+def _revoked(payload: Mapping[str, Any], me: Mapping[str, Any]) -> Json:
+    before = payload.get("before")
+    after = message(payload["message"], me)
+    return {"after": after, "before": message(before, me) if before else None, "revokedMessageId": payload["target"]}
+
+
+def _vote(payload: Mapping[str, Any], me: Mapping[str, Any]) -> Json:
+    """PollVotePayload; without options it could not be opened."""
+    vote, poll = payload["message"], _target(payload)
+    return {
+        "vote": {
+            **_destination(vote, me),
+            "selectedOptions": payload.get("options") or [],
+            "timestamp": int(vote["timestamp"] * 1000),
+        },
+        "poll": _destination(poll, me),
+        "_data": _data(vote, vote.get("body") or {}),
+    }
+
+
+def _destination(row: Mapping[str, Any], me: Mapping[str, Any]) -> Json:
+    own, chat = f"{me.get('phone', '')}@c.us", to_waha_id(row["chat"])
+    participant = (row.get("body") or {}).get("participant")
+    return {
+        "id": message_id(row),
+        "to": chat if row["from_me"] else own,
+        "from": own if row["from_me"] else chat,
+        "fromMe": row["from_me"],
+        "participant": to_waha_id(participant) if participant else None,
     }
 
 
@@ -197,16 +291,8 @@ def _named(event: EventRow, me: Mapping[str, Any]) -> Iterator[tuple[str, Json]]
         if not payload["message"]["from_me"]:
             yield "message", shaped
         yield "message.any", shaped
-    elif event.kind == "message.ack":
-        yield event.kind, _ack(payload, me)
-    elif event.kind == "message.reaction":
-        shaped = message(payload["message"], me)
-        yield event.kind, {**shaped, "reaction": {"text": shaped["body"], "messageId": payload["target"]}}
-    elif event.kind == "message.edited":
-        yield event.kind, {**message(payload["message"], me), "editedMessageId": payload["target"]}
-    elif event.kind == "message.revoked":
-        after = message(payload["message"], me)
-        yield event.kind, {"after": after, "before": None, "revokedMessageId": payload["target"]}
+    elif event.kind in _SHAPES:
+        yield event.kind, _SHAPES[event.kind](payload, me)
     else:
         yield event.kind, payload
 
@@ -224,3 +310,19 @@ def _ack(payload: Mapping[str, Any], me: Mapping[str, Any]) -> Json:
         "ackName": ACK_NAMES.get(payload["ack"], "PENDING"),
     }
     return {**shaped, "error": payload["error"]} if payload.get("error") else shaped
+
+
+def _waiting(payload: Mapping[str, Any], me: Mapping[str, Any]) -> Json:
+    return message(payload["message"], me)
+
+
+_SHAPES: Mapping[str, Callable[[Mapping[str, Any], Mapping[str, Any]], Json]] = {
+    "message.ack": _ack,
+    "message.ack.group": _ack,
+    "message.waiting": _waiting,
+    "message.reaction": _reaction,
+    "message.edited": _edited,
+    "message.revoked": _revoked,
+    "poll.vote": _vote,
+    "poll.vote.failed": _vote,
+}

@@ -14,11 +14,13 @@ from typing import Any
 import structlog
 
 from holdfast.crash import point
+from holdfast.domain.addons import SealedVote
 from holdfast.domain.errors import HoldfastError, StaleEpoch
-from holdfast.domain.messages import interpret, merge
+from holdfast.domain.messages import Interpreted, interpret, merge
 from holdfast.domain.synced import synced
 from holdfast.ports.clock import Clock
 from holdfast.ports.store import InboxRow, Processed, Store
+from holdfast.runtime import votes
 from holdfast.runtime.actor import Actor
 from holdfast.runtime.hub import Hub
 
@@ -93,7 +95,12 @@ class Inbox:
     async def _take(self, rows: Sequence[InboxRow]) -> None:
         """All in one transaction; if anything in them cannot be stored, one by one, so that only that is set aside."""
         try:
-            await self._apply(merge([interpret(row, self._actor.me) for row in rows]))
+            parts = [interpret(row, self._actor.me) for row in rows]
+            if len(rows) > 1 and any(part.votes for part in parts):  # the poll may be among them
+                for row in rows:
+                    await self._take([row])
+                return
+            await self._apply(merge([*parts, *[await self._opened(vote) for part in parts for vote in part.votes]]))
         except HoldfastError:
             raise
         except Exception as error:  # a mistake of ours with what somebody sent
@@ -102,6 +109,9 @@ class Inbox:
                     await self._take([row])
             else:
                 await self._set_aside(rows[0], error)
+
+    async def _opened(self, vote: SealedVote) -> Interpreted:
+        return votes.opened(vote, await self._store.message(self._actor.name, vote.target))
 
     async def _set_aside(self, row: InboxRow, error: Exception) -> None:
         """Marked as done, if the store takes even that: the row itself stays, as long as all rows do."""

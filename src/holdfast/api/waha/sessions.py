@@ -132,17 +132,9 @@ def config_of(config: SessionConfig | None) -> dict[str, Any]:
 
 _LATER = frozenset(
     {
-        "message.ack.group",
-        "message.waiting",
-        "group.v2.join",
-        "group.v2.leave",
-        "group.v2.update",
-        "group.v2.participants",
         "group.join",
         "group.leave",
         "presence.update",
-        "poll.vote",
-        "poll.vote.failed",
         "chat.archive",
         "call.received",
         "call.accepted",
@@ -155,7 +147,6 @@ _LATER = frozenset(
         "event.response.failed",
         "engine.event",
         "state.change",
-        "message.reaction",
     }
 )
 """WAHA's further events: accepted, so that its configurations pass, and never sent."""
