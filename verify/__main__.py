@@ -19,6 +19,7 @@ from verify import (
     promises,
     seeds,
     simulation,
+    torture,
     truth,
 )
 from verify.harness import CHECKS, run_all
@@ -28,6 +29,7 @@ TOPICS = (
     delivery,
     instances,
     simulation,
+    torture,
     truth,
     disconnects,
     links,

@@ -100,6 +100,22 @@ async def test_row_deleted_by_hand_can_be_claimed_one_ttl_after_it_was_seen_miss
     assert lease.epoch == 2
 
 
+async def test_row_deleted_by_hand_is_left_for_the_ttl_of_its_holder_where_that_is_longer(held: World) -> None:
+    """Instances with different settings on one database: who claims must not believe that all are like itself."""
+    await held.sql("DELETE FROM session_lock")
+    first = await held.store.claim("a", "two", TTL / 10)
+    assert isinstance(first, Holder)
+    assert first.expires_at == pytest.approx(await held.store.now() + TTL, abs=1.0)
+    await held.advance(TTL - 1.0)
+    assert isinstance(await held.store.claim("a", "two", TTL / 10), Holder)
+    await held.advance(1.0)
+    assert isinstance(await held.store.claim("a", "two", TTL / 10), Lease)
+    await held.sql("DELETE FROM session_lock")
+    short = await held.store.claim("a", "one", TTL / 100)
+    assert isinstance(short, Holder)
+    assert short.expires_at == pytest.approx(await held.store.now() + TTL / 10, abs=1.0)
+
+
 async def test_row_deleted_by_hand_is_lost_for_its_holder(held: World) -> None:
     await held.sql("DELETE FROM session_lock")
     assert await held.store.renew("one", {"a": 1}, TTL) == {"a": False}

@@ -1,4 +1,6 @@
-"""The wire between a client and its PostgreSQL, which can be cut at a given statement, or go dead without a word."""
+"""The wire between a client and its PostgreSQL, which can be cut at a given statement, go dead without a word, or
+hold back what is on it, as a network does that is away for a while.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +21,16 @@ class Wire:
         self._dead: set[asyncio.StreamWriter] = set()
         self._all: set[asyncio.StreamWriter] = set()
         self.cuts = 0
+        self._flows = asyncio.Event()
+        self._flows.set()
+
+    def hold(self) -> None:
+        """From now on nothing gets through, either way, and nobody is told."""
+        self._flows.clear()
+
+    def flow(self) -> None:
+        """It does again; what was sent meanwhile arrives now, however late."""
+        self._flows.set()
 
     def cut_before(self, statement: bytes) -> None:
         """The next time a client sends this, the server does not get it, and both sides lose the connection."""
@@ -51,6 +63,7 @@ class Wire:
         return f"postgresql://postgres@127.0.0.1:{self.port}/{database}?sslmode=disable"
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await self._flows.wait()
         path = f"{self._server.socket}/.s.PGSQL.{self._server.port}"
         try:
             back, forth = await asyncio.open_unix_connection(path)
@@ -61,6 +74,7 @@ class Wire:
         answers = asyncio.create_task(self._answer(back, writer))
         try:
             while data := await reader.read(1 << 16):
+                await self._flows.wait()
                 if writer in self._dead:
                     continue
                 if self._cut is not None and self._cut in data:
@@ -83,6 +97,7 @@ class Wire:
 
     async def _answer(self, back: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await back.read(1 << 16):
+            await self._flows.wait()
             if writer not in self._dead:
                 writer.write(data)
         writer.transport.abort()

@@ -101,8 +101,10 @@ class Store(OutboxStore, MediaStore, Protocol):
         """
         ...
 
-    async def register_instance(self, instance: str, url: str, version: str, labels: Collection[str] = ()) -> None:
-        """Insert or refresh this instance's row and its heartbeat."""
+    async def register_instance(
+        self, instance: str, url: str, version: str, labels: Collection[str] = (), facts: Json | None = None
+    ) -> float:
+        """Insert or refresh this instance's row and its heartbeat; when, in database time. `facts`: of its settings."""
         ...
 
     async def deregister_instance(self, instance: str) -> None:
@@ -114,14 +116,14 @@ class Store(OutboxStore, MediaStore, Protocol):
         ...
 
     async def instances(self) -> list[Json]:
-        """Every instance with its last heartbeat and the sessions that it holds."""
+        """Every instance with its facts, its last heartbeat and the sessions that it holds."""
         ...
 
     async def claim(self, session: str, instance: str, ttl: float) -> Lease | Holder | None:
         """One conditional update that raises the epoch. A `Lease` if won; the `Holder` that is in the way if not;
         None if the session does not exist. An expired row, or this instance's own, can be claimed at once; a row
         absent for less than one ttl since it was seen missing cannot (someone deleted it by hand and the old
-        holder may not know yet); a session never claimed before can.
+        holder, whose ttl counts if it is longer, may not know yet); a session never claimed before can.
         """
         ...
 
@@ -372,6 +374,14 @@ class Store(OutboxStore, MediaStore, Protocol):
         """Replace a session's alerts. `epoch`: the session's current one, or None for a session that was deleted;
         raises `StaleEpoch` where that is not so.
         """
+        ...
+
+    async def outages(self) -> dict[str, Json]:
+        """`domain.outages.Outage` as `to_json` wrote them, by webhook receiver."""
+        ...
+
+    async def swap_outage(self, receiver: str, before: Json | None, after: Json | None) -> bool:
+        """Replace what is known of a receiver, None for nothing, if it is still `before`: whether it was."""
         ...
 
     # --- small facts of the installation --------------------------------------------------------------------

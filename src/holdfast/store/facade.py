@@ -83,10 +83,12 @@ class SqlStore(OutboxPart, MediaPart):
         """See the port."""
         return await self._read(sql.now, brief=True)
 
-    async def register_instance(self, instance: str, url: str, version: str, labels: Collection[str] = ()) -> None:
+    async def register_instance(
+        self, instance: str, url: str, version: str, labels: Collection[str] = (), facts: Json | None = None
+    ) -> float:
         """See the port."""
-        said = attention.written(labels)
-        await self._write(lambda c: leases.register_instance(c, instance, url, version, said))
+        said, told = attention.written(labels), sql.dumps(facts or {})
+        return await self._write(lambda c: leases.register_instance(c, instance, url, version, said, told))
 
     async def deregister_instance(self, instance: str) -> None:
         """See the port."""
@@ -354,6 +356,14 @@ class SqlStore(OutboxPart, MediaPart):
     async def save_alerts(self, session: str, epoch: int | None, standing: Sequence[Json]) -> None:
         """See the port."""
         await self._write(lambda c: alerts.save(c, session, epoch, standing))
+
+    async def outages(self) -> dict[str, Json]:
+        """See the port."""
+        return await self._read(alerts.outages)
+
+    async def swap_outage(self, receiver: str, before: Json | None, after: Json | None) -> bool:
+        """See the port."""
+        return await self._write(lambda c: alerts.swap_outage(c, receiver, before, after))
 
     # --- small facts of the installation --------------------------------------------------------------------
     async def setting(self, key: str) -> str | None:

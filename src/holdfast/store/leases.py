@@ -4,8 +4,9 @@ A claim first locks the epoch's row, which waits for every writer that checked t
 update of the lock's row decides, so that a renewal cannot slip in between. Renewals touch the lock's rows only and
 never wait for writers.
 
-An absent lock row (someone deleted it by hand) can be claimed one ttl after it was first seen missing: the old holder
-may not know yet. `session_epoch.missing_since` remembers that; a regular release sets it to 0, which is long ago.
+An absent lock row (someone deleted it by hand) can be claimed one ttl after it was first seen missing, the old holder's
+ttl if that is longer: it may not know yet. `session_epoch.missing_since` and `ttl` remember that; a regular release
+sets `missing_since` to 0, which is long ago.
 """
 
 from __future__ import annotations
@@ -18,18 +19,19 @@ from sqlalchemy import Connection, delete, select, update
 from holdfast.domain.rows import Hint, Holder, Json, Lease
 from holdfast.store import hints
 from holdfast.store.schema import db_now, instance, session_epoch, session_lock
-from holdfast.store.sql import Query, listed, now, rounded
+from holdfast.store.sql import Query, listed, loads, now, rounded
 
 _REGISTER = Query(
-    "INSERT INTO instance (id, url, version, labels, started_at, heartbeat_at) "
-    "VALUES (?, ?, ?, ?, holdfast_now(), holdfast_now()) ON CONFLICT (id) DO UPDATE SET url = excluded.url, "
-    "version = excluded.version, labels = excluded.labels, heartbeat_at = excluded.heartbeat_at"
+    "INSERT INTO instance (id, url, version, labels, facts, started_at, heartbeat_at) "
+    "VALUES (?, ?, ?, ?, ?, holdfast_now(), holdfast_now()) ON CONFLICT (id) DO UPDATE SET url = excluded.url, "
+    "version = excluded.version, labels = excluded.labels, facts = excluded.facts, "
+    "heartbeat_at = excluded.heartbeat_at RETURNING heartbeat_at"
 )
 
 
-def register_instance(c: Connection, name: str, url: str, version: str, labels: str) -> None:
-    """Insert or refresh."""
-    _REGISTER.run(c, name, url, version, labels)
+def register_instance(c: Connection, name: str, url: str, version: str, labels: str, facts: str) -> float:
+    """Insert or refresh; when, in database time."""
+    return float(_REGISTER.first(c, name, url, version, labels, facts)[0])
 
 
 def deregister_instance(c: Connection, name: str) -> None:
@@ -48,6 +50,7 @@ def instances(c: Connection) -> list[Json]:
     return [
         {
             **row,
+            "facts": loads(row["facts"] or "{}"),
             "sessions": sorted(holder.session for holder in holds.get(row["id"], [])),
             "expires_in": min((holder.expires_at - at for holder in holds.get(row["id"], [])), default=None),
             "seen_ago": at - row["heartbeat_at"],
@@ -57,7 +60,7 @@ def instances(c: Connection) -> list[Json]:
 
 
 _SESSION = Query("SELECT 1 FROM session WHERE name = ?")
-_EPOCH = Query("SELECT epoch, missing_since FROM session_epoch WHERE session_name = ? FOR UPDATE")
+_EPOCH = Query("SELECT epoch, missing_since, ttl FROM session_epoch WHERE session_name = ? FOR UPDATE")
 _TAKE = Query(
     "UPDATE session_lock SET instance_id = ?, epoch = ?, locked_at = holdfast_now(), expires_at = holdfast_now() + ? "
     "WHERE session_name = ? AND (expires_at <= holdfast_now() OR instance_id = ?) RETURNING expires_at"
@@ -66,7 +69,7 @@ _LOCK = Query(
     "INSERT INTO session_lock (session_name, instance_id, epoch, locked_at, expires_at) "
     "VALUES (?, ?, ?, holdfast_now(), holdfast_now() + ?) RETURNING expires_at"
 )
-_RAISE = Query("UPDATE session_epoch SET epoch = ?, missing_since = NULL WHERE session_name = ?")
+_RAISE = Query("UPDATE session_epoch SET epoch = ?, missing_since = NULL, ttl = ? WHERE session_name = ?")
 _SEEN_MISSING = Query("UPDATE session_epoch SET missing_since = ? WHERE session_name = ?")
 
 
@@ -74,14 +77,14 @@ def claim(c: Connection, name: str, instance_id: str, ttl: float) -> Lease | Hol
     """See `ports.store.Store.claim`."""
     if _SESSION.first(c, name) is None or (row := _EPOCH.first(c, name)) is None:
         return None
-    epoch, missing_since = row
+    epoch, missing_since, held_for = row
     taken = _TAKE.first(c, instance_id, epoch + 1, ttl, name, instance_id)
     if taken is None:
-        in_the_way = holders(c, [name]).get(name) or _missing(c, name, epoch, missing_since, ttl)
+        in_the_way = holders(c, [name]).get(name) or _missing(c, name, epoch, missing_since, max(ttl, held_for))
         if in_the_way is not None:
             return in_the_way
         taken = _LOCK.first(c, name, instance_id, epoch + 1, ttl)
-    _RAISE.run(c, epoch + 1, name)
+    _RAISE.run(c, epoch + 1, ttl, name)
     return Lease(name, epoch + 1, taken[0])
 
 

@@ -1,0 +1,205 @@
+"""The real thing: three instances, thirty sessions, real sidecars, a real PostgreSQL, and no peace for minutes (G1-G4).
+
+Each instance reaches the database and WhatsApp over networks of its own, which the faults cut: what was under way to
+the database is held back and arrives late, after the lease has gone to another. All the while people write both ways.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import tempfile
+import time
+from collections import Counter
+from contextlib import AsyncExitStack, suppress
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from tests.support.cluster import Cluster, cluster
+from tests.support.processes import Holdfast, Receiver
+from tests.support.wire import Wire
+from verify.harness import alone
+from verify.relay import Relay
+
+INSTANCES, SESSIONS, ROUNDS = 3, 30, 3
+STOPPED = 60.0
+"""Seconds for which a Python process is stopped: four leases."""
+PAUSE = 4.0
+"""Seconds between two exchanges of one session."""
+HEALED = 60.0
+"""Seconds after a round's last fault by which all sessions WORK: a lease, a back-off, a login."""
+
+
+def ours(number: int) -> str:
+    """The phone of a session."""
+    return f"4071000{number:04d}"
+
+
+def theirs(number: int) -> str:
+    """Who writes with it."""
+    return f"4072000{number:04d}"
+
+
+class Torture:
+    """The cluster, the networks of its instances, and who writes with whom."""
+
+    def __init__(self, world: Cluster, hook: Receiver) -> None:
+        self.world, self.hook = world, hook
+        self.instances: list[Holdfast] = []
+        self.wires: list[Wire] = []
+        self.relays: list[Relay] = []
+        self.done = [0] * SESSIONS
+        """Exchanges of each session that were accepted, both ways."""
+        self.peace = asyncio.Event()
+        self._anyone = cycle(range(INSTANCES))
+
+    async def start(self, stack: AsyncExitStack) -> None:
+        """All instances, then all sessions, linked through the first."""
+        assert self.world.database is not None
+        for _ in range(INSTANCES):
+            wire = await stack.enter_async_context(Wire(self.world.database))
+            relay = await stack.enter_async_context(Relay(self.world.wasim))
+            env = {"HOLDFAST_DATABASE_URL": wire.dsn("holdfast"), "HOLDFAST_WHATSAPP_URL": relay.url}
+            self.instances.append(await self.world.start(**env))
+            self.wires.append(wire)
+            self.relays.append(relay)
+        gate = asyncio.Semaphore(4)
+
+        async def link(number: int) -> None:
+            async with gate:
+                await self.world.wasim.post("phones", {"phone": theirs(number)})
+                at = self.instances[number % INSTANCES]
+                await at.link(self.world.wasim, f"s{number}", ours(number), self.hook.config("message"))
+
+        await asyncio.gather(*(link(number) for number in range(SESSIONS)))
+
+    # --- people ---------------------------------------------------------------------------------------------------
+    async def talk(self, number: int) -> None:
+        """Both ways, until there is peace. Who gets no answer asks another instance, under the same key."""
+        while not self.peace.is_set():
+            turn = self.done[number]
+            text = f"in {number} {turn:03d}"
+            await self.world.wasim.post("inject", {"from": theirs(number), "to": ours(number), "text": text})
+            while not await self.send(number, f"out {number} {turn:03d}"):
+                await asyncio.sleep(0.5)
+            self.done[number] += 1
+            with suppress(TimeoutError):
+                async with asyncio.timeout(PAUSE):
+                    await self.peace.wait()
+
+    async def send(self, number: int, text: str) -> bool:
+        """Whether some instance took it."""
+        instance = self.instances[next(self._anyone)]
+        body = {"session": f"s{number}", "chatId": f"{theirs(number)}@c.us", "text": text}
+        limit = aiohttp.ClientTimeout(total=8)
+        try:
+            async with instance.http.post(
+                f"{instance.url}/api/sendText", json=body, headers={"Idempotency-Key": text}, timeout=limit
+            ) as answer:
+                said = await answer.text()
+        except (aiohttp.ClientError, TimeoutError):
+            return False
+        assert answer.status in (201, 202) or answer.status >= 500, f"{text}: {answer.status} {said}"
+        return answer.status < 300
+
+    # --- faults ---------------------------------------------------------------------------------------------------
+    async def hurt(self, first: int) -> float:
+        """One round of all faults, with roles that move on; seconds of healing after the last."""
+        a, b, c = ((first + step) % INSTANCES for step in range(INSTANCES))
+        os.kill(self.instances[a].child.pid, signal.SIGSTOP)
+        end = time.time() + STOPPED
+        try:
+            await asyncio.sleep(2)
+            self.wires[b].hold()
+            await asyncio.sleep(20)
+            self.wires[b].flow()
+            await asyncio.sleep(4)
+            await self.restart_database()
+            await asyncio.sleep(4)
+            await self.relays[c].become("closed")
+            await asyncio.sleep(8)
+            await self.relays[c].become("open")
+            await self.instances[c].stop(signal.SIGKILL)
+            await asyncio.sleep(2)
+            await self.instances[c].start()
+            await asyncio.sleep(max(0.0, end - time.time()))
+        finally:
+            os.kill(self.instances[a].child.pid, signal.SIGCONT)
+        return await self.healed()
+
+    async def restart_database(self) -> None:
+        """As after a crash."""
+        database = self.world.database
+        assert database is not None
+        await asyncio.to_thread(database.stop, "immediate")
+        await asyncio.sleep(2)
+        await asyncio.to_thread(database.start)
+
+    async def healed(self) -> float:
+        """Seconds until every instance says of every session that it is WORKING."""
+        began = time.time()
+        while True:
+            left = []
+            for instance in self.instances:
+                views = await instance.ask("GET", "/api/holdfast/sessions")
+                assert len(views) == SESSIONS, len(views)
+                left += [view for view in views if view["status"] != "WORKING"]
+            took = time.time() - began
+            if not left:
+                return took
+            assert took < HEALED, f"{len(left)} not WORKING {took:.0f} s after the last fault, such as {left[0]}"
+            await asyncio.sleep(0.2)
+
+    # --- what came of it ------------------------------------------------------------------------------------------
+    async def all_arrived(self, number: int) -> None:
+        """Receiver, store and WhatsApp have every message of a session, once, in order."""
+        came_in = [f"in {number} {turn:03d}" for turn in range(self.done[number])]
+        went_out = [f"out {number} {turn:03d}" for turn in range(self.done[number])]
+        await self.hook.until(lambda: len(self.hook.texts(f"s{number}")) >= len(came_in), timeout=60)
+        assert self.hook.texts(f"s{number}") == came_in, _differ(self.hook.texts(f"s{number}"), came_in)
+        end = time.time() + 60
+        while len(shown := await self._on_the_phone(number)) < len(went_out) and time.time() < end:
+            await asyncio.sleep(0.2)
+        assert shown == went_out, _differ(shown, went_out)
+        chat = f"/api/s{number}/chats/{theirs(number)}@c.us/messages"
+        stored = [row["body"] for row in await self.instances[0].ask("GET", chat, limit="1000", downloadMedia="false")]
+        assert Counter(stored) == Counter(came_in + went_out), _differ(stored, came_in + went_out)
+
+    async def _on_the_phone(self, number: int) -> list[str]:
+        """A message that was sent again is one if its id is the same, as phones take it."""
+        seen: dict[str, Any] = await self.world.wasim.get(f"phones/{theirs(number)}/messages")
+        return list({message["id"]: message["text"] for message in seen["messages"] if not message["from_me"]}.values())
+
+
+def _differ(found: list[str], wanted: list[str]) -> str:
+    """What is too few, too many, or out of order."""
+    few, many = Counter(wanted) - Counter(found), Counter(found) - Counter(wanted)
+    said = f"{len(found)} of {len(wanted)}: {sorted(few)[:5]} missing, {sorted(many)[:5]} too many"
+    return said if few or many else f"out of order: {found[:20]}"
+
+
+@alone(
+    "G1.torture",
+    f"{INSTANCES} instances, {SESSIONS} sessions, {ROUNDS} rounds of kill -9, SIGSTOP, database crash, cuts: "
+    "never two, nothing lost or twice",
+    timeout=600.0,
+)
+async def torture() -> str:
+    with tempfile.TemporaryDirectory(prefix="holdfast-verify-") as folder:
+        async with cluster(Path(folder), postgres=True) as world, Receiver() as hook, AsyncExitStack() as stack:
+            victim = Torture(world, hook)
+            await victim.start(stack)
+            async with asyncio.TaskGroup() as people:
+                for number in range(SESSIONS):
+                    people.create_task(victim.talk(number))
+                healing = [await victim.hurt(first) for first in range(ROUNDS)]
+                victim.peace.set()
+            await asyncio.gather(*(victim.all_arrived(number) for number in range(SESSIONS)))
+            assert await world.overlaps() == []
+            replaced = await world.wasim.get("log", since=0, kind="replaced,login-refused", limit=100_000)
+            assert replaced == [], replaced[:5]
+            return f"{2 * sum(victim.done)} messages, healed after at most {max(healing):.0f} s"
