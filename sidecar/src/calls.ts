@@ -1,14 +1,11 @@
 // Live calls by name: what the parent may ask of an open connection beside sending.
-import { createWriteStream } from 'node:fs';
-import { rename } from 'node:fs/promises';
-import { pipeline } from 'node:stream/promises';
-
-import { downloadMediaMessage, jidDecode, proto, USyncQuery, USyncUser, type WAPresence } from 'baileys';
+import { jidDecode, USyncQuery, USyncUser, type WAPresence } from 'baileys';
 
 import { ChannelError } from './channel.ts';
 import type { Connection } from './connection.ts';
 import { toJid } from './content.ts';
-import { quiet } from './log.ts';
+import { GROUP_CALLS } from './groups.ts';
+import { downloadMedia } from './media.ts';
 
 type Args = Record<string, unknown>;
 type Call = (connection: Connection, args: Args) => Promise<unknown>;
@@ -54,20 +51,6 @@ async function profilePicture({ sock }: Connection, args: Args): Promise<string 
   }
 }
 
-/** Stream a received message's media into a file; `message` is the stored plaintext. The file appears when complete. */
-async function downloadMedia({ sock }: Connection, args: Args): Promise<unknown> {
-  const message = proto.Message.decode(args['message'] as Uint8Array);
-  const inner = message.deviceSentMessage?.message ?? message;
-  const path = String(args['path']);
-  const wrapped = { key: { remoteJid: jid(args), id: String(args['id'] ?? '') }, message: inner };
-  const context = { logger: quiet, reuploadRequest: sock.updateMediaMessage };
-  const stream = await downloadMediaMessage(wrapped, 'stream', {}, context);
-  const file = createWriteStream(`${path}.part`, { mode: 0o600 });
-  await pipeline(stream, file);
-  await rename(`${path}.part`, path);
-  return { path, size: file.bytesWritten };
-}
-
 /** Ask for a sign of life: a ping, or whether our own device is still on the account's list. Rejects without an answer. */
 export async function probe({ sock }: Connection, args: { listed: boolean; timeout: number }): Promise<Probed> {
   const timeoutMs = args.timeout * 1000;
@@ -101,6 +84,7 @@ const CALLS: Record<string, Call> = {
   },
   profile_picture: profilePicture,
   download_media: downloadMedia,
+  ...GROUP_CALLS,
 };
 
 /** Rejects with `bad_request` for a name that is unknown. */

@@ -48,7 +48,7 @@ const captioned = (content: Content): Content => ({
 const MAKERS: Record<string, Maker> = {
   text: (c) => ({ text: required(c, 'text'), ...(c['link_preview'] === true ? {} : { linkPreview: null }) }),
   image: (c) => ({ image: media(c), ...captioned(c) }),
-  video: (c) => ({ video: media(c), ...captioned(c), gifPlayback: c['gif'] === true }),
+  video: (c) => ({ video: media(c), ...captioned(c), gifPlayback: c['gif'] === true, ptv: c['note'] === true }),
   voice: (c) => ({ audio: media(c), ptt: true, mimetype: text(c, 'mimetype') ?? 'audio/ogg; codecs=opus' }),
   audio: (c) => ({ audio: media(c), mimetype: text(c, 'mimetype') ?? 'audio/mpeg' }),
   sticker: (c) => ({ sticker: media(c) }),

@@ -1,14 +1,18 @@
 // Sending: resolves on the server's acknowledgement, and tells "nothing left" from "it may have left".
-import { isJidGroup, jidDecode } from 'baileys';
+import { isJidGroup, jidDecode, proto } from 'baileys';
 
 import type { ServerAck } from './acks.ts';
 import { type Channel, ChannelError } from './channel.ts';
 import type { Connection } from './connection.ts';
 import { toBaileys, toJid } from './content.ts';
+import { uploaded } from './media.ts';
 import { crashPoint } from './crash.ts';
 import { codeOf } from './reasons.ts';
 import { find } from './recall.ts';
 import { sending } from './signal.ts';
+
+/** `message`: what was sent, where sending it again would need more than the request. */
+export type Sent = ServerAck & { message?: Uint8Array };
 
 export interface SendArgs {
   id: string;
@@ -19,11 +23,12 @@ export interface SendArgs {
 const notConnected = (): ChannelError => new ChannelError('not_connected', 'The session has no connection to WhatsApp now.');
 const inDoubt = (): ChannelError => new ChannelError('send_in_doubt', 'WhatsApp did not acknowledge the message in time.');
 
-export async function send(connection: Connection, channel: Channel, args: SendArgs, timeout: number): Promise<ServerAck> {
+export async function send(connection: Connection, channel: Channel, args: SendArgs, timeout: number): Promise<Sent> {
   const chat = toJid(args.chat);
   const { message, options } = await toBaileys(args.content, chat, (id) => find(channel, connection.session, id));
   if (!connection.open) throw notConnected();
   await mustHaveDevices(connection, chat);
+  const file = 'path' in args.content ? await uploaded(connection, chat, message, { ...options, messageId: args.id }) : undefined;
   const ack = connection.acks.wait(args.id);
   ack.catch(() => undefined); // it is awaited below, unless the relay fails first
   const watch = { encrypted: false };
@@ -33,7 +38,10 @@ export async function send(connection: Connection, channel: Channel, args: SendA
   });
   const relay = async (): Promise<ServerAck> => {
     try {
-      await sending.run(watch, () => connection.sock.sendMessage(chat, message, { ...options, messageId: args.id }));
+      await sending.run(watch, async () => {
+        if (file === undefined) await connection.sock.sendMessage(chat, message, { ...options, messageId: args.id });
+        else await connection.sock.relayMessage(chat, file, { messageId: args.id });
+      });
       crashPoint('send.written');
     } catch (error) {
       throw refused(error, watch.encrypted);
@@ -43,7 +51,8 @@ export async function send(connection: Connection, channel: Channel, args: SendA
     });
   };
   try {
-    return await Promise.race([relay(), expired]);
+    const answer = await Promise.race([relay(), expired]);
+    return file === undefined ? answer : { ...answer, message: proto.Message.encode(file).finish() };
   } finally {
     clearTimeout(timer);
     connection.acks.forget(args.id);

@@ -179,11 +179,14 @@ class OutgoingMessage:
 
 @dataclass(frozen=True, slots=True)
 class ServerAck:
-    """WhatsApp's server acknowledged the message. `error` is 0, or its code (463 ...). `at` is Unix seconds."""
+    """WhatsApp's server acknowledged the message. `error` is 0, or its code (463 ...). `at` is Unix seconds. `message`
+    is what was sent (a protobuf), where sending it again would need more than what was asked.
+    """
 
     error: int
     at: float
     detail: str = ""
+    message: bytes = b""
 
 
 class Probed(StrEnum):

@@ -29,9 +29,9 @@ class MediaStore(Protocol):
         ...
 
     async def media_settle(
-        self, name: str, state: State, *, size: int = 0, problem: str = "", retry_in: float = 0.0
+        self, name: str, state: State, *, size: int = 0, problem: str = "", retry_in: float = 0.0, counted: bool = True
     ) -> None:
-        """What came of fetching an `awaited` file: `kept`, `lost`, or `awaited` again, with one attempt more."""
+        """What came of fetching an `awaited` file: `kept`, `lost`, or `awaited` again (one more attempt if `counted`)."""
         ...
 
     async def media_drop(self, name: str) -> None:

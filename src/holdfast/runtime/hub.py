@@ -41,6 +41,10 @@ class Hub:
         """An outgoing message changed its state."""
         self._wake(f"message:{name}:{message_id}")
 
+    def file_settled(self, name: str) -> None:
+        """A received file was fetched, or will not be."""
+        self._wake(f"file:{name}")
+
     def events_appended(self, session: str) -> None:
         """The event log grew."""
         self._wake("events")

@@ -76,10 +76,10 @@ def awaited(c: Connection, session: str, limit: int) -> tuple[list[MediaRow], fl
     return [_row(found) for found in due], None if later is None else max(0.0, later - now(c))
 
 
-def settle(c: Connection, name: str, state: State, *, size: int, problem: str, retry_in: float) -> None:
+def settle(c: Connection, name: str, state: State, *, size: int, problem: str, retry_in: float, tries: int) -> None:
     """See `ports.media.MediaStore.media_settle`. What was dropped meanwhile stays dropped."""
     values: dict[str, Any] = {
-        "state": state, "problem": problem, "attempts": _M.attempts + 1, "next_at": db_now() + retry_in,
+        "state": state, "problem": problem, "attempts": _M.attempts + tries, "next_at": db_now() + retry_in,
         "updated_at": db_now(),
     }  # fmt: skip
     if state == "kept":
@@ -124,10 +124,18 @@ class MediaPart(Part):
         return await self._read(lambda c: awaited(c, session, limit), brief=True)
 
     async def media_settle(
-        self, name: str, state: State, *, size: int = 0, problem: str = "", retry_in: float = 0.0
+        self,
+        name: str,
+        state: State,
+        *,
+        size: int = 0,
+        problem: str = "",
+        retry_in: float = 0.0,
+        counted: bool = True,
     ) -> None:
         """See the port."""
-        await self._write(lambda c: settle(c, name, state, size=size, problem=problem, retry_in=retry_in), brief=True)
+        facts: dict[str, Any] = {"size": size, "problem": problem, "retry_in": retry_in, "tries": int(counted)}
+        await self._write(lambda c: settle(c, name, state, **facts), brief=True)
 
     async def media_drop(self, name: str) -> None:
         """See the port."""

@@ -22,6 +22,8 @@ from holdfast.ports.store import Store
 log = structlog.get_logger(__name__)
 
 CREDS = ("creds", "")
+MEDIA_LIMIT = 600.0
+"""Seconds that uploading or fetching one file may take."""
 CLOSE_LIMIT = 10.0
 """`close` returns within so many seconds, whatever happens; a sidecar that took longer is killed."""
 
@@ -151,10 +153,12 @@ class BaileysEngine:
         """See the port. Also raises `InvalidMessage` for contents that this engine cannot send."""
         args = {"id": message.id, "chat": message.chat, "content": dict(message.content)}
         try:
-            ack = await self._ask(session, connection, "send", args, self._options.send_timeout + 5)
+            upload = MEDIA_LIMIT if "path" in message.content else 0.0
+            ack = await self._ask(session, connection, "send", args, upload + self._options.send_timeout + 5)
         except (SidecarGone, TimeoutError) as error:
             raise SendInDoubt from error
-        return port.ServerAck(error=int(ack["error"]), at=float(ack["at"]) or self._clock.now())
+        at = float(ack["at"]) or self._clock.now()
+        return port.ServerAck(error=int(ack["error"]), at=at, message=ack.get("message", b""))
 
     async def probe(self, session: str, connection: int, *, listed: bool, timeout: float) -> port.Probed:
         """See the port."""
@@ -169,9 +173,10 @@ class BaileysEngine:
 
         `check_number(phone)` → `{exists, jid, lid}`; `mark_read(chat, messages=[{id, participant?}])`;
         `presence(presence, chat?)`; `typing(chat, on)`; `subscribe_presence(chat)`; `profile_picture(chat)` → URL or
-        None; `download_media(message=plaintext, path, chat, id)` → `{path, size}`.
+        None; `download_media(message=plaintext, path, chat, id, from_me, participant, limit)` → `{path, size}`, or
+        `MediaTooLarge`, or `MediaGone` where neither WhatsApp nor the phone has the file.
         """
-        limit = 600.0 if method == "download_media" else self._options.query_timeout * 2
+        limit = MEDIA_LIMIT if method == "download_media" else self._options.query_timeout * 2
         try:
             return await self._ask(session, connection, "call", {"method": method, "args": dict(args)}, limit)
         except (SidecarGone, TimeoutError) as error:

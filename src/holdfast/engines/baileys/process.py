@@ -36,6 +36,8 @@ _ERRORS: Mapping[str, type[errors.HoldfastError]] = {
         errors.CallFailed,
         errors.EngineUnavailable,
         errors.InvalidMessage,
+        errors.MediaGone,
+        errors.MediaTooLarge,
         errors.NotConnected,
         errors.NotOnWhatsApp,
         errors.PairingRefused,

@@ -23,7 +23,7 @@ class Room:
     """A folder for files under way, for `ports.media.Files`."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self._folder = folder.absolute()
 
     def room(self) -> Path:
         """See the port."""
@@ -44,7 +44,7 @@ class Folder(Room):
 
     def __init__(self, root: Path) -> None:
         super().__init__(root / "under-way")
-        self._root = root
+        self._root = root.absolute()
 
     async def start(self) -> None:
         """See the port."""

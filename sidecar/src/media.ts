@@ -1,0 +1,104 @@
+// Files of messages: uploaded before their message is written, and fetched by what a received message says of them.
+import { createHash } from 'node:crypto';
+import { createWriteStream } from 'node:fs';
+import { rename } from 'node:fs/promises';
+import { Transform } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+
+import type { AnyMessageContent, MiscMessageGenerationOptions, WAMessage } from 'baileys';
+import { assertMediaContent, downloadMediaMessage, extractMessageContent, generateWAMessage, proto } from 'baileys';
+
+import { ChannelError } from './channel.ts';
+import type { Connection } from './connection.ts';
+import { toJid } from './content.ts';
+import { kindOf, log, quiet } from './log.ts';
+import { codeOf } from './reasons.ts';
+
+type Args = Record<string, unknown>;
+
+/** Upload a message's file, and give the message that names it. Nothing of it has left for the chat then. */
+export async function uploaded(
+  { sock, session }: Connection,
+  chat: string,
+  content: AnyMessageContent,
+  options: MiscMessageGenerationOptions & { messageId: string },
+): Promise<proto.IMessage> {
+  try {
+    const upload = sock.waUploadToServer;
+    const full = await generateWAMessage(chat, content, { ...options, logger: quiet, userJid: sock.user?.id ?? '', upload });
+    return full.message ?? {};
+  } catch (error) {
+    log('warning', 'file not uploaded', { session, kind: kindOf(error) });
+    throw new ChannelError('not_connected', 'The file could not be uploaded to WhatsApp; it is tried again.');
+  }
+}
+
+/** What WhatsApp answers for files that its servers have no more, or whose link ran out: the phone may have them yet. */
+const EXPIRED: ReadonlySet<number> = new Set([403, 404, 410]);
+/** Seconds that the phone may take to upload a file again. */
+const REUPLOAD = 60;
+
+/** Stream a received message's file to `path`; `message` is the stored plaintext. It appears when it is complete. */
+export async function downloadMedia(connection: Connection, args: Args): Promise<unknown> {
+  const message = proto.Message.decode(args['message'] as Uint8Array);
+  const inner = message.deviceSentMessage?.message ?? message;
+  const participant = args['participant'];
+  const key = {
+    remoteJid: toJid(String(args['chat'] ?? '')),
+    id: String(args['id'] ?? ''),
+    fromMe: args['from_me'] === true,
+    ...(typeof participant === 'string' ? { participant: toJid(participant) } : {}),
+  };
+  const wrapped = { key, message: extractMessageContent(inner) ?? inner };
+  const path = String(args['path']);
+  const limit = Number(args['limit'] ?? Infinity);
+  try {
+    return { path, size: await save(wrapped, path, limit) };
+  } catch (error) {
+    if (!EXPIRED.has(codeOf(error))) throw error;
+  }
+  await reuploaded(connection, wrapped);
+  return { path, size: await save(wrapped, path, limit) };
+}
+
+async function save(message: WAMessage, path: string, limit: number): Promise<number> {
+  const stream = await downloadMediaMessage(message, 'stream', {});
+  const digest = createHash('sha256');
+  let size = 0;
+  const counted = new Transform({
+    transform(chunk: Buffer, _encoding, done) {
+      size += chunk.length;
+      digest.update(chunk);
+      done(size > limit ? new ChannelError('media_too_large', 'The file is larger than HOLDFAST_MEDIA_LIMIT allows.') : null, chunk);
+    },
+  });
+  await pipeline(stream, counted, createWriteStream(`${path}.part`, { mode: 0o600 }));
+  // Baileys checks neither hash nor MAC.
+  const expected = assertMediaContent(message.message).fileSha256;
+  if (expected && expected.length > 0 && !digest.digest().equals(expected)) {
+    throw new ChannelError('call_failed', 'The file arrived damaged.');
+  }
+  await rename(`${path}.part`, path);
+  return size;
+}
+
+/** Ask the phone to upload the file again; the message then names where. */
+async function reuploaded({ sock }: Connection, message: WAMessage): Promise<void> {
+  const content = assertMediaContent(message.message);
+  const host = content.url ? new URL(content.url).host : '';
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new ChannelError('call_failed', 'The phone did not upload the file again in time.')), REUPLOAD * 1000);
+  });
+  try {
+    await Promise.race([sock.updateMediaMessage(message), late]);
+  } catch (error) {
+    if (codeOf(error) === 404) {
+      throw new ChannelError('media_gone', 'WhatsApp has the file no more, and neither has the phone.');
+    }
+    throw error;
+  } finally {
+    clearTimeout(timer);
+  }
+  if (host !== '') content.url = `https://${host}${content.directPath ?? ''}`;
+}

@@ -1,0 +1,192 @@
+"""Files of messages on this instance: taken in for sending, lent to the engine, and deleted when nobody needs them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urljoin, urlsplit
+
+import aiohttp
+import structlog
+
+from holdfast.domain.errors import HoldfastError, MediaNotFetched, MediaTooLarge
+from holdfast.domain.media import HEAD, MediaRow, check_kind, check_type, name_of
+from holdfast.domain.receivers import FILE, Reach, check_url
+from holdfast.ports.clock import Clock
+from holdfast.ports.media import Files
+from holdfast.ports.store import OutboxRow, Store
+from holdfast.runtime.guarded import Clients, unreached
+from holdfast.store.files.folder import told
+
+log = structlog.get_logger(__name__)
+
+REDIRECTS = 5
+PIECE = 256 * 1024
+BATCH = 100
+
+
+@dataclass(frozen=True, slots=True)
+class MediaSettings:
+    """Times in seconds, sizes in bytes. `keep`: how long received files stay; `patience`: how long one is asked for."""
+
+    limit: int = 100_000_000
+    keep: float = 14 * 86_400.0
+    patience: float = 86_400.0
+    reach: Reach = field(default_factory=Reach)
+    timeout: float = 300.0
+    factor: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A file that was taken in and belongs to no message yet: whoever has it gives it on or drops it."""
+
+    path: Path
+    head: bytes
+    size: int
+    sha256: str
+    mimetype: str = ""
+    filename: str = ""
+
+
+class Media:
+    """See the module."""
+
+    def __init__(self, store: Store, files: Files, clock: Clock, settings: MediaSettings) -> None:
+        self.settings = settings
+        self.files = files
+        self._store = store
+        self._clock = clock
+        self._clients = Clients(settings.reach, aiohttp.ClientTimeout(total=settings.timeout, sock_connect=15.0))
+
+    async def start(self) -> None:
+        """Raises `MediaUnavailable`."""
+        await self.files.start()
+        await self._clients.start()
+
+    async def stop(self) -> None:
+        """Let go of connections."""
+        await self._clients.stop()
+        await self.files.stop()
+
+    # --- taken in -----------------------------------------------------------------------------------------------
+    def check_size(self, size: int | None) -> None:
+        """Raises `MediaTooLarge`, before a byte is read, if the sender says so itself."""
+        if size is not None and size > self.settings.limit:
+            raise MediaTooLarge(
+                f"The file is larger than {self.settings.limit:,} bytes, the most that HOLDFAST_MEDIA_LIMIT allows."
+            )
+
+    async def take(self, pieces: AsyncIterator[bytes], mimetype: str = "", filename: str = "") -> Upload:
+        """Write the pieces to a file under way. Raises `MediaTooLarge` as soon as they are, `MediaUnavailable`."""
+        path = self.files.room() / self._clock.token(12).hex()
+        size, head, digest = 0, b"", hashlib.sha256()
+        try:
+            with told():
+                file = await asyncio.to_thread(path.open, "xb")
+            with file:
+                async for piece in pieces:
+                    size += len(piece)
+                    self.check_size(size)
+                    head = (head + piece)[:HEAD] if len(head) < HEAD else head
+                    digest.update(piece)
+                    with told():
+                        await asyncio.to_thread(file.write, piece)
+                with told():
+                    await asyncio.to_thread(file.flush)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+        return Upload(path, head, size, digest.hexdigest(), mimetype, filename)
+
+    async def fetch(self, url: str, mimetype: str = "", filename: str = "") -> Upload:
+        """Fetch a file. Redirects are followed, each guarded anew. Raises `MediaNotFetched`, `MediaTooLarge`."""
+        for _ in range(REDIRECTS + 1):
+            check_url(url, self.settings.reach, FILE)
+            host = urlsplit(url).hostname or ""
+            try:
+                async with self._clients.to(host).get(url, allow_redirects=False) as answer:
+                    if answer.status in (301, 302, 303, 307, 308) and answer.headers.get("Location"):
+                        url = urljoin(url, answer.headers["Location"])
+                        continue
+                    if answer.status != 200:
+                        raise MediaNotFetched(f"The file's server answered {answer.status}. Check its url.")
+                    self.check_size(answer.content_length)
+                    pieces = answer.content.iter_chunked(PIECE)
+                    return await self.take(pieces, mimetype or answer.content_type, filename or _last(url))
+            except TimeoutError as error:
+                raise MediaNotFetched(
+                    f"The file's server did not give it in {self.settings.timeout:g} s. Try again, or send its bytes."
+                ) from error
+            except (aiohttp.ClientError, OSError, ValueError) as error:
+                said = unreached(error, "the file's server", FILE.setting)
+                raise MediaNotFetched(f"{said[0].upper()}{said[1:]}.") from None
+        raise MediaNotFetched(f"The file's url redirects more than {REDIRECTS} times.")
+
+    def discard(self, upload: Upload) -> None:
+        """It belongs to no message."""
+        with contextlib.suppress(OSError):
+            upload.path.unlink(missing_ok=True)
+
+    # --- for sending --------------------------------------------------------------------------------------------
+    def described(self, content: Mapping[str, Any], upload: Upload) -> dict[str, Any]:
+        """The content of the message with what is known of its file. Raises `InvalidMedia`."""
+        mimetype = check_type(upload.mimetype, upload.head)
+        check_kind(str(content["type"]), upload.head)
+        return {
+            **content, "mimetype": mimetype, "filename": upload.filename or None, "size": upload.size,
+            "sha256": upload.sha256,
+        }  # fmt: skip
+
+    async def stage(self, draft: OutboxRow, upload: Upload) -> OutboxRow:
+        """Keep the file for a message that is about to be accepted: it is there before the message is."""
+        facts = draft.content
+        name = name_of(draft.session, draft.id, self._clock.token(12).hex(), mimetype=facts["mimetype"])
+        row = MediaRow(
+            name, draft.session, draft.id, draft.chat, "", True, "staged",
+            mimetype=facts["mimetype"], filename=facts.get("filename") or "", size=upload.size,
+        )  # fmt: skip
+        await self._store.media_stage(row)
+        await self.files.put(name, upload.path)
+        return replace(draft, content={**facts, "file": name})
+
+    @asynccontextmanager
+    async def ready(self, content: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Any]]:
+        """The content as an engine sends it: with the `path` of its file on this machine, if it has one."""
+        if not content.get("file"):
+            yield content
+            return
+        async with self.files.local(str(content["file"])) as path:
+            yield {**content, "path": str(path)}
+
+    async def release(self, content: Mapping[str, Any]) -> None:
+        """A message was sent, or never will be: its file goes, now or with the next tidying."""
+        if not content.get("file"):
+            return
+        try:
+            await self._store.media_drop(str(content["file"]))
+            await self._forget([str(content["file"])])
+        except HoldfastError as error:
+            log.warning("a sent file was not deleted yet", action="media", code=error.code)
+
+    # --- tidying ------------------------------------------------------------------------------------------------
+    async def tidy(self) -> None:
+        """Delete what is old or needed no more."""
+        while names := await self._store.media_stale(self.settings.keep, BATCH):
+            await self._forget(names)
+
+    async def _forget(self, names: list[str]) -> None:
+        for name in names:
+            await self.files.delete(name)
+        await self._store.media_forget(names)
+
+
+def _last(url: str) -> str:
+    """The last part of a URL's path, as a name for the file."""
+    return unquote(urlsplit(url).path.rpartition("/")[2])[:255]
