@@ -13,7 +13,7 @@ import { type Channel, ChannelError } from './channel.ts';
 import { boot, monotonic } from './clock.ts';
 import { crashing, crashPoint } from './crash.ts';
 import { EventQueue } from './events.ts';
-import { type KeyCache, Vault } from './keys.ts';
+import { type InboxRow, type KeyCache, Vault } from './keys.ts';
 import { kindOf, log, placeOf, quiet } from './log.ts';
 import { askCode } from './pairing.ts';
 import { codeOf, fromBaileys, fromFailure, fromSocketError, fromStreamError, fromUpgrade, type Reason, reason } from './reasons.ts';
@@ -21,7 +21,7 @@ import { recall } from './recall.ts';
 import { scope } from './scope.ts';
 import { type Settings, versionOf } from './settings.ts';
 import { durableRepository } from './signal.ts';
-import { Envelopes, receiptRow } from './stanzas.ts';
+import { Envelopes, groupRow, receiptRow, unavailableRow } from './stanzas.ts';
 import { forwardSynced } from './synced.ts';
 
 export interface OpenArgs {
@@ -190,14 +190,14 @@ export class Connection {
       this.acks.settle(node.attrs);
       if (node.attrs['error'] === RESTRICTED) this.askTimeLock();
     });
-    this.interpose(sock, 'CB:receipt', async (node) => {
-      const row = receiptRow(node);
-      if (row !== null) {
-        crashPoint('receipt.received');
-        await this.vault.storeInbox([row]);
-        crashPoint('receipt.stored');
-      }
-    });
+    const keep = (event: string, what: string, rowOf: (node: BinaryNode) => InboxRow | null): void =>
+      this.interpose(sock, event, (node) => {
+        const row = rowOf(node);
+        return row === null ? null : this.keepRow(row, what);
+      });
+    keep('CB:receipt', 'receipt', receiptRow);
+    keep('CB:notification', 'notification', groupRow);
+    keep('CB:message', 'unavailable', unavailableRow);
     this.interpose(sock, 'CB:iq,,pair-success', async (node) => {
       // Stored before the phone is answered: a crash in between must not leave a linked device without credentials.
       const { creds } = configureSuccessfulPairing(node, this.vault.creds);
@@ -206,6 +206,12 @@ export class Connection {
       await this.vault.keepCreds({ ...this.vault.creds, ...creds });
       crashPoint('pairing.stored');
     });
+  }
+
+  private async keepRow(row: InboxRow, what: string): Promise<void> {
+    crashPoint(`${what}.received`);
+    await this.vault.storeInbox([row]);
+    crashPoint(`${what}.stored`);
   }
 
   /** As whatsmeow refuses a pairing (pair.go): the phone is told that linking failed, so no dead device stays listed. */
@@ -217,15 +223,16 @@ export class Connection {
     throw new ChannelError('another_number', 'Another number.');
   }
 
-  /** Let `first` finish before Baileys' own listeners see the stanza; if it fails, they never do. */
-  private interpose(sock: WASocket, event: string, first: (node: BinaryNode) => Promise<void>): void {
+  /** Let `first` finish, if there is anything to do, before Baileys' own listeners see the stanza; if it fails, they
+   * never do. */
+  private interpose(sock: WASocket, event: string, first: (node: BinaryNode) => Promise<void> | null): void {
     const listeners = sock.ws.listeners(event) as ((node: BinaryNode) => void)[];
     sock.ws.removeAllListeners(event);
     sock.ws.on(event, (node: BinaryNode) => {
-      first(node).then(
-        () => listeners.forEach((listener) => listener(node)),
-        (error: unknown) => this.fail(error),
-      );
+      const go = (): void => listeners.forEach((listener) => listener(node));
+      const work = first(node);
+      if (work === null) go();
+      else work.then(go, (error: unknown) => this.fail(error));
     });
   }
 

@@ -9,7 +9,7 @@ import { type Channel, ChannelError } from './channel.ts';
 
 export interface InboxRow {
   key: string;
-  kind: 'message' | 'receipt';
+  kind: 'message' | 'receipt' | 'waiting' | 'group';
   attrs: Record<string, string>;
   plaintext: Uint8Array;
   body: unknown;

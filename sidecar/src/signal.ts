@@ -11,7 +11,7 @@ import { DEFAULT_CONNECTION_CONFIG, isHostedPnUser, isPnUser } from 'baileys';
 
 import { crashPoint } from './crash.ts';
 import { INBOX, type Vault } from './keys.ts';
-import { type Envelope, type Envelopes, messageRow, padded } from './stanzas.ts';
+import { type Envelope, type Envelopes, messageRow, padded, waitingRow } from './stanzas.ts';
 
 type MakeRepository = SocketConfig['makeSignalRepository'];
 type Repository = ReturnType<MakeRepository>;
@@ -54,8 +54,9 @@ export function durableRepository(vault: Vault, envelopes: Envelopes): MakeRepos
       } catch (error) {
         // Delivered again after we decrypted it: the ratchet has moved on, but the plaintext is in the inbox.
         const known = envelope === undefined ? null : await vault.inboxFind(envelope.key);
-        if (known === null) throw error;
-        return padded(known);
+        if (known !== null) return padded(known);
+        if (envelope?.last === true) await vault.storeInbox([waitingRow(envelope)]);
+        throw error; // Baileys asks the sender for it again
       }
     };
 

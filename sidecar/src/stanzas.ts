@@ -7,6 +7,8 @@ import type { InboxRow } from './keys.ts';
 export interface Envelope {
   key: string;
   attrs: Record<string, string>;
+  /** Whether it is the part that users see; the parts before it bring keys. */
+  last: boolean;
 }
 
 /** `from|participant|id`: the same for every delivery of one message, whatever its ciphertext. */
@@ -24,8 +26,9 @@ export class Envelopes {
     for (const [index, part] of parts.entries()) {
       // A group message brings the sender's key in a part of its own, before the message: only the last part is what
       // users see, so it has the stanza's plain key.
-      const suffix = index === parts.length - 1 ? '' : `|part${index}`;
-      this.known.set(part.content as Uint8Array, { key: keyOf(node.attrs) + suffix, attrs: { ...node.attrs } });
+      const last = index === parts.length - 1;
+      const key = keyOf(node.attrs) + (last ? '' : `|part${index}`);
+      this.known.set(part.content as Uint8Array, { key, attrs: { ...node.attrs }, last });
     }
   }
 
@@ -40,6 +43,41 @@ export function messageRow(envelope: Envelope, padded: Uint8Array): InboxRow {
   return { key: envelope.key, kind: 'message', attrs: envelope.attrs, plaintext, body: bodyOf(plaintext) };
 }
 
+/** The row of a message that cannot be read (yet): its place, until it comes again under the same id. */
+export function waitingRow(envelope: Envelope): InboxRow {
+  return { ...bare('waiting', envelope.attrs), key: `waiting|${envelope.key}`, body: {} };
+}
+
+/** The same for a message that comes without anything to decrypt: only our own phone has it. */
+export function unavailableRow(node: BinaryNode): InboxRow | null {
+  const parts = Array.isArray(node.content) ? node.content.map((child) => child.tag) : [];
+  if (parts.includes('enc') || !parts.includes('unavailable')) return null;
+  return waitingRow({ key: keyOf(node.attrs), attrs: { ...node.attrs }, last: true });
+}
+
+/** A notification about a group, with what it tells: members that join and leave, names, settings. */
+export function groupRow(node: BinaryNode): InboxRow | null {
+  if (node.attrs['type'] !== 'w:gp2') return null;
+  const row = bare('group', node.attrs);
+  return { ...row, key: `group|${keyOf(node.attrs)}`, body: { children: childrenOf(node) } };
+}
+
+const bare = (kind: InboxRow['kind'], attrs: BinaryNode['attrs']): Omit<InboxRow, 'key' | 'body'> => ({
+  kind,
+  attrs: { ...attrs },
+  plaintext: new Uint8Array(0),
+});
+
+function childrenOf(node: BinaryNode, depth = 0): unknown[] {
+  if (!Array.isArray(node.content) || depth > 4) return [];
+  return node.content.map((child) => ({
+    tag: child.tag,
+    attrs: { ...child.attrs },
+    text: typeof child.content === 'string' ? child.content : child.content instanceof Uint8Array ? Buffer.from(child.content).toString() : '',
+    children: childrenOf(child, depth + 1),
+  }));
+}
+
 /** Padding as Baileys expects it back from the Signal repository. */
 export function padded(plaintext: Uint8Array): Buffer {
   return Buffer.concat([plaintext, Buffer.of(1)]);
@@ -47,10 +85,36 @@ export function padded(plaintext: Uint8Array): Buffer {
 
 function bodyOf(plaintext: Uint8Array): unknown {
   try {
-    return plain(proto.Message.toObject(proto.Message.decode(plaintext), { longs: Number, enums: String }));
+    const message = proto.Message.decode(plaintext);
+    const resent = resentBy(message);
+    const body = plain(proto.Message.toObject(message, AS_JSON)) as Record<string, unknown>;
+    return resent.length > 0 ? { ...body, resent } : body;
   } catch {
     return {}; // The plaintext is kept, so a later release can still read it.
   }
+}
+
+const AS_JSON = { longs: Number, enums: String };
+
+/** Messages that our own phone hands us because we could not read them: each with its key and its own plaintext. */
+function resentBy(message: proto.Message): unknown[] {
+  const response = message.protocolMessage?.peerDataOperationRequestResponseMessage;
+  const found: unknown[] = [];
+  for (const result of response?.peerDataOperationResult ?? []) {
+    const bytes = result.placeholderMessageResendResponse?.webMessageInfoBytes;
+    if (!(bytes instanceof Uint8Array)) continue;
+    const { key, messageTimestamp, pushName, participant, message: inner } = proto.WebMessageInfo.decode(bytes);
+    if (!inner) continue;
+    found.push({
+      key: plain({ ...key }),
+      participant: participant ?? '',
+      timestamp: Number(messageTimestamp ?? 0),
+      push_name: pushName ?? '',
+      plaintext: plain(proto.Message.encode(inner).finish()),
+      body: plain(proto.Message.toObject(proto.Message.create(inner), AS_JSON)),
+    });
+  }
+  return found;
 }
 
 /** Quotes nest as deep as a sender likes; what nobody reads is cut off, and stays in the plaintext. */

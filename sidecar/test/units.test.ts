@@ -63,7 +63,7 @@ test('a row holds the message as plain JSON, and what our phone sent stays visib
     protocolMessage: { type: 'REVOKE' },
   });
   const padded = Buffer.concat([proto.Message.encode(message).finish(), Buffer.of(2, 2)]);
-  const row = messageRow({ key: 'k', attrs: { id: '1' } }, padded);
+  const row = messageRow({ key: 'k', attrs: { id: '1' }, last: true }, padded);
   assert.deepEqual(JSON.parse(JSON.stringify(row.body)), {
     deviceSentMessage: {
       destinationJid: '1@lid',

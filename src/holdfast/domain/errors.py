@@ -138,6 +138,20 @@ class MessageNotFound(HoldfastError):
     http_status = 404
 
 
+class GroupNotFound(HoldfastError):
+    """WhatsApp knows no such group."""
+
+    code = "group_not_found"
+    http_status = 404
+
+
+class NotAllowed(HoldfastError):
+    """WhatsApp does not let this account do that."""
+
+    code = "not_allowed"
+    http_status = 403
+
+
 class DeliveryNotFound(HoldfastError):
     """There is no such delivery: the event was delivered, or its webhook is gone."""
 

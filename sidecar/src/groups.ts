@@ -1,0 +1,81 @@
+// Groups: what the parent may ask of them, and WhatsApp's refusals as codes that it has words for.
+import type { GroupMetadata, ParticipantAction } from 'baileys';
+
+import { ChannelError } from './channel.ts';
+import type { Connection } from './connection.ts';
+import { toJid } from './content.ts';
+
+type Args = Record<string, unknown>;
+type Call = (connection: Connection, args: Args) => Promise<unknown>;
+
+const group = (args: Args): string => String(args['group'] ?? '');
+const people = (args: Args): string[] => (args['participants'] as unknown[]).map((id) => toJid(String(id)));
+
+/** Only plain fields: what is not set is left out, and nothing is undefined. */
+const facts = (metadata: GroupMetadata): Args => JSON.parse(JSON.stringify(metadata)) as Args;
+
+const CHANGES: ReadonlySet<string> = new Set(['add', 'remove', 'promote', 'demote']);
+const SETTINGS: ReadonlySet<string> = new Set(['announcement', 'not_announcement', 'locked', 'unlocked']);
+
+async function change({ sock }: Connection, args: Args): Promise<unknown> {
+  const action = String(args['action']);
+  if (!CHANGES.has(action)) throw new ChannelError('bad_request', 'A group knows no such change of members.');
+  const results = await sock.groupParticipantsUpdate(group(args), people(args), action as ParticipantAction);
+  return results.map(({ status, jid }) => ({ status: Number(status), jid: jid ?? '' }));
+}
+
+async function setting({ sock }: Connection, args: Args): Promise<null> {
+  const wanted = String(args['setting']);
+  if (!SETTINGS.has(wanted)) throw new ChannelError('bad_request', 'A group knows no such setting.');
+  await sock.groupSettingUpdate(group(args), wanted as 'announcement');
+  return null;
+}
+
+const CALLS: Record<string, Call> = {
+  groups: async ({ sock }) => Object.values(await sock.groupFetchAllParticipating()).map(facts),
+  group: async ({ sock }, args) => facts(await sock.groupMetadata(group(args))),
+  group_create: async ({ sock }, args) => facts(await sock.groupCreate(String(args['subject']), people(args))),
+  group_change: change,
+  group_setting: setting,
+  group_subject: async ({ sock }, args) => {
+    await sock.groupUpdateSubject(group(args), String(args['subject']));
+    return null;
+  },
+  group_description: async ({ sock }, args) => {
+    await sock.groupUpdateDescription(group(args), String(args['description'] ?? ''));
+    return null;
+  },
+  group_leave: async ({ sock }, args) => {
+    await sock.groupLeave(group(args));
+    return null;
+  },
+  group_invite: async ({ sock }, args) =>
+    (args['renew'] === true ? await sock.groupRevokeInvite(group(args)) : await sock.groupInviteCode(group(args))) ?? '',
+  group_join: async ({ sock }, args) => (await sock.groupAcceptInvite(String(args['code']))) ?? '',
+};
+
+const REFUSALS: Record<number, [code: string, sentence: string]> = {
+  400: ['bad_request', 'WhatsApp could not read what was asked of the group.'],
+  401: ['not_allowed', 'WhatsApp does not let this account do that in the group: it may not be an admin of it.'],
+  403: ['not_allowed', 'WhatsApp does not let this account do that: it is no member of the group, or no admin.'],
+  404: ['group_not_found', 'WhatsApp knows no such group, or no such member in it.'],
+  406: ['bad_request', 'WhatsApp did not accept it: a subject is too long or empty, or somebody is not on WhatsApp.'],
+  409: ['bad_request', 'WhatsApp says that it is so already.'],
+  410: ['group_not_found', 'The invitation is no longer valid.'],
+  419: ['bad_request', 'The group is full.'],
+};
+
+/** The group calls by name; a refusal of WhatsApp's is told in words. */
+export const GROUP_CALLS: Record<string, Call> = Object.fromEntries(
+  Object.entries(CALLS).map(([name, run]): [string, Call] => [
+    name,
+    async (connection, args) => {
+      try {
+        return await run(connection, args);
+      } catch (error) {
+        const refusal = REFUSALS[Number((error as { data?: unknown } | undefined)?.data)];
+        throw refusal === undefined ? error : new ChannelError(...refusal);
+      }
+    },
+  ]),
+);
