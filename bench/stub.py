@@ -28,7 +28,10 @@ class StubEngine:
         opened = e.Opened(request.session, request.connection, "40712345678", "", "")
         asyncio.get_running_loop().call_soon(self._sink, opened)
 
-    async def close(self, session: str, connection: int, *, logout: bool = False) -> None:
+    async def close(self, session: str, connection: int, *, logout: bool = False, stop: bool = False) -> None:
+        """See the port."""
+
+    async def forget(self, session: str, config: Mapping[str, Any]) -> None:
         """See the port."""
 
     async def grant(self, grants: Mapping[str, e.Grant]) -> None:

@@ -168,13 +168,16 @@ class Sidecar:
             self._hosted[name] = number
             await self._ask(self._open(request, lapses_at, self._generation))
 
-    async def close(self, session: str, connection: int, *, logout: bool = False) -> None:
+    async def close(self, session: str, connection: int, *, logout: bool = False, stop: bool = False) -> None:
         if self._hosted.get(session) == connection:
             try:
                 await self._ask(self._close(session, connection, logout))
             finally:
                 if self._hosted.get(session) == connection:
                     del self._hosted[session]
+
+    async def forget(self, session: str, config: Mapping[str, Any]) -> None:
+        """All that there is stands in the store."""
 
     async def grant(self, grants: Mapping[str, e.Grant]) -> None:
         deadlines = {name: grant.until for name, grant in grants.items() if name in self._hosted}

@@ -150,13 +150,16 @@ class ScriptedEngine:
             self._emit(e.Closed(name, live.connection, status, tag, attrs or {}))
 
     # --- the rest of the port ---
-    async def close(self, session: str, connection: int, *, logout: bool = False) -> None:
+    async def close(self, session: str, connection: int, *, logout: bool = False, stop: bool = False) -> None:
         live = self.live.get(session)
         if live is not None and live.connection == connection:
             await asyncio.sleep(self.latency / 10)
             if logout:
                 self.account(session).linked = False
             self._gone(session)
+
+    async def forget(self, session: str, config: Mapping[str, Any]) -> None:
+        """All that there is stands in the store."""
 
     async def grant(self, grants: Mapping[str, e.Grant]) -> None:
         for name, grant in grants.items():

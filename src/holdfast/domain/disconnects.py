@@ -30,6 +30,8 @@ class Kind(StrEnum):
     """The client version is refused: ask for the current one."""
     BROKEN = "broken"
     """Our own state proved broken: one clean reconnect, then terminal."""
+    HALT = "halt"
+    """No try can succeed before a person changed something; the link stays good. Connect tries again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +151,70 @@ ENGINE_UNAVAILABLE = Disconnect(
     "engine_unavailable", Kind.RETRY, "The engine could not be started.", "Run `holdfast doctor` on this machine."
 )
 GRANT_LAPSED = Disconnect("grant_lapsed", Kind.RETRY, "The right to run this session could not be renewed in time.")
+PAIRING_EXPIRED = Disconnect(
+    "pairing_expired",
+    Kind.TERMINAL,
+    "The QR code was not scanned in time.",
+    "Connect to get a new one and to link the device.",
+)
+
+# --- sessions on a WAHA server
+WAHA_FAILED = Disconnect(
+    "waha_failed",
+    Kind.RETRY,
+    "WAHA reports this session as FAILED.",
+    "It is restarted there; nothing needs to be done.",
+)
+WAHA_STUCK = Disconnect(
+    "waha_stuck", Kind.RETRY, "WAHA does not get this session past STARTING.", "It is restarted there."
+)
+WAHA_STOPPED = Disconnect("waha_stopped", Kind.RETRY, "The session was stopped at WAHA; it is started there again.")
+WAHA_UNLINKED = Disconnect("waha_unlinked", Kind.RETRY, "WAHA asks for a new QR code: the device is no longer linked.")
+WAHA_UNREACHABLE = Disconnect(
+    "waha_unreachable", Kind.RETRY, "The WAHA server does not answer.", "Its sessions come back as soon as it does."
+)
+WAHA_MISSING = Disconnect(
+    "waha_missing",
+    Kind.TERMINAL,
+    "WAHA no longer has this session: it was deleted there.",
+    "Connect to make a new one and to link it with a new QR code.",
+)
+WAHA_KEY = Disconnect(
+    "waha_key",
+    Kind.HALT,
+    "The WAHA server refused our key (401).",
+    "Correct its api_key in HOLDFAST_WAHA_SERVERS and start Holdfast anew, or Connect to try again.",
+)
+WAHA_REFUSED = Disconnect(
+    "waha_refused",
+    Kind.HALT,
+    "The WAHA server refused to make this session.",
+    "Its reason is in the log; WAHA takes letters, digits, '-' and '_' in a session's name, 54 of them at most.",
+)
+WAHA_ONLY_DEFAULT = Disconnect(
+    "waha_only_default",
+    Kind.HALT,
+    "This WAHA server is an old Core, which allows no session but 'default'.",
+    "Update WAHA, or name the session 'default'.",
+)
+WAHA_UNSUITABLE = Disconnect(
+    "waha_unsuitable",
+    Kind.HALT,
+    "What answers at the WAHA server's address is no WAHA that Holdfast can use.",
+    "Check its url in HOLDFAST_WAHA_SERVERS, and its version: 2024.10 at least.",
+)
+WAHA_UNKNOWN_SERVER = Disconnect(
+    "waha_unknown_server",
+    Kind.HALT,
+    "This session lives on a WAHA server that is not in HOLDFAST_WAHA_SERVERS.",
+    "Add the server there and start Holdfast anew, or move the session.",
+)
+WAHA_PASSKEY = Disconnect(
+    "waha_passkey",
+    Kind.HALT,
+    "WhatsApp asks for a passkey, which can be given in WAHA's own dashboard only.",
+    "Give it there, then Connect.",
+)
 
 ALL: tuple[Disconnect, ...] = (
     LOGGED_OUT,
@@ -178,6 +244,19 @@ ALL: tuple[Disconnect, ...] = (
     ENGINE_MEMORY,
     ENGINE_UNAVAILABLE,
     GRANT_LAPSED,
+    PAIRING_EXPIRED,
+    WAHA_FAILED,
+    WAHA_STUCK,
+    WAHA_STOPPED,
+    WAHA_UNLINKED,
+    WAHA_UNREACHABLE,
+    WAHA_MISSING,
+    WAHA_KEY,
+    WAHA_REFUSED,
+    WAHA_ONLY_DEFAULT,
+    WAHA_UNSUITABLE,
+    WAHA_UNKNOWN_SERVER,
+    WAHA_PASSKEY,
 )
 
 CRASHES = (ENGINE_CRASHED, ENGINE_MEMORY)
@@ -190,6 +269,10 @@ _OURS = (
     ENGINE_MEMORY,
     ENGINE_UNAVAILABLE,
     GRANT_LAPSED,
+    WAHA_FAILED,
+    WAHA_STUCK,
+    WAHA_STOPPED,
+    WAHA_UNLINKED,
 )
 NETWORK: frozenset[str] = frozenset(row.code for row in ALL if row.kind is Kind.RETRY and row not in _OURS)
 """Codes of a network or server fault that other sessions share: one session's success says that it is over."""
@@ -216,6 +299,7 @@ BY_TAG: Mapping[str, Disconnect] = {
     "memory": ENGINE_MEMORY,
     "engine_unavailable": ENGINE_UNAVAILABLE,
     "grant": GRANT_LAPSED,
+    **{row.code: row for row in ALL if row.code.startswith("waha_") or row is PAIRING_EXPIRED},
 }
 
 BY_CODE: Mapping[int, Disconnect] = {

@@ -84,6 +84,7 @@ def pair(state: State, now: float, pair_phone: str | None, *, until: float | Non
             pair_phone=pair_phone,
             hasty=True,
             expect_phone="" if state.new_number else state.phone,
+            anew=state.anew,
         ),
     )
 
@@ -114,6 +115,12 @@ def terminal(state: State, now: float, code: str, message: str) -> Step:
     return entered, (ClearCredentials(),)
 
 
-def drop(state: State, *, logout: bool = False) -> tuple[Command, ...]:
+def drop(state: State, *, logout: bool = False, stop: bool = False) -> tuple[Command, ...]:
     """The command that closes the connection of `state`, if there is one."""
-    return (Close(state.connection, logout=logout),) if state.live else ()
+    return (Close(state.connection, logout=logout, stop=stop),) if state.live else ()
+
+
+def halt(state: State, now: float, code: str, message: str) -> Step:
+    """No further try until a person asks for one, or a new holder takes over; the credentials stay."""
+    entered = enter(state, Phase.WAITING, code, message, now, live=False, failed=True, attempt=0, pairing_until=None)
+    return replace(entered, holdoff=None, working_since=None), ()

@@ -13,9 +13,10 @@ from holdfast.domain import disconnects
 from holdfast.domain.disconnects import Disconnect, Kind, ban_seconds, classify
 from holdfast.domain.jids import mask
 from holdfast.domain.pacing import backoff, conflict_holdoff
-from holdfast.domain.phases import Step, connect, drop, enter, pair, public_status, terminal, wait
+from holdfast.domain.phases import Step, connect, drop, enter, halt, pair, public_status, terminal, wait
 from holdfast.domain.state import (
     Adopted,
+    ClearCredentials,
     Closed,
     ConnectionEvent,
     Decision,
@@ -129,10 +130,10 @@ def _on_order(state: State, event: Ordered, now: float) -> Step:
             failed=False,
             pairing_until=None,
         )
-        return entered, drop(state)
+        return entered, drop(state, stop=True)
     if event.kind == "logout":
         entered, commands = terminal(state, now, disconnects.LOGGED_OUT.code, disconnects.ON_PURPOSE)
-        return entered, (*drop(state, logout=True), *commands)
+        return replace(entered, anew=not state.live), (*drop(state, logout=True), *commands)
     if event.kind == "start" and state.phase not in _IDLE and not _may_hurry(state):
         return state, ()
     return _begin(state, event, now)
@@ -145,8 +146,8 @@ def _may_hurry(state: State) -> bool:
 
 def _begin(state: State, event: Ordered, now: float) -> Step:
     """A person wants a connection: `start`, `restart` or `pair`. A terminal or unlinked session begins to pair."""
-    dropped = drop(state)
-    state = replace(state, live=False)
+    dropped = drop(state, stop=event.kind != "pair")
+    state = replace(state, live=False, anew=state.anew or event.kind == "pair")
     if event.kind == "pair" or state.phase is Phase.TERMINAL or not event.has_credentials:
         entered, commands = pair(replace(state, new_number=event.new_number), now, event.pair_phone)
     else:
@@ -231,8 +232,12 @@ def _on_qr(state: State, now: float, times: Times) -> Step:
     until = state.pairing_until or now + times.pairing
     how = "Enter the code on the phone" if state.pair_phone else "Scan the QR code with the phone"
     message = f"{how}: WhatsApp, Settings, Linked devices, Link a device."
-    entered = enter(state, Phase.PAIRING, "pairing", message, now, pairing_until=until)
-    return entered, (SetTimer(TimerKind.PAIRING, max(until - now, 0.0), entered.generation),)
+    entered = enter(state, Phase.PAIRING, "pairing", message, now, pairing_until=until, anew=False)
+    timer = SetTimer(TimerKind.PAIRING, max(until - now, 0.0), entered.generation)
+    if _is_pairing(state):
+        return entered, (timer,)
+    unlinked = replace(entered, message=f"{disconnects.WAHA_UNLINKED.message} {message}")
+    return unlinked, (ClearCredentials(), timer)
 
 
 def _on_paired(state: State, event: Paired, now: float, times: Times) -> Step:
@@ -280,6 +285,7 @@ def _on_opened(state: State, event: Opened, now: float, times: Times) -> Step:
         listed_at=now,
         pairing_until=None,
         phone=event.phone or state.phone,
+        anew=False,
     )
     return entered, (
         _look_again(entered, times),
@@ -299,6 +305,8 @@ def _on_closed(state: State, event: Closed, now: float, rand: float, times: Time
         return _restart(state, why, now, rand, times)
     if why.kind is Kind.TERMINAL:
         return terminal(state, now, why.code, why.message)
+    if why.kind is Kind.HALT:
+        return halt(state, now, why.code, why.message)
     if why.kind is Kind.BROKEN:
         return _broken(state, why, now, times)
     if why.kind is Kind.BAN:
@@ -330,8 +338,10 @@ def _is_pairing(state: State) -> bool:
 
 def _pairing_lost(state: State, why: Disconnect, now: float, rand: float, times: Times) -> Step:
     """While pairing nothing is lost yet: open again until the deadline, without counting attempts for FAILED."""
-    if why is disconnects.PAIRING_REFUSED:
+    if why in (disconnects.PAIRING_REFUSED, disconnects.PAIRING_EXPIRED):
         return terminal(state, now, why.code, why.message)
+    if why.kind is Kind.HALT:
+        return halt(state, now, why.code, why.message)
     if why.kind is Kind.NOW:
         return connect(state, now, message=why.message, code="authenticated", hasty=True)
     until = state.pairing_until or now + times.pairing
@@ -345,10 +355,9 @@ def _pairing_lost(state: State, why: Disconnect, now: float, rand: float, times:
 
 
 def _expired(state: State, now: float) -> Step:
-    entered, commands = terminal(
-        state, now, "pairing_expired", "The QR code was not scanned in time. Connect to get a new one."
-    )
-    return entered, (*drop(state), *commands)
+    row = disconnects.PAIRING_EXPIRED
+    entered, commands = terminal(state, now, row.code, row.message)
+    return entered, (*drop(state, stop=True), *commands)
 
 
 def _broken(state: State, why: Disconnect, now: float, times: Times) -> Step:

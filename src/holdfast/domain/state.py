@@ -84,6 +84,8 @@ class State:
     """Digits of the account linked last; empty if never. Survives logout: re-pairing is checked against it."""
     new_number: bool = False
     """Whether a person confirmed that the next pairing may be with another number."""
+    anew: bool = False
+    """Whether what is still linked somewhere is to be unlinked before the next pairing: a person wants a new QR."""
     delivered_at: float | None = None
     """When WhatsApp last delivered something of its own accord: a message, a receipt, a notification."""
     quiet_looks: int = 0
@@ -260,14 +262,19 @@ class Open(Command):
     hasty: bool = False
     expect_phone: str = ""
     """Pair with no other number than this; empty: with any."""
+    anew: bool = False
+    """Unlink first what the engine may find linked."""
 
 
 @dataclass(frozen=True, slots=True)
 class Close(Command):
-    """Close engine connection number `connection`; `logout` unlinks the device first."""
+    """Close engine connection number `connection`; `logout` unlinks the device first. `stop`: a person ordered it, so a
+    session that runs elsewhere is stopped there as well; else it is only let go.
+    """
 
     connection: int
     logout: bool = False
+    stop: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -161,6 +161,8 @@ class OpenRequest:
     expect_phone: str = ""
     """When pairing: the only number (digits) to pair with; another is refused before the phone is answered, and told
     as `Closed` with tag `another_number` and its `phone`. Empty: any."""
+    anew: bool = False
+    """When pairing: a person wants a new QR, so what is found linked is unlinked first, not taken over."""
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -175,6 +177,8 @@ class OutgoingMessage:
     id: str
     chat: str
     content: Mapping[str, Any]
+    attempts: int = 1
+    """This one included: from the second on it may have been sent before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,11 +225,16 @@ class Engine(Protocol):
         """
         ...
 
-    async def close(self, session: str, connection: int, *, logout: bool = False) -> None:
+    async def close(self, session: str, connection: int, *, logout: bool = False, stop: bool = False) -> None:
         """Close the connection and return when its raw socket is closed; `logout` unlinks the device first.
 
+        `stop`: a person ordered it. A session that runs elsewhere is then stopped there; else it is only let go.
         Returns within 10 s even if WhatsApp does not answer: the raw socket is terminated then.
         """
+        ...
+
+    async def forget(self, session: str, config: Mapping[str, Any]) -> None:
+        """The session is deleted, and closed already: what is kept of it outside of the store goes. Never raises."""
         ...
 
     async def grant(self, grants: Mapping[str, Grant]) -> None:

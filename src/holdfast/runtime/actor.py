@@ -262,7 +262,7 @@ class Actor:
             else:
                 await self._open(command)
         elif isinstance(command, s.Close):
-            await self.engine.close(self.name, command.connection, logout=command.logout)
+            await self.engine.close(self.name, command.connection, logout=command.logout, stop=command.stop)
         elif isinstance(command, s.SetTimer):
             self._set_timer(command)
         elif isinstance(command, s.Probe):
@@ -290,6 +290,7 @@ class Actor:
             expect_phone=command.expect_phone,
             options=self.row.config,
         )
+            anew=command.anew,
         try:
             await self.engine.open(request)
         except EngineUnavailable as error:

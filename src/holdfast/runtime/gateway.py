@@ -54,6 +54,7 @@ class LocalGateway(Conversations):
             await self._supervisor.end(row.name)
         await self._store.delete_session(row.name)
         self._delivery.forget(row.name)
+        await self._engines[row.engine].forget(row.name, row.config)
         self._hub.session_changed(row.name)
 
     # --- webhooks -----------------------------------------------------------------------------------------------

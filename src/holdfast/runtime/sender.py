@@ -173,7 +173,7 @@ class Sender:
             await self._settle(row, "expired", message="The message was not sent before its deadline.")
             return None
         try:
-            message = OutgoingMessage(row.id, row.chat, row.content)
+            message = OutgoingMessage(row.id, row.chat, row.content, row.attempts)
             point("send.claimed")
             return await self._actor.engine.send(self._actor.name, self._actor.state.connection, message)
         except (NotConnected, SendInDoubt) as error:

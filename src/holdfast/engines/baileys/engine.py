@@ -114,7 +114,7 @@ class BaileysEngine:
             return _REFUSED
         return creds
 
-    async def close(self, session: str, connection: int, *, logout: bool = False) -> None:
+    async def close(self, session: str, connection: int, *, logout: bool = False, stop: bool = False) -> None:
         """See the port."""
         sidecar = self._pool.find(session, connection)
         if sidecar is None:
@@ -133,6 +133,9 @@ class BaileysEngine:
             await sidecar.gone.wait()
         except SidecarGone:
             return  # its sockets were closed with it
+
+    async def forget(self, session: str, config: Mapping[str, Any]) -> None:
+        """See the port. All that there is stands in the store."""
 
     async def grant(self, grants: Mapping[str, port.Grant]) -> None:
         """See the port."""
