@@ -80,6 +80,7 @@ async def running(settings: Settings, instance: str, port: int) -> AsyncIterator
             replace(_node_settings(settings), url=settings.advertise_url or reachable_at(settings, port)),
             instance=instance,
             proved_dead=presence.proved_dead,
+            put_right=None if settings.url.startswith("sqlite") else clock.put_right,
         )
         async with node:
             yield node, store
@@ -144,7 +145,10 @@ def _node_settings(settings: Settings) -> NodeSettings:
         pace=settings.pace(),
         sweep_every=5.0 * factor,
         verified_every=10.0 * factor,
+        send_deadline=settings.send_deadline * factor,
         fail_restricted=settings.restricted_sends == "fail",
+        facts=settings.facts(),
+        greet_every=30.0 * factor,
         account_namespace=settings.account_namespace,
         delivery=_delivery(settings),
         keep_events=settings.event_retention * factor,

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from holdfast.domain import cluster
 from holdfast.domain.delivery import Retries, Rules
 from holdfast.domain.errors import InvalidSettings, InvalidWebhook
 from holdfast.domain.lease import LeaseTimes
@@ -93,6 +94,9 @@ class Settings(BaseSettings):
     connect_rate: float = Field(25.0, gt=0, description="Connections that an instance opens per second, at most.")
     connect_burst: float = Field(50.0, ge=1, description="Connections that it may open at once, before the rate holds.")
     send_wait: float = Field(30.0, ge=0, description="How long a send request waits for WhatsApp's acknowledgement.")
+    send_deadline: float = Field(
+        86_400.0, gt=0, description="How long a message may wait to be sent, unless it or its session says otherwise."
+    )
     restricted_sends: Literal["hold", "fail"] = Field(
         "hold", description="Messages to new people while WhatsApp restricts the account (463): keep, or fail at once."
     )
@@ -240,6 +244,16 @@ class Settings(BaseSettings):
         f = self.time_factor
         ttl = self.lease_ttl * f
         return LeaseTimes(ttl, self.lease_renew * f, margin=ttl / 7.5, lenient=self.lease_mode == "lenient")
+
+    def facts(self) -> dict[str, object]:
+        """What other instances on the database are told of these settings, to be compared with theirs."""
+        return {
+            cluster.LEASE_TTL: self.lease().ttl,
+            cluster.LEASE_MODE: self.lease_mode,
+            cluster.NAMESPACE: self.account_namespace,
+            cluster.WHATSAPP_URL: self.whatsapp_url,
+            cluster.ROOT_KEY: self.whatsapp_root_key.lower(),
+        }
 
     def delivery_rules(self) -> Rules:
         """When refused events are tried again, scaled."""

@@ -14,6 +14,7 @@ UNSENT: Final = frozenset({"failed", "expired", "cancelled"})
 """They end a message that was not yet acknowledged; an acknowledged one cannot fail any more."""
 
 FINAL: Final = UNSENT | {"read"}
+WAITING: Final = frozenset({"queued", "sending"})
 ACKNOWLEDGED: Final = frozenset({"sent", "delivered", "read"})
 STATES: Final = frozenset(RANK) | FINAL
 

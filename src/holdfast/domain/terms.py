@@ -25,6 +25,11 @@ class Terms:
     expires_in: float | None = None
     queue: bool | None = None
 
+    @property
+    def timed(self) -> bool:
+        """Whether they name any time."""
+        return any(time is not None for time in (self.send_at, self.expires_at, self.expires_in))
+
     def instants(self, now: float, lasts: float) -> tuple[float, float]:
         """(send_at, expires_at) in Unix seconds; 0 for at once. `lasts`: how long a message waits that says nothing
         of it. Raises `InvalidTime`.

@@ -6,10 +6,13 @@ The faces hold no rule: they translate a request into one of these calls, and wh
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from holdfast.domain.outbox import Step
+from holdfast.domain.terms import Terms
+from holdfast.domain.waiting import Reason
 from holdfast.ports.store import ChatRow, ContactRow, DeliveryRow, EventRow, Json, MessageRow, OutboxRow, TimelineRow
 
 
@@ -49,6 +52,23 @@ class PairingView:
     qr_expires_at: float | None
     code: str | None
     pairing_until: float
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """A message of the outbox, and what it waits for; None if for nothing any more."""
+
+    row: OutboxRow
+    reason: Reason | None
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """All that is known of one outgoing message. `steps`: every state it was in, oldest first."""
+
+    row: OutboxRow
+    steps: Sequence[Step]
+    reason: Reason | None
 
 
 class Gateway(Protocol):
@@ -136,13 +156,29 @@ class Gateway(Protocol):
         *,
         id: str | None = None,
         idempotency_key: str | None = None,
+        terms: Terms | None = None,
         wait: float = 30.0,
     ) -> OutboxRow:
-        """Accept durably, then wait up to `wait` seconds for a final or acknowledged state.
+        """Accept durably, then wait up to `wait` seconds for a final or acknowledged state, unless it is scheduled, or
+        its session needs a person first. With a known key and the same request: that message, as it stands.
 
-        Raises `InvalidChatId`, `InvalidMessage`, `WrongStatus` (needs a QR, or stopped), `IdempotencyConflict`,
-        `DuplicateMessageId`.
+        Raises `InvalidChatId`, `InvalidMessage`, `InvalidTime`, `WrongStatus` (needs a QR, or is stopped, and `terms`
+        and session do not say to queue), `IdempotencyConflict`, `DuplicateMessageId`.
         """
+        ...
+
+    async def cancel(self, name: str, id: str) -> OutboxRow:
+        """End a message that waits. Raises `MessageNotFound`, `TooLate`."""
+        ...
+
+    async def story(self, name: str, id: str) -> Story:
+        """Raises `MessageNotFound`."""
+        ...
+
+    async def queue(
+        self, name: str, states: Collection[str] = (), limit: int = 100, before: int | None = None
+    ) -> list[Queued]:
+        """Messages in these states (by default those that wait), newest first; `before` pages back by `seq`."""
         ...
 
     async def outgoing(self, name: str, id: str) -> OutboxRow:

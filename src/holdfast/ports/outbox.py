@@ -35,16 +35,19 @@ class OutboxStore(Protocol):
         limit: int,
         *,
         known_only: bool = False,
+        strangers_only: bool = False,
         new_chats: bool = True,
         paced: bool = False,
         flying: Collection[str] | None = None,
     ) -> list[OutboxRow]:
         """Take due rows for sending under this epoch: `queued` ones, and `sending` ones claimed under an older
         epoch (a crash left them in doubt). At most one per chat, the oldest; a chat with a row in flight waits; one
-        whose deadline has passed is not taken. They become `sending`, `attempts` is raised. `known_only`: to groups,
-        and to people who have written to us; `new_chats`: also to people with whom nothing was exchanged; `paced`:
-        count them in `outbox_lately`. `flying`: the ids that are being sent now; a row claimed under this same epoch
-        more than 15 s ago that is not among them was claimed by a call whose answer got lost, and is due again.
+        whose deadline has passed is not taken. They become `sending`, `attempts` is raised.
+
+        `known_only`: to groups, and to people who have written to us; `strangers_only`: to all others; `new_chats`:
+        also to people with whom nothing was exchanged; `paced`: count them in `outbox_lately`. `flying`: the ids that
+        are being sent now; a row claimed under this same epoch more than 15 s ago that is not among them was claimed by
+        a call whose answer got lost, and is due again.
         """
         ...
 
@@ -79,9 +82,9 @@ class OutboxStore(Protocol):
         ...
 
     async def outbox_listing(
-        self, name: str, states: Sequence[str], limit: int, before: int | None = None
+        self, name: str, states: Collection[str], limit: int, before: int | None = None, *, id: str | None = None
     ) -> list[Waiting]:
-        """Messages in these states, newest first; `before` pages back by `seq`."""
+        """Messages in these states, newest first; `before` pages back by `seq`. `id`: that one only."""
         ...
 
     async def outbox_story(self, name: str, id: str) -> list[Step]:

@@ -47,6 +47,8 @@ class Deps:
     lease: LeaseTimes
     on_state: Callable[[str, s.State, s.State], None]
     """Told after every stored change: name, before, after."""
+    send_deadline: float = 86_400.0
+    """Seconds that a message may wait, unless it or its session says otherwise."""
 
 
 @dataclass(slots=True)
@@ -288,9 +290,9 @@ class Actor:
             pair=command.pair,
             pair_phone=command.pair_phone,
             expect_phone=command.expect_phone,
+            anew=command.anew,
             options=self.row.config,
         )
-            anew=command.anew,
         try:
             await self.engine.open(request)
         except EngineUnavailable as error:

@@ -14,7 +14,8 @@ from holdfast.ports.engine import Engine
 from holdfast.ports.gateway import PairingView, SessionView
 from holdfast.ports.store import DeliveryRow, Json
 from holdfast.runtime.actor import Actor
-from holdfast.runtime.conversations import PEER_TIMEOUT, Conversations
+from holdfast.runtime.conversations import Conversations
+from holdfast.runtime.sending import PEER_TIMEOUT
 
 ORDER_WAIT = 5.0
 PEER_CALL = 15.0
@@ -53,8 +54,8 @@ class LocalGateway(Conversations):
             await self._order(row.name, "stopped", "logout")
             await self._supervisor.end(row.name)
         await self._store.delete_session(row.name)
-        self._delivery.forget(row.name)
         await self._engines[row.engine].forget(row.name, row.config)
+        self._delivery.forget(row.name)
         self._hub.session_changed(row.name)
 
     # --- webhooks -----------------------------------------------------------------------------------------------

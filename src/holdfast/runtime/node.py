@@ -11,9 +11,10 @@ from typing import Any, Self
 
 import structlog
 
+from holdfast.domain import cluster
 from holdfast.domain import state as s
 from holdfast.domain.disconnects import NETWORK
-from holdfast.domain.errors import StoreUnavailable
+from holdfast.domain.errors import InvalidSettings, StoreUnavailable
 from holdfast.domain.lease import LeaseTimes
 from holdfast.domain.pacing import Pace
 from holdfast.ports import engine as e
@@ -35,6 +36,8 @@ from holdfast.runtime.supervisor import Supervisor
 log = structlog.get_logger(__name__)
 
 DRAIN = 5.0
+CLOCKS_AGREE = 2.0
+"""Seconds by which this machine's clock may be another than the store's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +60,13 @@ class NodeSettings:
     keep_dead: float = 30 * 86_400.0
     """How long events are kept that every webhook took, and those that were given up."""
     tidy_every: float = 3_600.0
+    send_deadline: float = 86_400.0
+    """Seconds that an accepted message may wait, unless it or its session says otherwise."""
     fail_restricted: bool = False
     """Fail messages to new people while WhatsApp restricts the account, in place of holding them."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What other instances are told of the settings; see `domain.cluster`."""
+    greet_every: float = 30.0
     account_namespace: str = "prod"
     """Part of the names of sessions that are made from phone numbers; the same on every instance."""
     delivery: DeliverySettings = field(default_factory=DeliverySettings)
@@ -88,7 +96,10 @@ class Node:
         *,
         instance: str,
         proved_dead: Callable[[str], bool] = lambda _: False,
+        put_right: Callable[[float], None] | None = None,
     ) -> None:
+        """`put_right` corrects the clock by some seconds, where the store's time is better than this machine's."""
+        self._proved_dead, self._put_right, self._clock_ahead = proved_dead, put_right, 0.0
         self.instance, self._settings = instance, settings
         self._store, self._engines, self._clock = store, engines, clock
         self._hub = Hub()
@@ -104,6 +115,7 @@ class Node:
             times=settings.times,
             lease=settings.lease,
             on_state=self._on_state,
+            send_deadline=settings.send_deadline,
         )
         self.peers = Peers(store, clock, instance=instance, url=settings.url)
         self.supervisor = Supervisor(
@@ -160,7 +172,7 @@ class Node:
         self._stack.push_async_callback(self.delivery.stop)
         self._tasks = [
             asyncio.create_task(work())
-            for work in (self._heartbeat, self._tidy, self._listen, self.alerts.run, self.metrics.run)
+            for work in (self._heartbeat, self._tidy, self._expire, self._listen, self.alerts.run, self.metrics.run)
         ]
         for task in self._tasks:
             task.add_done_callback(_say_if_failed)
@@ -171,11 +183,44 @@ class Node:
 
     async def _open_store(self) -> None:
         await self._store.open()
+        self._fit_in(await self._store.instances())
         await self._register()
 
+    def _fit_in(self, others: list[Json]) -> None:
+        """Raises `InvalidSettings` if this instance cannot work beside one that runs; says how else they differ."""
+        ours, version = self._settings.facts, self._settings.version
+        for other in others:
+            alive = max(self._settings.lease.ttl, 2 * self._settings.verified_every)
+            if other["seen_ago"] > alive or self._proved_dead(other["id"]):
+                continue
+            if said := cluster.refusal(ours, other["facts"]):
+                raise InvalidSettings(said)
+            for said in cluster.differences(ours, other["facts"]):
+                log.warning("instances differ", action="start", code="differs", instance=other["id"], detail=said)
+            if other["version"] != version:
+                told = {"instance": other["id"], "theirs": other["version"], "ours": version}
+                log.warning("instances of two versions: finish the deploy", action="start", code="versions", **told)
+
     async def _register(self) -> None:
-        settings = self._settings
-        await self._store.register_instance(self.instance, settings.url, settings.version, settings.labels)
+        settings, began, wall = self._settings, self._clock.boot(), self._clock.now()
+        facts = {**settings.facts, "clock_ahead": round(self._clock_ahead)}
+        said = (settings.url, settings.version, settings.labels)
+        at = await self._store.register_instance(self.instance, *said, facts)
+        took = self._clock.boot() - began
+        behind = at - wall - took / 2
+        if self._put_right is not None and abs(behind) > max(CLOCKS_AGREE, took):
+            self._put_right(behind)
+            self._clock_ahead -= behind
+            log.warning(
+                "this machine's clock is wrong by the database's, whose time is used: let both set theirs by NTP",
+                action="clock", code="clock", ahead=round(self._clock_ahead, 1),
+            )  # fmt: skip
+
+    async def _greet(self) -> None:
+        """Try now and then whether the other instances can be reached."""
+        while True:
+            await self._clock.sleep(self._settings.greet_every)
+            await self.peers.greet(self.supervisor.peers)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -203,6 +248,20 @@ class Node:
                 log.error("old rows not pruned", action="prune", code=error.code)
             await self._clock.sleep(self._settings.tidy_every)
 
+    async def _expire(self) -> None:
+        """End messages whose deadline has passed, whether or not anybody runs their sessions."""
+        while True:
+            await self._clock.sleep(self._settings.sweep_every)
+            try:
+                ended = await self._store.expire_outbox()
+            except StoreUnavailable as error:
+                log.error("cannot look for messages to end", action="expire", code=error.code)
+                continue
+            for session, id_ in ended:
+                log.warning("message expired", session=session, action="send", code="expired", id=id_)
+                self._hub.message_settled(session, id_)
+                self._hub.events_appended(session)
+
     async def _heartbeat(self) -> None:
         """Tell the store, now and then, that this instance lives and when its sessions were last proved alive."""
         while True:
@@ -228,6 +287,8 @@ class Node:
 
     async def answer(self, method: str, args: dict[str, Any]) -> Any:
         """A peer's request; see `LocalGateway.answer`."""
+        if method == "greet":
+            return self.peers.greeted(str(args["instance"]))
         return await self.near.answer(method, args)
 
     def stop_waiting(self) -> None:

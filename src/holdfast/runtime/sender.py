@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from dataclasses import replace
 
 import structlog
 
 from holdfast.crash import point
 from holdfast.domain import outbox
+from holdfast.domain.caps import Caps, allowance
 from holdfast.domain.errors import HoldfastError, NotConnected, SendInDoubt, StaleEpoch, StoreUnavailable
 from holdfast.domain.messages import message_to_json
 from holdfast.domain.pacing import backoff
+from holdfast.domain.sent import sent_message
 from holdfast.domain.state import Phase
 from holdfast.ports.clock import Clock
 from holdfast.ports.engine import OutgoingMessage, ServerAck
-from holdfast.ports.store import Json, MessageRow, NewEvent, OutboxRow, Store
+from holdfast.ports.store import MessageRow, NewEvent, OutboxRow, Store
 from holdfast.runtime.actor import Actor
 from holdfast.runtime.hub import Hub
 
@@ -25,6 +26,8 @@ log = structlog.get_logger(__name__)
 RETRY_CAP = 60.0
 """Most seconds between two tries of a message while there is a connection."""
 STORE_RETRY = 1.0
+CLOCKS_DIFFER = 0.001
+"""Seconds that a timer is set later than the database's time asks for."""
 RECOVER = 15.0
 """Seconds between two looks for rows that were claimed by a call whose answer got lost."""
 
@@ -53,6 +56,8 @@ class Sender:
         self._fail_restricted = fail_restricted
         self._factor = time_factor
         self._waking: set[asyncio.Task[None]] = set()
+        self._pause: asyncio.Task[None] | None = None
+        """Until the session's limits let it go on."""
         self._wake = asyncio.Event()
         self._flying: dict[asyncio.Task[None], str] = {}
         """What is being sent, with the id of its row."""
@@ -65,7 +70,7 @@ class Sender:
 
     def claim_epoch(self) -> int | None:
         """The epoch under which a message may be accepted and claimed in one transaction, if there is room now."""
-        ready = self._ready() and not self._restricted()
+        ready = self._ready() and not self._restricted() and self._caps() is None
         return self._actor.held.epoch if ready and len(self._flying) < self._parallel else None
 
     def fly(self, row: OutboxRow) -> asyncio.Future[OutboxRow | None]:
@@ -98,7 +103,7 @@ class Sender:
                 if not claimed:
                     await self._rest()
         finally:
-            for task in self._waking:
+            for task in (*self._waking, *([self._pause] if self._pause else [])):
                 task.cancel()
             await self.drain(0.0)
 
@@ -120,17 +125,51 @@ class Sender:
         free = self._parallel - len(self._flying)
         if free <= 0 or not self._ready():
             return []
+        caps, new_chats = self._caps(), True
+        if caps is not None:
+            free, new_chats = await self._paced(caps, free)
+            if free <= 0:
+                return []
         looked_at, flying = self._clock.boot(), None
         if looked_at - self._recovered_at >= RECOVER:
             flying = list(self._flying.values())
         claimed = await self._store.claim_outbox(
-            self._actor.name, self._actor.held.epoch, free, known_only=self._restricted(), flying=flying
+            self._actor.name,
+            self._actor.held.epoch,
+            free,
+            known_only=self._restricted(),
+            new_chats=new_chats,
+            paced=caps is not None,
+            flying=flying,
         )
         if flying is not None:
             self._recovered_at = looked_at
         if self._restricted() and self._fail_restricted:
             await self._fail_to_strangers(free)
         return claimed
+
+    def _caps(self) -> Caps | None:
+        return Caps.of(self._actor.row.config, self._factor)
+
+    async def _paced(self, caps: Caps, free: int) -> tuple[int, bool]:
+        """How many messages the session's limits allow now, at most `free`, and whether new chats are among them. What
+        must wait is looked at again as soon as it may go.
+        """
+        lately = await self._store.outbox_lately(self._actor.name, caps)
+        allowed = allowance(caps, lately)
+        now = lately.now
+        next_at = allowed.at if allowed.at > now else allowed.new_at
+        self._look_in(next_at - now if next_at > now else None)
+        if allowed.at > now:
+            return 0, False
+        new_chats = allowed.new_at <= now
+        counts = [free, allowed.count, allowed.new_count if new_chats else None]
+        return min(count for count in counts if count is not None), new_chats
+
+    def _look_in(self, delay: float | None) -> None:
+        if self._pause is not None:
+            self._pause.cancel()
+        self._pause = None if delay is None else asyncio.create_task(self._wake_after(delay + CLOCKS_DIFFER))
 
     def _ready(self) -> bool:
         """Whether there is a connection to send on. A stored WORKING may still speak of an earlier holder's."""
@@ -142,7 +181,7 @@ class Sender:
         return (self._actor.state.restricted_until or 0.0) > self._clock.now()
 
     async def _fail_to_strangers(self, limit: int) -> None:
-        for row in await self._store.claim_outbox(self._actor.name, self._actor.held.epoch, limit):
+        for row in await self._store.claim_outbox(self._actor.name, self._actor.held.epoch, limit, strangers_only=True):
             await self._settle(row, "failed", error=463, message=outbox.refusal(463))
 
     async def _rest(self) -> None:
@@ -169,9 +208,6 @@ class Sender:
 
     async def _attempt(self, row: OutboxRow) -> ServerAck | None:
         """WhatsApp's answer, or None where there was none and the row was settled otherwise."""
-        if row.expires_at <= self._clock.now():
-            await self._settle(row, "expired", message="The message was not sent before its deadline.")
-            return None
         try:
             message = OutgoingMessage(row.id, row.chat, row.content, row.attempts)
             point("send.claimed")
@@ -186,11 +222,13 @@ class Sender:
 
     async def _later(self, row: OutboxRow, error: HoldfastError) -> None:
         """Try again: as soon as there is a connection, or after a pause that grows, if there is one all the while."""
-        if isinstance(error, NotConnected) and not self._ready():
-            await self._settle(row, "queued", retry_at=0.0)
+        doubt = isinstance(error, SendInDoubt)
+        if not doubt and not self._ready():
+            await self._settle(row, "queued", message=error.sentence, retry_at=0.0)
             return
         delay = backoff(row.attempts, self._clock.random(), cap=RETRY_CAP) * self._factor
-        await self._settle(row, "queued", retry_at=await self._store.now() + delay)
+        retry_at = await self._store.now() + delay
+        await self._settle(row, "queued", message=error.sentence, retry_at=retry_at, in_doubt=doubt)
         task = asyncio.create_task(self._wake_after(delay))
         self._waking.add(task)
         task.add_done_callback(self._waking.discard)
@@ -213,6 +251,7 @@ class Sender:
         error: int = 0,
         message: str = "",
         retry_at: float | None = None,
+        in_doubt: bool = False,
         sent: MessageRow | None = None,
     ) -> None:
         while True:
@@ -225,6 +264,7 @@ class Sender:
                     error=error,
                     message=message,
                     retry_at=retry_at,
+                    in_doubt=in_doubt,
                     events=_events(row, state, error, message, sent),
                     sent=sent,
                 )
@@ -248,34 +288,10 @@ def _after(row: OutboxRow, ack: ServerAck) -> OutboxRow:
     return replace(row, state="sent", updated_at=ack.at)
 
 
-def sent_message(row: OutboxRow, at: float, me: Mapping[str, str]) -> MessageRow:
-    """The message as chats show it, from what was accepted for sending."""
-    content = row.content
-    body: Json = {"source": "api"}
-    if content.get("quoted_id"):
-        body["quoted"] = {"id": content["quoted_id"]}
-    if content.get("mentions"):
-        body["mentions"] = content["mentions"]
-    return MessageRow(
-        id=row.id,
-        chat=row.chat,
-        from_me=True,
-        sender=f"{me.get('phone', '')}@s.whatsapp.net",
-        timestamp=at,
-        kind=str(content.get("type", "text")),
-        text=str(content.get("text", content.get("caption", ""))),
-        ack=1,
-        body=body,
-    )
-
-
 def _events(row: OutboxRow, state: str, error: int, message: str, sent: MessageRow | None) -> list[NewEvent]:
     if state == "queued":
         return []
-    ack: Json = {"id": row.id, "chat": row.chat, "from_me": True, "ack": outbox.ACK_OF_STATE[state]}
-    if error:
-        ack["error"] = {"code": error, "message": message}
-    events = [NewEvent("message.ack", ack, row.chat)]
+    events = [outbox.ack_event(row, state, error, message)]
     if sent is not None:
         events.insert(0, NewEvent("message", {"message": message_to_json(sent)}, row.chat))
     return events

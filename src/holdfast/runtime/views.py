@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from holdfast.domain import state as s
+from holdfast.domain.cluster import differences
 from holdfast.domain.errors import HeldElsewhere, NotConnected, SessionNotFound, StoreUnavailable
 from holdfast.domain.status import status_now
 from holdfast.ports.gateway import SessionView
@@ -48,6 +49,8 @@ class Views:
         self._hub = deps.hub
         self._clock = deps.clock
         self._liveness = deps.times.liveness
+        self._factor = deps.times.factor
+        self._send_deadline = deps.send_deadline
         self._peers = peers
 
     def now(self) -> float:
@@ -118,7 +121,18 @@ class Views:
 
     async def instances(self) -> list[Json]:
         """See the port."""
-        return [{**row, "this": row["id"] == self.instance} for row in await self._store.instances()]
+        rows = await self._store.instances()
+        ours: Json = next((row["facts"] for row in rows if row["id"] == self.instance), {})
+        reached = {} if self._peers is None else self._peers.reached
+        return [
+            {
+                **row,
+                "this": row["id"] == self.instance,
+                "reachable": reached.get(row["id"]),
+                "differs": differences(ours, row["facts"]),
+            }
+            for row in rows
+        ]
 
     async def wait_status(self, name: str, *, until: frozenset[str], timeout: float) -> SessionView:
         """See the port."""

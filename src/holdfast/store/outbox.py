@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import Connection, func, select
 
@@ -96,9 +96,9 @@ def before(row: str) -> str:
     )
 
 
-@lru_cache(maxsize=8)
-def _claiming(known_only: bool, new_chats: bool, paced: bool) -> Query:
-    only = f"AND {answered('o')} " if known_only else ""
+@lru_cache(maxsize=16)
+def _claiming(who: str, new_chats: bool, paced: bool) -> Query:
+    only = {"known": f"AND {answered('o')} ", "strangers": f"AND NOT {answered('o')} "}.get(who, "")
     if not new_chats:
         only += f"AND (o.opens = 1 OR NOT {opening('o')}) "
     noted = ""
@@ -186,11 +186,14 @@ def accepted(c: Connection, name: str, key: str, fingerprint: str) -> OutboxRow 
     return None if first is None else row_of(first)
 
 
+Who = Literal["all", "known", "strangers"]
+
+
 @dataclass(frozen=True, slots=True)
 class Which:
     """Which rows may be claimed; see `ports.outbox.OutboxStore.claim_outbox`."""
 
-    known_only: bool = False
+    who: Who = "all"
     new_chats: bool = True
     paced: bool = False
     flying: Collection[str] | None = None
@@ -206,7 +209,7 @@ def claim(c: Connection, name: str, epoch: int, limit: int, which: Which) -> lis
     if which.flying is not None:
         known = rounded([*which.flying, ""])
         listed(_LOST, len(known)).run(c, name, epoch, _UNANSWERED, *known)
-    query = _claiming(which.known_only, which.new_chats, which.paced)
+    query = _claiming(which.who, which.new_chats, which.paced)
     taken = query.all(c, tail(0, ""), epoch, epoch, name, epoch, name, epoch, limit)
     return sorted((row_of(found) for found in taken), key=lambda row: row.seq)
 

@@ -32,13 +32,16 @@ class OutboxPart(Part):
         limit: int,
         *,
         known_only: bool = False,
+        strangers_only: bool = False,
         new_chats: bool = True,
         paced: bool = False,
         flying: Collection[str] | None = None,
     ) -> list[OutboxRow]:
         """See the port."""
         ours = None if flying is None else list(flying)
-        which = outbox.Which(known_only, new_chats, paced, ours)
+        which = outbox.Which(
+            "strangers" if strangers_only else "known" if known_only else "all", new_chats, paced, ours
+        )
         return await self._write(lambda c: outbox.claim(c, name, epoch, limit, which), brief=True)
 
     async def settle_outbox(
@@ -85,10 +88,10 @@ class OutboxPart(Part):
         return row
 
     async def outbox_listing(
-        self, name: str, states: Sequence[str], limit: int, before: int | None = None
+        self, name: str, states: Collection[str], limit: int, before: int | None = None, *, id: str | None = None
     ) -> list[Waiting]:
         """See the port."""
-        return await self._read(lambda c: waiting.listing(c, name, states, limit, before))
+        return await self._read(lambda c: waiting.listing(c, name, states, limit, earlier=before, id_=id))
 
     async def outbox_story(self, name: str, id: str) -> list[Step]:
         """See the port."""

@@ -3,7 +3,7 @@
 # ruff: noqa: S608 - the statements are joined from constants of this module
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 from functools import lru_cache
 
 from sqlalchemy import Connection
@@ -56,6 +56,7 @@ _CANCEL = Query(
     f"UPDATE outbox SET state = 'cancelled', message = ?, updated_at = holdfast_now(), {step('cancelled')} "
     f"WHERE session_name = ? AND id = ? AND state = 'queued' RETURNING {COLUMNS}"
 )
+_EPOCH = Query("SELECT epoch FROM session_epoch WHERE session_name = ?")
 _STORY = Query("SELECT story FROM outbox WHERE session_name = ? AND id = ?")
 _SENT = Query(
     "SELECT paced_at, id FROM outbox WHERE session_name = ? AND paced_at IS NOT NULL "
@@ -111,22 +112,27 @@ def story(c: Connection, name: str, id_: str) -> list[Step]:
 
 
 @lru_cache(maxsize=16)
-def _listing(states: tuple[str, ...], paged: bool) -> Query:
+def _listing(states: tuple[str, ...], *narrowed: str) -> Query:
     among = ", ".join(f"'{state}'" for state in states)
     columns = COLUMNS.replace("CAST(content", "CAST(o.content")
     return Query(
         f"SELECT {columns}, {outbox.before('o')} AS behind, {outbox.answered('o')} AS answered, "
         f"{outbox.opening('o')} AS opening FROM outbox AS o WHERE session_name = ? AND state IN ({among}) "
-        f"{'AND seq < ? ' if paged else ''}ORDER BY seq DESC LIMIT ?"
+        f"{' '.join(f'AND {how} ?' for how in narrowed)} ORDER BY seq DESC LIMIT ?"
     )
 
 
-def listing(c: Connection, name: str, states: Sequence[str], limit: int, earlier: int | None) -> list[Waiting]:
+def listing(
+    c: Connection, name: str, states: Collection[str], limit: int, *, earlier: int | None, id_: str | None
+) -> list[Waiting]:
     """See `ports.outbox.OutboxStore.outbox_listing`."""
-    epoch = current_epoch(c, name) or 0
-    query = _listing(tuple(sorted(set(states) & STATES)), earlier is not None)
-    params = [name, epoch, name, *([] if earlier is None else [earlier]), limit]
-    return [Waiting(row_of(found), *(bool(fact) for fact in found[15:])) for found in query.all(c, *params)]
+    narrowed: dict[str, int | str] = {} if earlier is None else {"seq <": earlier}
+    if id_ is not None:
+        narrowed["id ="] = id_
+    query = _listing(tuple(sorted(STATES.intersection(states))), *narrowed)
+    epoch = _EPOCH.first(c, name)
+    found = query.all(c, name, epoch[0] if epoch else 0, name, *narrowed.values(), limit)
+    return [Waiting(row_of(row), *(bool(fact) for fact in row[15:])) for row in found]
 
 
 def lately(c: Connection, name: str, caps: Caps) -> Lately:
