@@ -10,7 +10,8 @@ from sqlalchemy import Connection
 
 from holdfast.domain.messages import message_to_json
 from holdfast.domain.rows import ChatRow, EventRow, Json, MessageRow, NewEvent, Processed
-from holdfast.store import addons, inbox, media, messages, outbox, people
+from holdfast.domain.sent import sent_message
+from holdfast.store import addons, inbox, media, messages, outbox, people, sessions
 from holdfast.store import events as log
 from holdfast.store.sql import check_epoch
 
@@ -47,11 +48,27 @@ def apply_inbox(
         queued, shown = outbox.acknowledge(c, name, id_, level), messages.acknowledge(c, name, id_, level)
         if queued or shown:
             news.acks.add((id_, level))
+        if queued and not shown and level > 0:
+            news.sent += _overtaken(c, name, id_)
     messages.put_chats(c, name, _canonical_chats(c, name, processed.chats))
-    told = _canonical_events(c, name, [news.told(event) for event in processed.events if news.has(event)])
+    fresh = [*news.sent, *(news.told(event) for event in processed.events if news.has(event))]
+    told = _canonical_events(c, name, fresh)
     appended = log.append(c, name, told, new_id)
     inbox.mark_done(c, name, processed.done)
     return appended
+
+
+def _overtaken(c: Connection, name: str, id_: str) -> list[NewEvent]:
+    """A receipt came before the server's ack was stored, which may never be, after a crash: it proves the same, so the
+    message is stored now, and told of.
+    """
+    row = outbox.get(c, name, id_)
+    if row is None:
+        return []
+    sent = people.canonical(c, name, [sent_message(row, row.updated_at, sessions.required(c, name).me)])[0]
+    if not messages.put(c, name, sent):
+        return []
+    return [NewEvent("message", {"message": message_to_json(sent)}, sent.chat)]
 
 
 class _News:
@@ -64,6 +81,7 @@ class _News:
         self.edited: dict[str, MessageRow | None] = {}
         self.addons: set[str] = set()
         self.acks: set[tuple[str, int]] = set()
+        self.sent: list[NewEvent] = []
 
     def has(self, event: NewEvent) -> bool:
         payload = event.payload

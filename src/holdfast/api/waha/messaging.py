@@ -13,10 +13,10 @@ from holdfast.api.common import gateway_of, waha_message
 from holdfast.domain import outbox
 from holdfast.domain.errors import BadRequest, InvalidMessage, MessageNotFound
 from holdfast.domain.identity import canonical_phone
+from holdfast.domain.sent import sent_message
 from holdfast.domain.waha import from_waha_id, plain_message_id, to_waha_id
 from holdfast.ports.gateway import Gateway
 from holdfast.ports.store import OutboxRow
-from holdfast.runtime.sender import sent_message
 
 Req = Request[Any, Any, Any]
 IdempotencyKey = Annotated[str | None, HeaderParameter(name="Idempotency-Key", min_length=1, max_length=255)]

@@ -1,0 +1,28 @@
+"""A message of our own as chats show it, once WhatsApp has it (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from holdfast.domain.rows import Json, MessageRow, OutboxRow
+
+
+def sent_message(row: OutboxRow, at: float, me: Mapping[str, str]) -> MessageRow:
+    """The message as chats show it, from what was accepted for sending."""
+    content = row.content
+    body: Json = {"source": "api"}
+    if content.get("quoted_id"):
+        body["quoted"] = {"id": content["quoted_id"]}
+    if content.get("mentions"):
+        body["mentions"] = content["mentions"]
+    return MessageRow(
+        id=row.id,
+        chat=row.chat,
+        from_me=True,
+        sender=f"{me.get('phone', '')}@s.whatsapp.net",
+        timestamp=at,
+        kind=str(content.get("type", "text")),
+        text=str(content.get("text", content.get("caption", ""))),
+        ack=1,
+        body=body,
+    )
