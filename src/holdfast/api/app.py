@@ -26,6 +26,7 @@ from holdfast.api.own import Own
 from holdfast.api.peer import Answering, asked_by_peer
 from holdfast.api.streams import events_socket
 from holdfast.api.waha.chats import Chats
+from holdfast.api.waha.groups import Groups
 from holdfast.api.waha.messaging import Messaging
 from holdfast.api.waha.pairing import Pairing
 from holdfast.api.waha.server import Server
@@ -44,6 +45,7 @@ HANDLED: tuple[Any, ...] = (
     Pairing,
     Messaging,
     Chats,
+    Groups,
     Own,
     Deliveries,
     WhatsApp,

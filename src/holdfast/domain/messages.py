@@ -14,9 +14,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from holdfast.domain import jids
+from holdfast.domain import groups, jids
 from holdfast.domain.addons import SealedVote
-from holdfast.domain.content import Content, Opened, plain, read, unwrap
+from holdfast.domain.content import Content, Opened, bytes_of, plain, read, unwrap
 from holdfast.domain.media import name_of
 from holdfast.domain.rows import AddonRow, ChatRow, ContactRow, InboxRow, Json, MessageRow, NewEvent, Processed
 
@@ -62,6 +62,9 @@ def interpret(row: InboxRow, me: Me) -> Interpreted:
     """What a row means. Never raises for what WhatsApp may send: what is not understood is kept as it came."""
     if row.kind == "receipt":
         return _receipt(row)
+    if row.kind == "group":
+        events, chats, pairs = groups.notified(row, me)
+        return Interpreted(row.seq, chats=tuple(chats), mappings=tuple(pairs), events=tuple(events))
     return _waiting(row, me) if row.kind == "waiting" else _message(row, me)
 
 
@@ -113,6 +116,8 @@ class _Where:
 def _message(row: InboxRow, me: Me) -> Interpreted:
     opened = unwrap(row.body)
     where = _where(row.attrs, opened.destination, me)
+    if row.body.get("resent") and where.from_me and row.attrs.get("category") == "peer":
+        return _resent(row, me)
     learnt = Interpreted(
         row.seq, contacts=_contacts(row.attrs, where), mappings=_mappings(row.attrs, lid_chat=where.from_me)
     )
@@ -127,6 +132,36 @@ def _message(row: InboxRow, me: Me) -> Interpreted:
     event = NewEvent("message", {"message": message_to_json(message)}, where.chat)
     return Interpreted(
         row.seq, messages=(message,), contacts=learnt.contacts, mappings=learnt.mappings, events=(event,)
+    )
+
+
+def _resent(row: InboxRow, me: Me) -> Interpreted:
+    """What our own phone handed us because we could not read it: each message as if its stanza had come now."""
+    parts = []
+    for one in row.body["resent"]:
+        key = one["key"]
+        chat = jids.bare(str(key.get("remoteJid") or ""))
+        author = str(key.get("participant") or one.get("participant") or "")
+        attrs = {"id": str(key.get("id") or ""), "from": chat, "t": str(one.get("timestamp") or "")}
+        if jids.is_group(chat):
+            attrs["participant"] = str(row.attrs["from"]) if key.get("fromMe") else author
+        elif key.get("fromMe"):
+            attrs |= {"from": str(row.attrs["from"]), "recipient": chat}
+        if one.get("push_name"):
+            attrs["notify"] = str(one["push_name"])
+        plaintext = _bytes(bytes_of(one["plaintext"]))
+        parts.append(
+            _message(InboxRow(row.key, "message", attrs, plaintext, one["body"], row.seq, row.received_at), me)
+        )
+    whole = merge(parts)
+    return Interpreted(
+        row.seq,
+        messages=tuple(whole.messages),
+        edits=tuple(whole.edits),
+        addons=tuple(whole.addons),
+        votes=tuple(vote for part in parts for vote in part.votes),
+        contacts=tuple(whole.contacts),
+        events=tuple(whole.events),
     )
 
 
