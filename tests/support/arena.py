@@ -278,11 +278,18 @@ class Arena:
 
     async def _store_agrees(self) -> None:
         for person, texts in [*self.load.written.items(), *self.load.accepted.items()]:
-            shown = await self.ask(f"/api/shop/chats/{person}@c.us/messages", limit="10000")
-            assert shown is not None, "no instance answers"
             known = texts.values() if person in self.load.written else texts.keys()
-            stored = sorted(message["body"] for message in shown)
+            stored = sorted([body async for body in self._bodies(person)])
             assert stored == sorted(known), f"{person}: {_difference(stored, sorted(known))}"
+
+    async def _bodies(self, person: str) -> AsyncIterator[str]:
+        for page in itertools.count():
+            shown = await self.ask(f"/api/shop/chats/{person}@c.us/messages", limit="50", offset=str(page * 50))
+            assert shown is not None, "no instance answers"
+            for message in shown:
+                yield message["body"]
+            if len(shown) < 50:
+                return
 
     async def _simulator_agrees(self) -> int:
         """What phones show: each accepted text under the one id, in order. How many came again under the same id."""
