@@ -168,6 +168,11 @@ class Admin:
         return web.json_response(fault.view())
 
     def _strike(self, fault: Fault) -> int:
+        if fault.kind == "expire_media":
+            if fault.options.get("everywhere"):
+                for phone in self._wasim.phones.all().values():
+                    phone.files.forget()
+            return self._wasim.media.expire() if self._wasim.media else 0
         if fault.kind in ("logout", "unlisted"):
             targets = self._companions(fault)
             for device in targets:

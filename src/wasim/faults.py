@@ -13,9 +13,22 @@ from typing import Any
 
 from wasim import versions
 
-ONCE = frozenset({"drop", "stream_error", "logout", "corrupt_frame", "unknown_frame", "deaf", "unlisted"})
+ONCE = frozenset(
+    {"drop", "stream_error", "logout", "corrupt_frame", "unknown_frame", "deaf", "unlisted", "expire_media"}
+)
 LASTING = frozenset(
-    {"blackhole", "failure", "outdated", "refuse_upgrade", "slow", "duplicate", "outage", "ack_error", "no_ack"}
+    {
+        "blackhole",
+        "failure",
+        "outdated",
+        "refuse_upgrade",
+        "slow",
+        "duplicate",
+        "outage",
+        "ack_error",
+        "no_ack",
+        "media_error",
+    }
 )
 KINDS = ONCE | LASTING | {"clear"}
 

@@ -38,6 +38,7 @@ class MediaServer:
 
     :param port: 0 picks a free one; ``port`` then has it
     :param folder: keeps files and certificates over restarts; None for one that is deleted by ``stop``
+    :param fault: gives the status with which the next request is refused; 0: it is not
     :param authorised: whether an upload's ``auth`` was given out by ``media_conn``; None takes any that is not empty
     """
 
@@ -48,10 +49,12 @@ class MediaServer:
         *,
         folder: Path | None = None,
         authorised: Callable[[str], bool] | None = None,
+        fault: Callable[[], int] = int,
     ) -> None:
         self.host = host
         self.port = port
         self._authorised = authorised or bool
+        self._fault = fault
         self._temporary = None if folder else tempfile.TemporaryDirectory(prefix="wasim-media-")
         self._folder = folder or Path(self._temporary.name if self._temporary else "")
         self._runner: web.AppRunner | None = None
@@ -93,9 +96,18 @@ class MediaServer:
         """Give what a client in this process connects with."""
         return client_context(self.ca_file)
 
+    def expire(self) -> int:
+        """Delete all files, as WhatsApp does after some weeks; give how many."""
+        files = list(self._folder.glob("*.enc"))
+        for file in files:
+            file.unlink()
+        return len(files)
+
     # -- requests
 
     async def _upload(self, request: web.Request) -> web.Response:
+        if status := self._fault():
+            return _refusal(status, "fault media_error")
         name = request.match_info["name"]
         claimed = _hash(name)
         if not self._authorised(request.query.get("auth", "")):
@@ -127,6 +139,8 @@ class MediaServer:
         return hmac.new(self._secret, name.encode(), hashlib.sha256).hexdigest()[:32]
 
     async def _download(self, request: web.Request) -> web.StreamResponse:
+        if status := self._fault():
+            return _refusal(status, "fault media_error")
         name = request.match_info["name"]
         wanted = _hash(name)
         if wanted is None or not hmac.compare_digest(

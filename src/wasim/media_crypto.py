@@ -11,6 +11,9 @@ import hmac
 import secrets
 from dataclasses import dataclass
 
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
 from wasim.signal.kdf import cbc_decrypt, cbc_encrypt, hkdf, mac
 
 MAC_SIZE = 10
@@ -72,6 +75,27 @@ def open_sealed(kind: str, data: bytes, key: bytes, *, sha256: bytes, enc_sha256
     if not hmac.compare_digest(hashlib.sha256(plain).digest(), sha256):
         raise MediaError("the file has another hash than its message says")
     return plain
+
+
+def seal_retry(key: bytes, message_id: str, plain: bytes) -> tuple[bytes, bytes]:
+    """Encrypt what is said of a file that is to be uploaded again; give ciphertext and IV."""
+    iv = secrets.token_bytes(12)
+    return AESGCM(_retry_key(key)).encrypt(iv, plain, message_id.encode()), iv
+
+
+def open_retry(key: bytes, message_id: str, data: bytes, iv: bytes) -> bytes:
+    """The inverse of ``seal_retry``.
+
+    :raises MediaError: if it was not sealed with that file's key for that message
+    """
+    try:
+        return AESGCM(_retry_key(key)).decrypt(iv, data, message_id.encode())
+    except (InvalidTag, ValueError):
+        raise MediaError("the request for the file was not sealed with the file's key") from None
+
+
+def _retry_key(key: bytes) -> bytes:
+    return hkdf(key, 32, info=b"WhatsApp Media Retry Notification")
 
 
 def _keys(kind: str, key: bytes) -> tuple[bytes, bytes, bytes]:

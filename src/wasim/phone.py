@@ -52,7 +52,7 @@ class Phone:
         self.contacts = Contacts(self.memory, self.keys, network)
         self.sent: OrderedDict[str, tuple[str, Body]] = OrderedDict()
         self._network = network
-        self._files = Files(network)
+        self.files = Files(network)
         self.linking = Linking(self.keys.identity, network)
         self.companions = Welcome(pn, self.memory, self.contacts, network)
         self._receiving = Receiving(self, network)
@@ -121,7 +121,7 @@ class Phone:
 
     async def send_image(self, to: str, data: bytes, caption: str = "", mimetype: str = "image/jpeg") -> str:
         """Upload a picture and send it; give the message id. Raises ``PhoneError`` without a media server."""
-        file = await self._files.upload("image", data) | {"mimetype": mimetype}
+        file = await self.files.upload("image", data) | {"mimetype": mimetype}
         file["mediaKeyTimestamp"] = int(self._network.now())
         body = {"imageMessage": file | ({"caption": caption} if caption else {})}
         return await self.send(to, body, kind="image", text=caption, attrs={"type": "media", "mediatype": "image"})
@@ -131,7 +131,7 @@ class Phone:
         file, message = self.memory.files.get(message_id), self.memory.find(message_id)
         if file is None or message is None:
             raise PhoneError(f"message {message_id} has no file, or it is too long ago")
-        return await self._files.download(message.kind, file)
+        return await self.files.download(message.kind, file)
 
     async def react(self, chat: str, message_id: str, emoji: str) -> str:
         """React to a message of the chat; an empty emoji takes the reaction back."""

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
+
+import aiohttp
 
 from wasim import jid as jids
 from wasim.jid import Jid
+from wasim.media_crypto import MediaError, open_retry, seal_retry
 from wasim.phone_book import PhoneMessage, SeenReceipt
 from wasim.phone_contacts import PhoneError
 from wasim.phone_content import Body, read, unpad
@@ -13,8 +17,14 @@ from wasim.phone_linking import LinkingError, check_companion
 from wasim.ports import PhoneNetwork
 from wasim.signal.ratchet import Duplicate, SignalError, read_pre_key_message
 from wasim.wire.nodes import Node
-from wasim.wire.protobuf import ProtobufError, decode
-from wasim.wire.schema import MESSAGE
+from wasim.wire.protobuf import ProtobufError, decode, encode
+from wasim.wire.schema import (
+    MEDIA_RETRY,
+    MEDIA_RETRY_NOT_FOUND,
+    MEDIA_RETRY_SUCCESS,
+    MESSAGE,
+    SERVER_ERROR_RECEIPT,
+)
 
 if TYPE_CHECKING:
     from wasim.phone import Phone
@@ -113,6 +123,8 @@ class Receiving:
         message = PhoneMessage(message_id, chat, person, own, content.kind, content.text, stamp, content.target)
         if content.file is not None:
             memory.keep_file(message_id, content.file)
+            with contextlib.suppress(PhoneError, MediaError, aiohttp.ClientError):  # then the phone shows no picture
+                await self._phone.files.download(content.kind, content.file)
         memory.add(message)
         return message
 
@@ -167,11 +179,34 @@ class Receiving:
         if kind == "retry":
             await self._send_again(node)
             return
+        if kind == "server-error":
+            await self._upload_again(node)
+            return
         listed = node.child("list")
         ids = [node.attrs["id"], *(item.attrs["id"] for item in (listed.children("item") if listed else []))]
         sender, stamp = memory.person(node.attrs.get("participant", node.attrs["from"])), int(node.attrs.get("t", "0"))
         for message_id in ids:
             memory.add_receipt(SeenReceipt(message_id, sender, kind, stamp))
+
+    async def _upload_again(self, node: Node) -> None:
+        """A companion of ours found that the media server has a file no more."""
+        message_id, request = node.attrs["id"], node.child("encrypt")
+        message, file = self._phone.memory.find(message_id), self._phone.memory.files.get(message_id)
+        head = {"to": node.attrs["from"], "type": "mediaretry", "id": message_id}
+        named = node.child("rmr") or Node("rmr")
+        if message is None or file is None or request is None:
+            await self._network.send(Node("notification", head, [named, Node("error", {"code": "2"})]))
+            return
+        key, parts = file["mediaKey"], [request.child("enc_p"), request.child("enc_iv")]
+        plain = open_retry(key, message_id, *(part.bytes() if part else b"" for part in parts))
+        if decode(SERVER_ERROR_RECEIPT, plain).get("stanzaId") != message_id:
+            raise PhoneError(f"the request for the file of {message_id} names another message")
+        path = await self._phone.files.upload_again(message.kind, file)
+        result = MEDIA_RETRY_SUCCESS if path else MEDIA_RETRY_NOT_FOUND
+        facts = {"stanzaId": message_id, "result": result} | ({"directPath": path} if path else {})
+        sealed, iv = seal_retry(key, message_id, encode(MEDIA_RETRY, facts))
+        answer = Node("encrypt", {}, [Node("enc_p", {}, sealed), Node("enc_iv", {}, iv)])
+        await self._network.send(Node("notification", head, [named, answer]))
 
     async def _send_again(self, node: Node) -> None:
         """Somebody could not decrypt a message of ours: start afresh with that device, under the same id."""

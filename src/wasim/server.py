@@ -92,11 +92,15 @@ class WasimServer:
 
     async def _start_media(self, stack: contextlib.AsyncExitStack, port: int) -> None:
         folder = self._state_path and self._state_path.with_name(self._state_path.name + ".media")
-        self.media = MediaServer(self.host, port, folder=folder, authorised=self._may_upload)
+        self.media = MediaServer(self.host, port, folder=folder, authorised=self._may_upload, fault=self._media_fault)
         await self.media.start()
         stack.push_async_callback(self.media.stop)
         self.hub.media_host = f"localhost:{self.media.port}"
         self.hub.media_tls = self.media.client_tls()
+
+    def _media_fault(self) -> int:
+        fault = self.hub.faults.take("media_error")
+        return int(fault.options.get("status", 500)) if fault else 0
 
     def _may_upload(self, auth: str) -> bool:
         return any(auth == devices.media_auth(d) for a in self.hub.accounts for d in a.devices.values())

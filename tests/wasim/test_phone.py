@@ -266,3 +266,21 @@ async def test_a_companion_whose_identity_is_not_vouched_for_is_asked_again(worl
         sent = (await client.ask("send", to=B, text="forged"))["id"]
         await noted(world, "receipt", type="retry", id=sent, jid=B)
         assert all(message.id != sent for message in bob.messages)
+
+
+# --- files that the server has no more
+
+
+async def test_a_phone_uploads_a_file_again_that_the_server_has_no_more(world: WasimServer) -> None:
+    alice, bob = await person(world, ALICE), await person(world, BOB)
+    sent = await alice.send_image(B, b"\xff\xd8\xffpicture")
+    await bob.until_message(kind="image")
+    assert world.media is not None
+    assert world.media.expire() == 1
+    with pytest.raises(PhoneError, match="410"):
+        await bob.download(sent)
+    path = await bob.files.upload_again("image", bob.memory.files[sent])
+    assert path is not None
+    assert await bob.download(sent) == b"\xff\xd8\xffpicture"
+    bob.files.forget()
+    assert await bob.files.upload_again("image", bob.memory.files[sent]) is None

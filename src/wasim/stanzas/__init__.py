@@ -26,6 +26,7 @@ QUERIES: dict[str, Handler] = {
 STANZAS: dict[str, Handler] = {
     "message": messages.on_message,
     "receipt": receipts.on_receipt,
+    "notification": receipts.on_media_retry,
     "ack": receipts.on_ack,
     "presence": presence.on_presence,
     "chatstate": presence.on_chatstate,

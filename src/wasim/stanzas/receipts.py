@@ -12,7 +12,8 @@ from wasim.hub import Hub, message_key, stanza_key
 from wasim.jid import Jid
 from wasim.wire.nodes import Node
 
-TO_PHONE = ("peer_msg", "hist_sync")
+TO_PHONE = ("peer_msg", "hist_sync", "server-error")
+"""The last asks for a file to be uploaded again (Baileys 7.0.0-rc14 ``encryptMediaRetryRequest``)."""
 OWN_ONLY = ("sender", "read-self", "played-self")
 
 
@@ -91,6 +92,18 @@ def _post(hub: Hub, device: Device, target: Device, server: str, *, node: Node, 
         attrs["type"] = kind
     key = stanza_key("receipt", node.attrs["id"], attrs["from"], kind + attrs.get("participant", ""))
     hub.post(target, key, Node("receipt", attrs, node.content))
+
+
+def on_media_retry(hub: Hub, device: Device, node: Node) -> None:
+    """A phone answers a companion that asked for a file again: the server passes it on as a notification."""
+    own, to = hub.accounts.find(device.pn), jids.parse(node.attrs.get("to", ""))
+    target = own.devices.get(to.device) if own is not None and to is not None else None
+    if node.attrs.get("type") != "mediaretry" or device.id or target is None or to is None:
+        hub.note_refusal(device, node, "only a phone answers, and only its own companions")
+        return
+    sender, stanza_id = str(device.address(to.server)), node.attrs["id"]
+    attrs = {"from": sender, "type": "mediaretry", "id": stanza_id, "t": str(int(hub.now()))}
+    hub.post(target, stanza_key("notification", stanza_id, sender), Node("notification", attrs, node.content))
 
 
 def on_ack(hub: Hub, device: Device, node: Node) -> None:

@@ -137,6 +137,12 @@ FUTURE_PROOF_FIELDS[1] = ("message", MESSAGE, False)
 REVOKE, APP_STATE_KEY_SHARE, MESSAGE_EDIT, HISTORY_SYNC_NOTIFICATION = 0, 6, 14, 5
 """``ProtocolMessage.type``."""
 
+# --- files that are asked for again
+SERVER_ERROR_RECEIPT = _schema("ServerErrorReceipt", stanzaId=(1, "string"))
+MEDIA_RETRY = _schema("MediaRetryNotification", stanzaId=(1, "string"), directPath=(2, "string"), result=(3, "uint"))
+MEDIA_RETRY_SUCCESS, MEDIA_RETRY_NOT_FOUND = 1, 2
+"""``MediaRetryNotification.result``."""
+
 # --- history
 PUSH_NAME = _schema("Pushname", id=(1, "string"), pushname=(2, "string"))
 CONVERSATION = _schema(
