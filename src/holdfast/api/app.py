@@ -22,6 +22,7 @@ from holdfast.api.faces.whatsapp import WhatsApp
 from holdfast.api.headers import secured
 from holdfast.api.intake import Intake, without_nul
 from holdfast.api.metrics import scrape
+from holdfast.api.outbox import Outbox
 from holdfast.api.own import Own
 from holdfast.api.peer import Answering, asked_by_peer
 from holdfast.api.streams import events_socket
@@ -47,6 +48,7 @@ HANDLED: tuple[Any, ...] = (
     Chats,
     Groups,
     Own,
+    Outbox,
     Deliveries,
     WhatsApp,
     Recovery,

@@ -1,4 +1,4 @@
-"""`/api/holdfast`: what WAHA has no words for: full status, timeline, the story of one message, the event stream."""
+"""`/api/holdfast`: what WAHA has no words for: full status, timeline, pairing, contacts, the event stream."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from holdfast.api.common import COUNTABLE, Limit, gateway_of, page, skip
 from holdfast.api.streams import resume_point, sse
 from holdfast.api.waha.sessions import session_info, status_facts
 from holdfast.domain.contacts import FORMATS
-from holdfast.domain.waha import plain_message_id
 
 Req = Request[Any, Any, Any]
 TIMELINE_PAGE = 500
@@ -85,16 +84,6 @@ class Own(Controller):
         form = FORMATS[format_]
         name = f'attachment; filename="contacts-{session}.{form.suffix}"'
         return Response(form.write(rows), media_type=form.media_type, headers={"Content-Disposition": name})
-
-    @get("/messages/{message_id:str}", summary="The story of one outgoing message")
-    async def message(
-        self, request: Req, message_id: FromPath[str], session: FromQuery[str] = "default"
-    ) -> dict[str, Any]:
-        """State, attempts, times, and why it failed if it did."""
-        row = await gateway_of(request).outgoing(session, plain_message_id(message_id))
-        story = asdict(row)
-        del story["content"]
-        return story
 
     @get("/events", summary="Live events (SSE)", media_type="text/event-stream")
     async def events(

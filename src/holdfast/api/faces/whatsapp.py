@@ -19,6 +19,7 @@ from holdfast.api.faces.shapes import (
     word,
 )
 from holdfast.api.waha.messaging import IdempotencyKey
+from holdfast.api.waha.options import SendOptions, terms_of
 from holdfast.api.waha.pairing import FIRST_QR_WAIT
 from holdfast.domain import outbox
 from holdfast.domain.errors import AccountNotFound, WrongStatus
@@ -46,9 +47,12 @@ class Which(msgspec.Struct):
     user_id: str | None = None
 
 
-class SendMessage(Which, kw_only=True):
+class SendMessage(SendOptions, kw_only=True):
     """Body of `send-message`. `to`: a phone number in international format, or a chat id."""
 
+    accountId: str | None = None  # noqa: N815 - the name in use
+    company_id: str | None = None
+    user_id: str | None = None
     to: str
     message: str
 
@@ -141,9 +145,10 @@ class WhatsApp(Controller):
             data.to if "@" in data.to else f"{canonical_phone(data.to)}@c.us",
             {"type": "text", "text": data.message},
             idempotency_key=idempotency_key,
+            terms=terms_of(data),
             wait=request.app.state.send_wait,
         )
-        if row.state in ("failed", "expired"):
+        if row.state in outbox.UNSENT:
             error = row.message or "The message was not sent."
             body = {"success": False, "error": error, "code": row.state, "messageId": row.id}
             return Response(body, status_code=422)

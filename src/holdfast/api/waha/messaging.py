@@ -10,6 +10,7 @@ from litestar import Controller, Request, Response, get, post
 from litestar.params import FromQuery, HeaderParameter, JSONBody
 
 from holdfast.api.common import gateway_of, waha_message
+from holdfast.api.waha.options import SendOptions, terms_of
 from holdfast.domain import outbox
 from holdfast.domain.errors import BadRequest, InvalidMessage, MessageNotFound
 from holdfast.domain.identity import canonical_phone
@@ -22,7 +23,7 @@ Req = Request[Any, Any, Any]
 IdempotencyKey = Annotated[str | None, HeaderParameter(name="Idempotency-Key", min_length=1, max_length=255)]
 
 
-class SendText(msgspec.Struct):
+class SendText(SendOptions):
     """Body of `sendText`."""
 
     chatId: str  # noqa: N815 - WAHA's name
@@ -59,8 +60,10 @@ def sent_shape(row: OutboxRow, me: dict[str, Any]) -> dict[str, Any]:
             "id": row.id,
             "state": row.state,
             "attempts": row.attempts,
+            "in_doubt": row.in_doubt,
             "error": row.error,
             "message": row.message,
+            "send_at": row.send_at or None,
             "expires_at": row.expires_at,
         },
     }
@@ -68,7 +71,7 @@ def sent_shape(row: OutboxRow, me: dict[str, Any]) -> dict[str, Any]:
 
 def sent_answer(row: OutboxRow, me: dict[str, Any]) -> Response[dict[str, Any]]:
     """201 when WhatsApp has it, 202 while it waits in the outbox, 422 when WhatsApp refused it."""
-    if row.state in ("failed", "expired"):
+    if row.state in outbox.UNSENT:
         body = {
             "error": row.message or "The message was not sent.",
             "code": row.state,
@@ -104,6 +107,7 @@ class Messaging(Controller):
             content,
             id=_own_id(data.id),
             idempotency_key=idempotency_key,
+            terms=terms_of(data),
             wait=request.app.state.send_wait,
         )
         answer = sent_answer(row, (await gateway.session(data.session)).me)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from litestar import Controller, Request, Response, delete, get, post, put
 from litestar.params import FromPath, FromQuery, JSONBody
 
 from holdfast.api.common import gateway_of
+from holdfast.domain import caps
 from holdfast.domain.errors import BadRequest, InvalidName, SessionNotFound, WrongStatus
 from holdfast.domain.receivers import masked_config
+from holdfast.domain.terms import YEAR
 from holdfast.domain.waha import EVENTS, me_info
 from holdfast.ports.gateway import Gateway, SessionView
 
@@ -40,10 +42,28 @@ class WebhookConfig(msgspec.Struct, omit_defaults=True):
     customHeaders: list[Header] | None = None  # noqa: N815 - WAHA's name
 
 
+Count = Annotated[int, msgspec.Meta(ge=1, le=caps.MOST)]
+
+
+class Pacing(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
+    """Limits on sending that protect the number. `jitter`: a pause of up to so many seconds after each message."""
+
+    messages_per_minute: Count | None = None
+    new_chats_per_day: Count | None = None
+    jitter: Annotated[float, msgspec.Meta(ge=0, le=3600)] | None = None
+
+
 class OwnConfig(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
-    """What is configured beyond WAHA. `labels`: the session runs only on instances that offer all of them."""
+    """What is configured beyond WAHA. `labels`: the session runs only on instances that offer all of them.
+
+    `pacing`: how fast it sends. `expires_in`: how many seconds a message may wait that says nothing of it. `queue`:
+    accept messages even while the session needs a QR code or is stopped.
+    """
 
     labels: dict[str, str] | None = None
+    pacing: Pacing | None = None
+    expires_in: Annotated[float, msgspec.Meta(gt=0, le=YEAR)] | None = None
+    queue: bool | None = None
 
 
 class SessionConfig(msgspec.Struct, omit_defaults=True):

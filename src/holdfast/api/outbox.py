@@ -1,0 +1,84 @@
+"""`/api/holdfast`, the outbox: what waits in a session and why, the story of one message, and its cancellation."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Any, Literal
+
+from litestar import Controller, Request, delete, get
+from litestar.params import FromPath, FromQuery, QueryParameter
+
+from holdfast.api.common import Limit, gateway_of, page, skip
+from holdfast.domain.rows import OutboxRow
+from holdfast.domain.waha import plain_message_id, to_waha_id
+from holdfast.domain.waiting import Reason
+
+Req = Request[Any, Any, Any]
+State = Literal["queued", "sending", "sent", "delivered", "read", "failed", "expired", "cancelled"]
+PAGE = 500
+
+
+class Outbox(Controller):
+    """Messages that were accepted for sending. Times are Unix seconds; `waits_for` is null once nothing is waited for.
+
+    States go forward only: `queued`, `sending`, `sent` (WhatsApp acknowledged it), `delivered`, `read`; or it ends as
+    `failed` (with WhatsApp's code in `error`), `expired` at its deadline, or `cancelled`. `in_doubt`: a try ended
+    without an answer, so WhatsApp may have it already; it is repeated under the same id.
+    """
+
+    path = "/api/holdfast"
+    tags = ["Outbox"]  # noqa: RUF012 - Litestar's way
+
+    @get("/sessions/{session:str}/outbox", summary="Messages accepted for sending, and what they wait for")
+    async def listing(
+        self,
+        request: Req,
+        session: FromPath[str],
+        which: Annotated[list[State] | None, QueryParameter(name="state")] = None,
+        limit: Limit = 100,
+        before: Limit = None,
+    ) -> list[dict[str, Any]]:
+        """Those that wait (`queued`, `sending`), or those in the given states; newest first; `before` pages back by
+        `seq`.
+        """
+        found = await gateway_of(request).queue(
+            session, which or (), page(limit, PAGE), None if before is None else skip(before)
+        )
+        return [outgoing(one.row, one.reason) for one in found]
+
+    @get("/messages/{message_id:str}", summary="The story of one outgoing message")
+    async def message(
+        self, request: Req, message_id: FromPath[str], session: FromQuery[str] = "default"
+    ) -> dict[str, Any]:
+        """Where it stands, and in `story` every state that it was in, with time, attempts, code and sentence."""
+        told = await gateway_of(request).story(session, plain_message_id(message_id))
+        return {**outgoing(told.row, told.reason), "story": [asdict(step) for step in told.steps]}
+
+    @delete("/messages/{message_id:str}", summary="Cancel a message that waits", status_code=200)
+    async def cancel(
+        self, request: Req, message_id: FromPath[str], session: FromQuery[str] = "default"
+    ) -> dict[str, Any]:
+        """Of those `queued`, scheduled ones too. 409 once it is being sent, or was."""
+        return outgoing(await gateway_of(request).cancel(session, plain_message_id(message_id)), None)
+
+
+def outgoing(row: OutboxRow, reason: Reason | None) -> dict[str, Any]:
+    """A message of the outbox, without its content."""
+    return {
+        "id": row.id,
+        "seq": row.seq,
+        "session": row.session,
+        "chat": to_waha_id(row.chat),
+        "type": row.content.get("type", "text"),
+        "state": row.state,
+        "attempts": row.attempts,
+        "in_doubt": row.in_doubt,
+        "error": row.error,
+        "message": row.message,
+        "created_at": row.created_at,
+        "updated_at": row.updated_at,
+        "send_at": row.send_at or None,
+        "expires_at": row.expires_at,
+        "idempotency_key": row.idempotency_key,
+        "waits_for": None if reason is None else asdict(reason),
+    }
