@@ -1,4 +1,4 @@
-"""Groups: who is in them and what they are called. LID-addressed, as new groups on WhatsApp are."""
+"""Groups: who is in them, what they are called, who may do what. LID-addressed, as new groups on WhatsApp are."""
 
 from __future__ import annotations
 
@@ -16,6 +16,18 @@ class Group:
     creator: str
     created: int
     members: dict[str, str] = field(default_factory=dict)
+    description: str = ""
+    description_id: str = ""
+    announcement: bool = False
+    """Only admins may write."""
+    locked: bool = False
+    """Only admins may change subject and description."""
+    invite: str = ""
+    """The code of the invitation; empty until somebody asks for it."""
+
+    def is_admin(self, phone: str) -> bool:
+        """Whether a member may manage the others."""
+        return bool(self.members.get(phone))
 
 
 class Groups:
@@ -28,6 +40,10 @@ class Groups:
     def find(self, jid: str) -> Group | None:
         """Give the group at an address, or None."""
         return self._groups.get(jid)
+
+    def invited(self, code: str) -> Group | None:
+        """Give the group that a code invites to, or None."""
+        return next((group for group in self._groups.values() if code and group.invite == code), None)
 
     def of(self, phone: str) -> list[Group]:
         """Give the groups that ``phone`` is in."""

@@ -199,6 +199,8 @@ def _to_group(hub: Hub, device: Device, to: Jid, node: Node) -> str | None:
     group = hub.groups.find(str(to))
     if group is None or device.phone not in group.members:
         raise Refusal(403 if group else 404, f"{to} is no group of the sender")
+    if group.announcement and not group.is_admin(device.phone):
+        raise Refusal(403, f"only admins may write in {to}")
     members = [account for phone in group.members if (account := hub.accounts.find(f"{phone}@{jids.PN}"))]
     expected = {id(d): d for account in members for d in account.devices.values() if d is not device}
     right = _phash([d.lid for d in expected.values()])
