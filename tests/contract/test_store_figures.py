@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from sqlalchemy import Connection
 
@@ -113,3 +115,20 @@ async def test_only_who_knows_the_session_as_it_is_replaces_its_alerts(held: Wor
     assert await store.alerts() == {"a": [{"id": "x"}]}
     await store.save_alerts("a", None, [])
     assert await store.alerts() == {}
+
+
+async def test_what_is_known_of_a_receiver_is_changed_only_by_who_knows_it(world: World) -> None:
+    store = world.store
+    one, two = {"receiver": "hooks.test", "n": 1.25}, {"receiver": "hooks.test", "n": [2, "ü"]}
+    assert not await store.swap_outage("hooks.test", one, two), "there is none yet"
+    tried = await asyncio.gather(*(store.swap_outage("hooks.test", None, one) for _ in range(4)))
+    assert sorted(tried) == [False, False, False, True]
+    assert not await store.swap_outage("hooks.test", two, one)
+    tried = await asyncio.gather(*(store.swap_outage("hooks.test", one, two) for _ in range(4)))
+    assert sorted(tried) == [False, False, False, True]
+    assert await store.outages() == {"hooks.test": two}
+    assert await store.alerts() == {}
+    assert (await store.unheld())[1] == [], "no alerts of a session that was deleted"
+    assert not await store.swap_outage("hooks.test", one, None)
+    assert await store.swap_outage("hooks.test", two, None)
+    assert await store.outages() == {}

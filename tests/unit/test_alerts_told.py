@@ -224,3 +224,38 @@ def test_old_queues_and_dead_receivers_are_told_without_their_secrets() -> None:
             assert sorted(wire.told()[2:4]) == [("resolved", "queue_old"), ("resolved", "webhook_dead")]
 
     run(main)
+
+
+def test_one_dead_receiver_is_one_alert_however_many_sessions_and_instances_have_it() -> None:
+    async def main(clock: VirtualClock) -> None:
+        engine, wire = ScriptedEngine(), Wire()
+        other = ScriptedEngine(accounts=engine.accounts, peers=[engine])
+        engine.peers = [other]
+        names = ("bank", "cafe", "shop")
+        async with (
+            memory_store(clock) as store,
+            node_of(store, clock, engine, wire) as node,
+            node_of(store, clock, other, wire, "two"),
+        ):
+            wire.down.add(USERS)
+            for name in names:
+                view = await linked(node, engine, name)
+                await store.write_engine(name, view.epoch, EngineWrite({("creds", ""): b"{}"}))
+                await node.gateway.update(name, {"webhooks": [{"url": USERS, "events": ["*"]}]})
+                ack = NewEvent("message.ack", {"id": "m", "chat": "1@c", "from_me": True, "ack": 1})
+                await store.append_events(name, [ack])
+                node.delivery.wake(name)
+            await clock.sleep(1200)
+            assert {view.owner for view in await node.gateway.sessions()} == {"one", "two"}, "they are shared"
+            assert wire.told() == [("raised", "webhook_dead")]
+            [alert] = await node.alerts.in_force()
+            assert (alert["session"], alert["receiver"]) == (None, "hooks.test")
+            assert alert["sessions"] == list(names)
+            assert 'holdfast_alerts{kind="webhook_dead"} 1.0' in (await node.metrics.render()).decode()
+            wire.down.clear()
+            await heard(clock, wire, lambda told: told[-1] == ("all_well", ""))
+            assert [what for what, _ in wire.told()] == ["raised", "resolved", "all_well"]
+            assert wire.heard[1]["payload"]["id"] == wire.heard[0]["payload"]["id"]
+            assert await store.outages() == {}
+
+    run(main)

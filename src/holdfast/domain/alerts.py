@@ -3,14 +3,14 @@
 Two pure functions. `look` reads from a session's state what is wrong with it now; `review` takes the alerts that stand
 and what was found, and answers the alerts that stand from now on. A cause that comes and goes raises one alert: it is
 resolved only when its cause was away for the whole damping time. There is at most one alert of a kind in a session, so
-a receiver that is down for days finds no heap of them afterwards.
+an operator's receiver that is down for days finds no heap of them afterwards.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -81,6 +81,10 @@ class Alert:
     """None while the alert is in force."""
     told: bool = False
     """Whether the operator was told that it was raised."""
+    receiver: str = ""
+    """The host of a webhook receiver that takes nothing; `session` is empty then."""
+    sessions: tuple[str, ...] = ()
+    """The sessions whose events it does not take."""
 
     @property
     def severity(self) -> str:
@@ -96,15 +100,17 @@ class Alert:
 
     def shown(self) -> dict[str, Any]:
         """As users see it."""
+        about = {"receiver": self.receiver, "sessions": list(self.sessions)} if self.receiver else {}
         return {
             "id": self.id,
             "kind": self.kind.value,
-            "session": self.session,
+            "session": self.session or None,
             "severity": self.severity,
             "code": self.code,
             "message": self.message,
             "since": self.since,
             "instance": self.instance,
+            **about,
         }
 
     def to_json(self) -> dict[str, Any]:
@@ -113,18 +119,19 @@ class Alert:
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Alert:
-        """From the store."""
-        return cls(**{**stored, "kind": Kind(stored["kind"])})
+        """From the store; fields of other versions are ignored."""
+        known = {key: stored[key] for key in stored.keys() & {f.name for f in fields(cls)}}
+        return cls(**{**known, "kind": Kind(stored["kind"]), "sessions": tuple(stored.get("sessions", ()))})
 
 
 # --- what is wrong ----------------------------------------------------------------------------------------------
 
 
-def look(state: State, now: float, limits: Limits, *, wanted: bool, oldest: float, dead: Mapping[str, float]) -> Found:
+def look(state: State, now: float, limits: Limits, *, wanted: bool, oldest: float) -> Found:
     """What is wrong with a session.
 
     `wanted`: nobody stopped it. `oldest`: age in seconds of its oldest waiting message.
-    `dead`: for each webhook receiver that takes nothing (its host), for how many seconds.
+    Dead webhook receivers are no session's trouble: see `domain.outages`.
     """
     if not wanted:
         return Found()
@@ -135,9 +142,6 @@ def look(state: State, now: float, limits: Limits, *, wanted: bool, oldest: floa
     if oldest > limits.age:
         message = f"Messages have been waiting to be sent for more than {limits.age:.0f} s."
         causes.append(Cause(Kind.QUEUE_OLD, "queue_old", message, now - oldest))
-    if silent := sorted(host for host, seconds in dead.items() if seconds > limits.age):
-        message = f"No event was delivered for more than {limits.age:.0f} s to the webhook at {', '.join(silent)}."
-        causes.append(Cause(Kind.WEBHOOK_DEAD, "webhook_failed", message, now - max(dead.values())))
     settled = state.phase in (Phase.WORKING, Phase.STOPPED) or state.message == disconnects.ON_PURPOSE
     return Found(tuple(causes), unsettled=link is None and not settled)
 

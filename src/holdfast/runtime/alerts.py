@@ -8,7 +8,7 @@ was told, is in the store, so a restart tells nothing twice; a crash right behin
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -20,6 +20,7 @@ from holdfast.domain.pacing import backoff
 from holdfast.ports.store import Json
 from holdfast.runtime.actor import Deps
 from holdfast.runtime.delivery import RETRY_CAP, Delivery
+from holdfast.runtime.outages import Outages
 from holdfast.runtime.supervisor import Supervisor
 from holdfast.runtime.webhook import Webhook
 
@@ -60,6 +61,7 @@ class Alerts:
         self._wake = asyncio.Event()
         self._news = asyncio.Event()
         self._changing = asyncio.Lock()
+        self._outages = Outages(deps.store, deps.instance, settings.limits)
         self._mine: dict[str, tuple[_Subject, tuple[a.Alert, ...]]] = {}
         self._orphans: dict[str, _Subject] = {}
         self._orphans_at = float("-inf")
@@ -70,9 +72,10 @@ class Alerts:
         self._wake.set()
 
     async def in_force(self) -> list[Json]:
-        """Every alert that stands, of all sessions, the oldest first."""
+        """Every alert that stands, of all sessions and receivers, the oldest first."""
         stored = await self._store.alerts()
-        return [alert.shown() for alert in a.in_force([x for found in stored.values() for x in _read(found)])]
+        standing = [x for found in stored.values() for x in _read(found)] + await self._outages.in_force()
+        return [alert.shown() for alert in a.in_force(standing)]
 
     async def run(self) -> None:
         """Look and tell until cancelled."""
@@ -101,7 +104,7 @@ class Alerts:
 
     # --- looking ------------------------------------------------------------------------------------------------
     async def _look(self) -> None:
-        figures, failing = await self._store.figures(), self._delivery.failing()
+        figures = await self._store.figures()
         async with self._changing:
             stored = await self._store.alerts()
             await self._find_orphans()
@@ -111,10 +114,15 @@ class Alerts:
                 before = tuple(_read(stored.get(name, ())))
                 queue = figures.queues.get(name)
                 oldest = 0.0 if queue is None else queue.oldest
-                after = self._review(name, subject, before, oldest=oldest, dead=failing.get(name, {}))
-                await self._keep(name, subject, before, after)
-        if self._may_be_well or any(alert.notice for _, alerts in self._mine.values() for alert in alerts):
+                await self._keep(name, subject, before, self._review(name, subject, before, oldest))
+            self._may_be_well |= await self._outages.look(self._delivery.failing())
+        if self._may_be_well or self._to_tell():
             self._news.set()
+
+    def _to_tell(self) -> list[a.Alert]:
+        """What the operator is to be told by this instance."""
+        waiting = [alert for _, alerts in self._mine.values() for alert in alerts if alert.notice]
+        return waiting + self._outages.to_tell()
 
     def _held(self) -> dict[str, _Subject]:
         return {
@@ -134,13 +142,11 @@ class Alerts:
         self._orphans |= {name: _Subject(None, None) for name in gone}
         self._orphans_at = self._clock.boot()
 
-    def _review(
-        self, name: str, subject: _Subject, before: Sequence[a.Alert], *, oldest: float, dead: Mapping[str, float]
-    ) -> tuple[a.Alert, ...]:
+    def _review(self, name: str, subject: _Subject, before: Sequence[a.Alert], oldest: float) -> tuple[a.Alert, ...]:
         now, limits = self._clock.now(), self._settings.limits
         found, damping = a.Found(), 0.0  # of a deleted session nothing can come back
         if subject.state is not None:
-            found = a.look(subject.state, now, limits, wanted=subject.wanted, oldest=oldest, dead=dead)
+            found = a.look(subject.state, now, limits, wanted=subject.wanted, oldest=oldest)
             damping = limits.damping
         return a.review(before, found, session=name, instance=self._instance, now=now, damping=damping)
 
@@ -184,26 +190,34 @@ class Alerts:
 
     async def _tell_next(self) -> bool | None:
         """Whether the receiver took what was to be told; None if there is nothing to tell."""
-        waiting = [alert for _, alerts in self._mine.values() for alert in alerts if alert.notice]
+        waiting = self._to_tell()
         if not waiting:
             return await self._tell_all_well() if self._may_be_well else None
         alert = min(waiting, key=lambda alert: (alert.since, alert.id))
         notice = alert.notice
         assert notice is not None
+        if alert.receiver and not await self._claimed(alert):
+            return True
         if notice == "raised":
             await self._store.put_setting(TROUBLE, alert.id)
-        if not await self._post(f"{alert.id}.{notice}", f"alert.{notice}", alert.session, alert.shown()):
+        if not await self._post(f"{alert.id}.{notice}", f"alert.{notice}", alert.session or None, alert.shown()):
             return False
         async with self._changing:
-            if (known := self._mine.get(alert.session)) is not None:
+            if alert.receiver:
+                self._may_be_well |= await self._outages.told(alert, notice)
+            elif (known := self._mine.get(alert.session)) is not None:
                 subject, alerts = known
                 await self._keep(alert.session, subject, alerts, a.told(alerts, alert.id, notice))
         return True
 
+    async def _claimed(self, alert: a.Alert) -> bool:
+        async with self._changing:
+            return await self._outages.claim(alert)
+
     async def _tell_all_well(self) -> bool | None:
-        """Once, after the last alert of all sessions is over and told of."""
+        """Once, after the last alert is over and told of."""
         last = await self._store.setting(TROUBLE)
-        if not last or await self._store.alerts():
+        if not last or await self._store.alerts() or await self._outages.in_force():
             self._may_be_well = False
             return None
         if not await self._post(f"{last}.all_well", "alert.all_well", None, {"message": _ALL_WELL}):

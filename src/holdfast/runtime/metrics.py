@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import platform
 from collections import Counter as Counts
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from math import nan
 from typing import Any
@@ -145,11 +145,11 @@ class Metrics:
         views: list[SessionView] = []
         others: list[Alike] = []
         figures: Figures | None = None
-        alerts: dict[str, list[Json]] = {}
+        alerts: list[Json] = []
         try:
             views = await self._views() if self._settings.by_session else []
             others = await self._store.alike(self._deps.instance, self._clock.now() - self._deps.times.liveness)
-            figures, alerts = await self._store.figures(), await self._store.alerts()
+            figures, alerts = await self._store.figures(), await self._alerts()
         except StoreUnavailable as error:
             log.warning("figures without those of the store", action="metrics", code=error.code)
         self._count_sessions(others)
@@ -186,12 +186,18 @@ class Metrics:
         for labels, count in counts.items():
             self.meters.sessions.labels(*labels).set(count)
 
-    def _of_the_store(self, views: Sequence[SessionView], figures: Figures | None, alerts: Mapping[str, Any]) -> None:
+    async def _alerts(self) -> list[Json]:
+        """Of sessions and of receivers."""
+        of_sessions, outages = await self._store.alerts(), await self._store.outages()
+        of_receivers = [outage["alert"] for outage in outages.values() if outage["alert"] is not None]
+        return [alert for found in of_sessions.values() for alert in found] + of_receivers
+
+    def _of_the_store(self, views: Sequence[SessionView], figures: Figures | None, alerts: Sequence[Json]) -> None:
         m = self.meters
         m.store_up.set(figures is not None)
         for kind in Kind:
             m.alerts.labels(kind.value).set(0)
-        for alert in (alert for found in alerts.values() for alert in found if alert["resolved_at"] is None):
+        for alert in (alert for alert in alerts if alert["resolved_at"] is None):
             m.alerts.labels(alert["kind"]).inc()
         queues = {} if figures is None else figures.queues
         unknown = nan if figures is None else 0.0
