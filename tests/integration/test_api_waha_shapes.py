@@ -116,3 +116,17 @@ def test_every_field_of_a_text_is_done_or_refused(tmp_path: Path) -> None:
         assert (noted.status_code, "link preview" in noted.json()["holdfast"]["notes"][0]) == (201, True)
 
     check(tmp_path, body)
+
+
+def test_a_text_that_is_asked_for_twice_under_one_id_is_one_message(tmp_path: Path) -> None:
+    async def body(it: Served) -> None:
+        await it.linked()
+        text = {"session": "shop", "chatId": CHAT, "text": "once", "id": "3EB0AA11223344556677"}
+        first, again = [await it.http.post("/api/sendText", json=text) for _ in range(2)]
+        assert (first.status_code, again.status_code) == (201, 201)
+        assert first.json()["id"] == again.json()["id"]
+        other = await it.http.post("/api/sendText", json={**text, "text": "another"})
+        assert (other.status_code, other.json()["code"]) == (409, "duplicate_message_id"), other.text
+        assert [sent[2] for sent in it.engine.sent] == ["once"]
+
+    check(tmp_path, body)

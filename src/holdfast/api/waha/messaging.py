@@ -12,7 +12,7 @@ from litestar.params import FromQuery, HeaderParameter, JSONBody
 from holdfast.api.common import gateway_of, waha_message
 from holdfast.api.waha.options import SendOptions, terms_of
 from holdfast.domain import outbox
-from holdfast.domain.errors import BadRequest, InvalidMessage, MessageNotFound
+from holdfast.domain.errors import BadRequest, DuplicateMessageId, IdempotencyConflict, InvalidMessage, MessageNotFound
 from holdfast.domain.identity import canonical_phone
 from holdfast.domain.sent import sent_message
 from holdfast.domain.waha import from_waha_id, plain_message_id, to_waha_id
@@ -101,15 +101,21 @@ class Messaging(Controller):
             content["quoted_id"] = await _quotable(gateway, data.session, data.reply_to)
         if data.mentions:
             content["mentions"] = [from_waha_id(chat) for chat in data.mentions]
-        row = await gateway.send(
-            data.session,
-            data.chatId,
-            content,
-            id=_own_id(data.id),
-            idempotency_key=idempotency_key,
-            terms=terms_of(data),
-            wait=request.app.state.send_wait,
-        )
+        own_id = _own_id(data.id)
+        try:
+            row = await gateway.send(
+                data.session,
+                data.chatId,
+                content,
+                id=own_id,
+                idempotency_key=idempotency_key or _key_of(own_id),
+                terms=terms_of(data),
+                wait=request.app.state.send_wait,
+            )
+        except IdempotencyConflict:
+            if idempotency_key:
+                raise
+            raise DuplicateMessageId from None
         answer = sent_answer(row, (await gateway.session(data.session)).me)
         if data.linkPreview and "://" in data.text:
             answer.content["holdfast"]["notes"] = ["Sent without a link preview: Holdfast makes none."]
@@ -165,6 +171,11 @@ async def _quotable(gateway: Gateway, session: str, given: str) -> str:
     if await gateway.message(session, plain) is None:
         raise MessageNotFound(f"There is no message '{plain}' in this session that reply_to could quote.")
     return plain
+
+
+def _key_of(own_id: str | None) -> str | None:
+    """Who chose the id, and got no answer, asks again with it: that is the same message, as it is to WhatsApp."""
+    return f"id {own_id}" if own_id else None
 
 
 def _own_id(given: str | None) -> str | None:
