@@ -155,7 +155,7 @@ async def test_answers_that_blame_the_request_are_no_failures(waha: LittleWaha) 
     ("ask", "status", "words"),
     [
         (lambda c: c.get("/api/sessions/shop"), 404, "Session not found"),
-        (lambda c: c.get("/api/shop/auth/qr", format="raw"), 422, "does not exist"),
+        (lambda c: c.get("/api/shop/auth/qr", {"format": "raw"}), 422, "does not exist"),
         (lambda c: c.post("/api/sessions", {"name": "a.b", "start": True}), 400, "name must match"),
         (lambda c: c.post("/api/sendText", {"session": "shop"}), 400, "chatId"),
     ],

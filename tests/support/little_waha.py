@@ -437,6 +437,8 @@ class LittleWaha:
         rows = [one for one in self._working(request).messages.values() if chat in ("all", _chat(one))]
         since = float(request.query.get("filter.timestamp.gte", 0))
         rows = [one for one in rows if one["timestamp"] >= since]
+        if (mine := request.query.get("filter.fromMe")) is not None:
+            rows = [one for one in rows if one["fromMe"] == (mine == "true")]
         if request.query.get("sortOrder", "desc") == "desc":
             rows.reverse()
         return _page(request, rows)
