@@ -60,6 +60,11 @@ class Settings(BaseSettings):
         description="What this instance offers, as `region=eu,proxy=a`: a session that names labels runs only where "
         "all of them are.",
     )
+    public_url: str = Field(
+        "",
+        description="URL under which users reach Holdfast, for links to files in messages. Empty: as "
+        "`HOLDFAST_ADVERTISE_URL`.",
+    )
     account_namespace: str = Field(
         "prod",
         validation_alias=_either("ACCOUNT_NAMESPACE"),
@@ -137,6 +142,27 @@ class Settings(BaseSettings):
         2_592_000.0, ge=0, description="How long events that were given up are kept, to be replayed."
     )
 
+    # --- files of messages
+    media_dir: str = Field(
+        "",
+        description="Folder for files of messages. Empty: `media` in the data folder. Instances of one cluster need "
+        "one that all of them reach, or a bucket.",
+    )
+    media_limit: int = Field(100_000_000, ge=1, description="Largest file that is sent or fetched, in bytes.")
+    media_retention: float = Field(1_209_600.0, ge=0, description="How long received files are kept.")
+    media_allow_private: str = Field(
+        "auto",
+        description="Whether the URLs of files to send may lead to this machine and private networks; as "
+        "`HOLDFAST_WEBHOOK_ALLOW_PRIVATE`.",
+    )
+    media_s3_url: str = Field(
+        "",
+        description="Keep files in an S3-compatible bucket instead: `https://s3.eu-central-1.amazonaws.com/bucket/prefix`.",
+    )
+    media_s3_region: str = Field("us-east-1", description="The bucket's region; `auto` for some other stores.")
+    media_s3_key_id: str = Field("", description="Access key id for the bucket.")
+    media_s3_secret: SecretStr | None = Field(None, description="Secret access key for the bucket.")
+
     # --- for operators
     alert_webhook_url: str = Field("", description="Where alerts go. Empty: to the log and the dashboard only.")
     alert_webhook_secret: SecretStr | None = Field(None, description="Key that signs alerts (HMAC-SHA512).")
@@ -174,13 +200,13 @@ class Settings(BaseSettings):
             raise ValueError("must be 64 hex digits")
         return value
 
-    @field_validator("webhook_allow_private")
+    @field_validator("webhook_allow_private", "media_allow_private")
     @classmethod
     def _is_reach(cls, value: str) -> str:
         Reach.parse(value, at_home=False)
         return value
 
-    @field_validator("webhook_url", "alert_webhook_url")
+    @field_validator("webhook_url", "alert_webhook_url", "media_s3_url", "public_url")
     @classmethod
     def _is_url(cls, value: str) -> str:
         if value:
@@ -208,6 +234,12 @@ class Settings(BaseSettings):
     def _crashes_in_tests_only(self) -> Self:
         if self.crash_file and (urlsplit(self.whatsapp_url).hostname or "").endswith("whatsapp.com"):
             raise ValueError("HOLDFAST_CRASH_FILE is for tests against a simulator, and never for WhatsApp itself")
+        return self
+
+    @model_validator(mode="after")
+    def _bucket_has_keys(self) -> Self:
+        if self.media_s3_url and not (self.media_s3_key_id and self.media_s3_secret):
+            raise ValueError("HOLDFAST_MEDIA_S3_URL needs HOLDFAST_MEDIA_S3_KEY_ID and HOLDFAST_MEDIA_S3_SECRET")
         return self
 
     @model_validator(mode="after")
@@ -263,8 +295,15 @@ class Settings(BaseSettings):
 
     def reach(self) -> Reach:
         """Which addresses webhooks of sessions may call."""
-        at_home = self.host == "localhost" or Reach.is_loopback(self.host)
-        return Reach.parse(self.webhook_allow_private, at_home=at_home)
+        return Reach.parse(self.webhook_allow_private, at_home=self._at_home)
+
+    def media_reach(self) -> Reach:
+        """Which addresses the URLs of files may lead to."""
+        return Reach.parse(self.media_allow_private, at_home=self._at_home)
+
+    @property
+    def _at_home(self) -> bool:
+        return self.host == "localhost" or Reach.is_loopback(self.host)
 
     def pace(self) -> Pace:
         """How fast connections are opened."""

@@ -54,19 +54,20 @@ class Served:
 
 
 @asynccontextmanager
-async def serving(node: Node) -> AsyncIterator[str]:
-    """Serve a started instance's API on a free port; its URL."""
+async def serving(node: Node, port: int = 0) -> AsyncIterator[str]:
+    """Serve a started instance's API on that port, or on a free one; its URL."""
     app = build(
         node.gateway,
         key_hash(KEY),
         metrics=node.metrics.render,
         alerts=node.alerts.in_force,
+        peers=node,
         accounts=node.accounts,
         metrics_hash=key_hash(METRICS_KEY),
         body_limit=BODY_LIMIT,
         send_wait=5.0,
     )
-    listener = bind("127.0.0.1", 0)
+    listener = bind("127.0.0.1", port)
     config = uvicorn.Config(app, log_config=None, lifespan="off", ws="websockets-sansio", timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
     server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]

@@ -14,9 +14,15 @@ _BOOT = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 class SystemClock:
     """`ports.clock.Clock` on the machine's own clocks."""
 
+    _behind = 0.0
+
     def now(self) -> float:
         """Unix seconds."""
-        return time.time()
+        return time.time() + self._behind
+
+    def put_right(self, seconds: float) -> None:
+        """The machine's clock is behind by so much more than was known."""
+        self._behind += seconds
 
     def boot(self) -> float:
         """Seconds since boot, suspended time included."""

@@ -14,11 +14,12 @@ import structlog
 from holdfast.domain import cluster
 from holdfast.domain import state as s
 from holdfast.domain.disconnects import NETWORK
-from holdfast.domain.errors import InvalidSettings, StoreUnavailable
+from holdfast.domain.errors import InvalidSettings, MediaUnavailable, StoreUnavailable
 from holdfast.domain.lease import LeaseTimes
 from holdfast.domain.pacing import Pace
 from holdfast.ports import engine as e
 from holdfast.ports.clock import Clock
+from holdfast.ports.media import Files
 from holdfast.ports.store import Hint, Json, Store
 from holdfast.runtime.accounts import LocalAccounts
 from holdfast.runtime.actor import Actor, Deps
@@ -27,6 +28,8 @@ from holdfast.runtime.delivery import Delivery, DeliverySettings
 from holdfast.runtime.gateway import LocalGateway
 from holdfast.runtime.hub import Hub
 from holdfast.runtime.inbox import Inbox
+from holdfast.runtime.fetching import Fetcher
+from holdfast.runtime.media import Media, MediaSettings
 from holdfast.runtime.metrics import Metrics, MetricsSettings
 from holdfast.runtime.pacer import Pacer
 from holdfast.runtime.peers import Peers
@@ -72,6 +75,7 @@ class NodeSettings:
     delivery: DeliverySettings = field(default_factory=DeliverySettings)
     alerts: AlertSettings = field(default_factory=AlertSettings)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
+    media: MediaSettings = field(default_factory=MediaSettings)
     time_factor: float = 1.0
 
 
@@ -97,12 +101,14 @@ class Node:
         instance: str,
         proved_dead: Callable[[str], bool] = lambda _: False,
         put_right: Callable[[float], None] | None = None,
+        files: Files | None = None,
     ) -> None:
         """`put_right` corrects the clock by some seconds, where the store's time is better than this machine's."""
         self._proved_dead, self._put_right, self._clock_ahead = proved_dead, put_right, 0.0
         self.instance, self._settings = instance, settings
         self._store, self._engines, self._clock = store, engines, clock
         self._hub = Hub()
+        self.media = Media(store, files, clock, settings.media) if files is not None else None
         self._parts: dict[str, _Parts] = {}
         self._stack = AsyncExitStack()
         self._deps = deps = Deps(
@@ -115,6 +121,7 @@ class Node:
             times=settings.times,
             lease=settings.lease,
             on_state=self._on_state,
+            media=self.media,
             send_deadline=settings.send_deadline,
         )
         self.peers = Peers(store, clock, instance=instance, url=settings.url)
@@ -166,14 +173,15 @@ class Node:
             self._stack.push_async_callback(engine.stop)
         self._stack.push_async_callback(self._store.close)
         await _all_or_none(self._open_store(), *(engine.start(self._sink) for engine in self._engines.values()))
+        if self.media is not None:
+            self._stack.push_async_callback(self.media.stop)
+            await self.media.start()
         await self.peers.start()
         self._stack.push_async_callback(self.peers.stop)
         await self.delivery.start()
         self._stack.push_async_callback(self.delivery.stop)
-        self._tasks = [
-            asyncio.create_task(work())
-            for work in (self._heartbeat, self._tidy, self._expire, self._listen, self.alerts.run, self.metrics.run)
-        ]
+        beside = (self._heartbeat, self._greet, self._tidy, self._expire, self._listen)
+        self._tasks = [asyncio.create_task(work()) for work in (*beside, self.alerts.run, self.metrics.run)]
         for task in self._tasks:
             task.add_done_callback(_say_if_failed)
             self._stack.callback(task.cancel)
@@ -244,7 +252,9 @@ class Node:
                 kept = self._settings
                 while await self._store.prune(kept.keep, events=kept.keep_events, dead=kept.keep_dead):
                     await self._clock.sleep(0)
-            except StoreUnavailable as error:
+                if self.media is not None:
+                    await self.media.tidy()
+            except (StoreUnavailable, MediaUnavailable) as error:
                 log.error("old rows not pruned", action="prune", code=error.code)
             await self._clock.sleep(self._settings.tidy_every)
 
@@ -304,9 +314,16 @@ class Node:
             self._hub,
             fail_restricted=self._settings.fail_restricted,
             time_factor=self._settings.time_factor,
+            media=self.media,
         )
-        inbox = Inbox(actor, self._store, self._clock, self._hub)
-        tasks = [asyncio.create_task(sender.run()), asyncio.create_task(inbox.run())]
+        tasks = [asyncio.create_task(sender.run())]
+        on_files = None
+        if self.media is not None:
+            fetcher = Fetcher(actor, self._store, self._clock, self._hub, self.media)
+            tasks.append(asyncio.create_task(fetcher.run()))
+            on_files = fetcher.wake
+        inbox = Inbox(actor, self._store, self._clock, self._hub, on_files)
+        tasks.append(asyncio.create_task(inbox.run()))
         self._parts[actor.name] = _Parts(sender, inbox, tasks)
         self.delivery.adopt(actor.row)
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import structlog
 
-from holdfast.domain.errors import HeldElsewhere, HoldfastError, from_code
+from holdfast.domain.errors import BadRequest, HeldElsewhere, HoldfastError, from_code
 from holdfast.domain.rows import Holder, Peer
 from holdfast.ports.clock import Clock
 from holdfast.ports.store import Store
@@ -45,6 +45,8 @@ class Peers:
         self._http: Any = None
         self._hints: set[asyncio.Task[None]] = set()
         self._offered: list[str] = []
+        self.reached: dict[str, bool] = {}
+        """By instance: whether it answers at its address; our own too, as the others tell."""
 
     async def start(self) -> None:
         """Agree on the key with all instances of the store."""
@@ -109,6 +111,45 @@ class Peers:
                 shares.setdefault(least, []).append(name)
         for url, share in shares.items():
             self.hint(url, "offer", {"names": share})
+
+    # --- who can be reached -------------------------------------------------------------------------------------
+    async def greet(self, peers: Iterable[Peer]) -> None:
+        """Try the addresses of these, and hear from each whether it reaches ours. Changes are logged."""
+        others = [peer for peer in peers if peer.id != self.instance and peer.url]
+        answers = await asyncio.gather(*(self._greet(peer) for peer in others))
+        before, self.reached = self.reached, {peer.id: there for peer, (there, _) in zip(others, answers, strict=True)}
+        for peer in others:
+            if not self.reached[peer.id] and before.get(peer.id, True):
+                log.warning(
+                    "another instance cannot be reached at its address: set HOLDFAST_ADVERTISE_URL there",
+                    action="peer", code="unreachable", instance=peer.id, url=peer.url,
+                )  # fmt: skip
+        heard = [seen for _, seen in answers if seen is not None]
+        if not heard:
+            return
+        self.reached[self.instance] = all(heard)
+        if not all(heard) and before.get(self.instance, True):
+            log.warning(
+                "other instances cannot reach this one: what they are asked of its sessions' QR codes, presence and "
+                "the like gets 503; set HOLDFAST_ADVERTISE_URL to where they can",
+                action="peer", code="unreachable", url=self.url,
+            )  # fmt: skip
+
+    async def _greet(self, peer: Peer) -> tuple[bool, bool | None]:
+        """Whether it is there, and whether it reaches us, if it says so."""
+        try:
+            said = await self._post(peer.url, "greet", {"instance": self.instance}, HINT_TIMEOUT)
+        except BadRequest:  # an older version, which is there
+            return True, None
+        except HoldfastError:
+            return False, None
+        if not isinstance(said, dict) or said.get("instance") != peer.id:  # another one answers there
+            return False, None
+        return True, said.get("reached")
+
+    def greeted(self, by: str) -> dict[str, Any]:
+        """The answer to a peer's greeting: who we are, and whether we reach it; None if we have not tried."""
+        return {"instance": self.instance, "reached": self.reached.get(by)}
 
     async def _hint(self, url: str, method: str, args: Mapping[str, Any]) -> None:
         try:

@@ -51,7 +51,8 @@ class Supervisor:
         self._offer = offer
         self._on_unsent = on_unsent
         self._labels = frozenset(labels)
-        self._peers: list[Peer] = []
+        self.peers: list[Peer] = []
+        """The instances that live, this one too, as of the last sweep."""
         self._free_since: dict[str, float] = {}
         self._given: dict[str, float] = {}
         """Sessions that were handed over, and until when (boot clock) they are left to others."""
@@ -115,7 +116,7 @@ class Supervisor:
             log.info("a dead instance's locks are free", action="lease", code="expired", count=len(freed))
         if dead:
             seen = await store.attention(deps.instance, deps.lease.ttl)
-        self._peers = [peer for peer in seen.peers if not self._proved_dead(peer.id)]
+        self.peers = [peer for peer in seen.peers if not self._proved_dead(peer.id)]
         return seen
 
     async def _carry_out(self, names: Iterable[str]) -> None:
@@ -136,8 +137,8 @@ class Supervisor:
         return sharing.to_claim(
             free,
             mine=len(self.actors),
-            total=sum(peer.held for peer in self._peers) + len(seen.free),
-            instances=len(self._peers),
+            total=sum(peer.held for peer in self.peers) + len(seen.free),
+            instances=len(self.peers),
             labels=self._labels,
             patience=self._sweep_every * PATIENCE,
         )
@@ -157,8 +158,8 @@ class Supervisor:
         """Give up what is more than a fair share: idle sessions first, few at a time, never one that is pairing."""
         while True:
             await self._deps.clock.sleep(self._sweep_every * HANDOVER)
-            mine, total = len(self.actors), sum(peer.held for peer in self._peers)
-            count = sharing.to_hand_over(mine=mine, total=total, instances=len(self._peers))
+            mine, total = len(self.actors), sum(peer.held for peer in self.peers)
+            count = sharing.to_hand_over(mine=mine, total=total, instances=len(self.peers))
             if count == 0:
                 continue
             settled = [actor for actor in self.actors.values() if self._may_move(actor)]
@@ -252,7 +253,7 @@ class Supervisor:
         else:
             log.info("lock released", session=name, action="lease", code="released", epoch=actor.held.epoch)
             if self._stopping or name in self._given:
-                self._offer([name], self._peers)
+                self._offer([name], self.peers)
 
     # --- renewing -----------------------------------------------------------------------------------------------
     async def _renewals(self) -> None:

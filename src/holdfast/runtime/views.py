@@ -52,6 +52,7 @@ class Views:
         self._factor = deps.times.factor
         self._send_deadline = deps.send_deadline
         self._peers = peers
+        self._media = deps.media
 
     def now(self) -> float:
         """See the port."""

@@ -29,9 +29,9 @@ _REGISTER = Query(
 )
 
 
-def register_instance(c: Connection, name: str, url: str, version: str, labels: str, facts: str) -> float:
-    """Insert or refresh; when, in database time."""
-    return float(_REGISTER.first(c, name, url, version, labels, facts)[0])
+def register_instance(c: Connection, name: str, *said: str) -> float:
+    """Insert or refresh; when, in database time. `said`: URL, version, labels, facts."""
+    return float(_REGISTER.first(c, name, *said)[0])
 
 
 def deregister_instance(c: Connection, name: str) -> None:
