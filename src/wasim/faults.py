@@ -28,6 +28,8 @@ LASTING = frozenset(
         "ack_error",
         "no_ack",
         "media_error",
+        "garble",
+        "unavailable",
     }
 )
 KINDS = ONCE | LASTING | {"clear"}

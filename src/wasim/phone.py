@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from wasim import jid as jids
+from wasim import phone_more
 from wasim.jid import Jid
 from wasim.phone_book import Memory, PhoneMessage, SeenReceipt
 from wasim.phone_contacts import Contacts, PhoneError, asked, bare
@@ -55,6 +56,7 @@ class Phone:
         self.files = Files(network)
         self.linking = Linking(self.keys.identity, network)
         self.companions = Welcome(pn, self.memory, self.contacts, network)
+        self.received = phone_more.Received()
         self._receiving = Receiving(self, network)
 
     @property
@@ -135,7 +137,7 @@ class Phone:
 
     async def react(self, chat: str, message_id: str, emoji: str) -> str:
         """React to a message of the chat; an empty emoji takes the reaction back."""
-        key = await self._key(chat, message_id)
+        key = await self.key_of(chat, message_id)
         body = {"reactionMessage": {"key": key, "text": emoji, "senderTimestampMs": int(self._network.now() * 1000)}}
         return await self.send(
             chat, body, kind="reaction", text=emoji, target=message_id, attrs={"type": "reaction"}
@@ -143,7 +145,7 @@ class Phone:
 
     async def edit(self, chat: str, message_id: str, text: str) -> str:
         """Change a message of our own."""
-        key = await self._key(chat, message_id)
+        key = await self.key_of(chat, message_id)
         stamp = int(self._network.now() * 1000)
         protocol = {"key": key, "type": MESSAGE_EDIT, "editedMessage": {"conversation": text}, "timestampMs": stamp}
         return await self.send(
@@ -152,12 +154,17 @@ class Phone:
 
     async def revoke(self, chat: str, message_id: str) -> str:
         """Delete a message of our own for everyone."""
-        protocol = {"key": await self._key(chat, message_id), "type": REVOKE}
+        protocol = {"key": await self.key_of(chat, message_id), "type": REVOKE}
         return await self.send(
             chat, {"protocolMessage": protocol}, kind="revoked", text="", target=message_id, attrs={"edit": "7"}
         )
 
-    async def _key(self, chat: str, message_id: str) -> Body:
+    def now_ms(self) -> int:
+        """Milliseconds, as messages carry them."""
+        return int(self._network.now() * 1000)
+
+    async def key_of(self, chat: str, message_id: str) -> Body:
+        """How a message of the chat is named in messages about it."""
         known = self.memory.find(message_id)
         mine = known.from_me if known else True
         group = chat.endswith(jids.GROUP)
@@ -192,6 +199,23 @@ class Phone:
     async def available(self, there: bool = True) -> None:
         """Show that the person looks at WhatsApp, or left."""
         await self._network.send(Node("presence", {"type": "available" if there else "unavailable"}))
+
+    # --- groups -------------------------------------------------------------------------------------------------
+    async def create_group(self, subject: str, members: Sequence[str]) -> str:
+        """See ``phone_more.create_group``."""
+        return await phone_more.create_group(self, self._network, subject, members)
+
+    async def change_group(self, group: str, change: str, members: Sequence[str]) -> None:
+        """See ``phone_more.change_group``."""
+        await phone_more.change_group(self, self._network, group, change, members)
+
+    async def rename_group(self, group: str, subject: str) -> None:
+        """See ``phone_more.rename_group``."""
+        await phone_more.rename_group(self._network, group, subject)
+
+    async def leave_group(self, group: str) -> None:
+        """See ``phone_more.leave_group``."""
+        await phone_more.leave_group(self._network, group)
 
     # --- sending ------------------------------------------------------------------------------------------------
     async def send(

@@ -7,7 +7,10 @@ import binascii
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+from wasim import phone_more
 from wasim.phone_contacts import PhoneError
+from wasim.phone_content import read
+from wasim.wire.protobuf import ProtobufError
 
 Action = Callable[[Any, Mapping[str, Any]], Awaitable[Any]]
 
@@ -60,6 +63,49 @@ async def _auto_reply(phone: Any, body: Mapping[str, Any]) -> Any:
     return phone.auto_reply
 
 
+def _list(body: Mapping[str, Any], name: str) -> list[str]:
+    value = body.get(name, [])
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        raise PhoneError(f"{name} must be a list of strings")
+    return value
+
+
+async def _message(phone: Any, body: Mapping[str, Any]) -> Any:
+    """Any message that ``wire.schema`` knows, as JSON; no field of bytes."""
+    message = body.get("message")
+    if not isinstance(message, dict) or not message:
+        raise PhoneError("message must be an object with the fields of WhatsApp's Message")
+    content = read(message)
+    kind, text = (content.kind, content.text) if content else ("unknown", "")
+    try:
+        return await phone.send(_text(body, "chat"), message, kind=kind, text=text)
+    except (ProtobufError, AttributeError, TypeError, ValueError) as error:
+        raise PhoneError(f"message is none: {error}") from None
+
+
+async def _poll(phone: Any, body: Mapping[str, Any]) -> Any:
+    return await phone_more.ask_poll(phone, _text(body, "chat"), _text(body, "name"), _list(body, "options"))
+
+
+async def _vote(phone: Any, body: Mapping[str, Any]) -> Any:
+    return await phone_more.vote(phone, _text(body, "chat"), _text(body, "id"), _list(body, "options"))
+
+
+async def _group(phone: Any, body: Mapping[str, Any]) -> Any:
+    return await phone.create_group(_text(body, "subject"), _list(body, "members"))
+
+
+async def _group_change(phone: Any, body: Mapping[str, Any]) -> Any:
+    group = _text(body, "group")
+    for change in ("add", "remove", "promote", "demote"):
+        if members := _list(body, change):
+            await phone.change_group(group, change, members)
+    if "subject" in body:
+        await phone.rename_group(group, _text(body, "subject"))
+    if body.get("leave") is True:
+        await phone.leave_group(group)
+
+
 ACTIONS: Mapping[str, Action] = {
     "read": _read,
     "react": _react,
@@ -69,4 +115,9 @@ ACTIONS: Mapping[str, Action] = {
     "typing": _typing,
     "available": _available,
     "auto-reply": _auto_reply,
+    "message": _message,
+    "poll": _poll,
+    "vote": _vote,
+    "group": _group,
+    "group-change": _group_change,
 }

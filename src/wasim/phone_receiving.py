@@ -14,6 +14,7 @@ from wasim.phone_book import PhoneMessage, SeenReceipt
 from wasim.phone_contacts import PhoneError
 from wasim.phone_content import Body, read, unpad
 from wasim.phone_linking import LinkingError, check_companion
+from wasim.phone_more import resend
 from wasim.ports import PhoneNetwork
 from wasim.signal.ratchet import Duplicate, SignalError, read_pre_key_message
 from wasim.wire.nodes import Node
@@ -112,6 +113,9 @@ class Receiving:
             self._phone.groups.learn(shared.get("groupId", ""), contacts.address(sender), data)
         if own and "appStateSyncKeyRequest" in body.get("protocolMessage", {}):
             await self._phone.companions.share_app_state_key(sender.device)
+        wanted = body.get("protocolMessage", {}).get("peerDataOperationRequestMessage")
+        if own and wanted and (answer := resend(self._phone, wanted, node.attrs["id"])) is not None:
+            await self._phone.companions.send(sender.device, answer)
         sent = body.get("deviceSentMessage")
         if own and sent:
             chat, body = sent.get("destinationJid", ""), sent.get("message", {})
@@ -120,6 +124,7 @@ class Receiving:
             return None
         message_id, stamp = node.attrs["id"], int(node.attrs.get("t", "0"))
         chat = memory.person(chat)
+        self._phone.received.keep(message_id, chat, person, stamp, body)
         message = PhoneMessage(message_id, chat, person, own, content.kind, content.text, stamp, content.target)
         if content.file is not None:
             memory.keep_file(message_id, content.file)

@@ -57,17 +57,18 @@ class Welcome:
         stamp = int(self._network.now())
         data = {"keyData": self._app_state_key, "fingerprint": {"rawId": 1, "currentIndex": 0}, "timestamp": stamp}
         share = {"keys": [{"keyId": {"keyId": KEY_ID}, "keyData": data}]}
-        await self._send(device, {"protocolMessage": {"type": APP_STATE_KEY_SHARE, "appStateSyncKeyShare": share}})
+        await self.send(device, {"protocolMessage": {"type": APP_STATE_KEY_SHARE, "appStateSyncKeyShare": share}})
 
     async def send_history(self, device: int) -> None:
         """Send a companion the conversations and names, as far as the phone remembers them."""
         names = [{"id": jid, "pushname": name} for jid, name in self._memory.names.items()]
-        await self._send(
+        await self.send(
             device, history(INITIAL_BOOTSTRAP, {"conversations": list(self._memory.chats().values())})
         )  # fmt: skip
-        await self._send(device, history(PUSH_NAME, {"pushnames": names}))
+        await self.send(device, history(PUSH_NAME, {"pushnames": names}))
 
-    async def _send(self, device: int, body: Body) -> None:
+    async def send(self, device: int, body: Body) -> None:
+        """Send a companion what is between it and its phone."""
         own = jids.parse(self._pn)
         assert own is not None
         target = Jid(own.user, own.server, device)

@@ -14,6 +14,7 @@ from tests.wasim.plain import PlainClient
 from tests.wasim.test_server import A, B, noted
 from wasim import devices
 from wasim.phone import Phone, PhoneError
+from wasim.phone_more import ask_poll, vote
 from wasim.server import WasimServer
 
 CAROL = "40733333333"
@@ -149,6 +150,39 @@ async def test_phones_in_a_group(world: WasimServer) -> None:
         carol.groups._others.clear()
         await bob.send_text(group, "lost key")
         assert (await carol.until_message(text="lost key")).chat == group
+
+
+async def test_who_may_change_a_group(world: WasimServer) -> None:
+    alice, bob, carol = [await person(world, number) for number in (ALICE, BOB, CAROL)]
+    group = await alice.create_group("Team", [B])
+    assert world.hub.groups.find(group).members == {ALICE: "superadmin", BOB: ""}  # type: ignore[union-attr]
+    for change, member in (("add", C), ("remove", A), ("promote", B)):
+        with pytest.raises(PhoneError, match="forbidden"):
+            await bob.change_group(group, change, [member])
+    with pytest.raises(PhoneError, match="forbidden"):
+        await carol.rename_group(group, "Mine")
+    with pytest.raises(PhoneError, match="403"):
+        await carol.send_text(group, "hello?")
+    await alice.change_group(group, "add", [C, B])  # Bob is in it already: refused for him alone
+    await carol.send_text(group, "hello")
+    await bob.until_message(text="hello")
+    await alice.change_group(group, "promote", [B])
+    await bob.change_group(group, "remove", [C, A])  # nobody removes who made the group
+    await bob.rename_group(group, "Ours")
+    found = world.hub.groups.find(group)
+    assert found is not None
+    assert (found.members, found.subject) == ({ALICE: "superadmin", BOB: "admin"}, "Ours")
+    await alice.leave_group(group)
+    assert found.members == {BOB: "admin"}
+
+
+async def test_polls_and_votes(world: WasimServer) -> None:
+    alice, bob = [await person(world, number) for number in (ALICE, BOB)]
+    poll = await ask_poll(alice, B, "Tea?", ["yes", "no"])
+    assert (await bob.until_message(id=poll)).kind == "poll"
+    assert await vote(bob, A, poll, ["yes"])
+    with pytest.raises(PhoneError, match="no poll"):
+        await vote(bob, A, "unknown", ["yes"])
 
 
 # --- with Baileys

@@ -182,8 +182,20 @@ def _post(hub: Hub, sender: Device, target: Device, attrs: dict[str, str], *, en
     identity = node.child("device-identity")
     if identity is not None and any(part.attrs.get("type") == "pkmsg" for part in enc):
         extra.append(identity)
+    if target.id and target.phone != sender.phone:
+        enc = _spoiled(hub, target, enc)
     chat = attrs["from"] if attrs["from"].endswith(jids.GROUP) else sender.phone
     hub.post(target, message_key(node.attrs["id"], chat), Node("message", attrs, [*enc, *extra]))
+
+
+def _spoiled(hub: Hub, target: Device, enc: list[Node]) -> list[Node]:
+    """What a fault leaves of a message for a companion: garbled, or nothing but the word that the phone has it."""
+    if hub.fault("unavailable", target):
+        return [Node("unavailable")]
+    if not hub.fault("garble", target):
+        return enc
+    last = enc[-1]
+    return [*enc[:-1], Node(last.tag, last.attrs, last.bytes()[:-1] + bytes([last.bytes()[-1] ^ 1]))]
 
 
 def _phash(addresses: list[Jid]) -> str:

@@ -56,7 +56,14 @@ SENDER_KEY_DISTRIBUTION = _schema(
 MESSAGE_KEY = _schema(
     "MessageKey", remoteJid=(1, "string"), fromMe=(2, "bool"), id=(3, "string"), participant=(4, "string")
 )
-CONTEXT = _schema("ContextInfo", stanzaId=(1, "string"), participant=(2, "string"), mentionedJid=(15, "string", True))
+CONTEXT_FIELDS: dict[int, tuple[str, Kind, bool]] = {
+    1: ("stanzaId", "string", False),
+    2: ("participant", "string", False),
+    15: ("mentionedJid", "string", True),
+    22: ("isForwarded", "bool", False),
+    25: ("expiration", "uint", False),
+}
+CONTEXT = Schema("ContextInfo", CONTEXT_FIELDS)
 TEXT = _schema("ExtendedTextMessage", text=(1, "string"), contextInfo=(17, CONTEXT))
 IMAGE = _schema(
     "ImageMessage",
@@ -91,7 +98,14 @@ LOCATION = _schema(
     degreesLatitude=(1, "double"), degreesLongitude=(2, "double"), name=(3, "string"), address=(4, "string"),
 )  # fmt: skip
 POLL_OPTION = _schema("PollCreationMessage.Option", optionName=(1, "string"))
-POLL = _schema("PollCreationMessage", name=(2, "string"), options=(3, POLL_OPTION, True))
+POLL = _schema(
+    "PollCreationMessage", name=(2, "string"), options=(3, POLL_OPTION, True), selectableOptionsCount=(4, "uint")
+)
+SEALED_VOTE = _schema("PollEncValue", encPayload=(1, "bytes"), encIv=(2, "bytes"))
+POLL_UPDATE = _schema(
+    "PollUpdateMessage", pollCreationMessageKey=(1, MESSAGE_KEY), vote=(2, SEALED_VOTE), senderTimestampMs=(4, "uint")
+)
+POLL_VOTE = _schema("PollVoteMessage", selectedOptions=(1, "bytes", True))
 CONTEXT_INFO = _schema("MessageContextInfo", messageSecret=(3, "bytes"))
 REACTION = _schema("ReactionMessage", key=(1, MESSAGE_KEY), text=(2, "string"), senderTimestampMs=(4, "uint"))
 SHARED_SENDER_KEY = _schema(
@@ -107,6 +121,18 @@ KEY_DATA = _schema("AppStateSyncKeyData", keyData=(1, "bytes"), fingerprint=(2, 
 APP_STATE_KEY = _schema("AppStateSyncKey", keyId=(1, KEY_ID), keyData=(2, KEY_DATA))
 KEY_SHARE = _schema("AppStateSyncKeyShare", keys=(1, APP_STATE_KEY, True))
 KEY_REQUEST = _schema("AppStateSyncKeyRequest", keyIds=(1, KEY_ID, True))
+RESEND_REQUEST = _schema("PlaceholderMessageResendRequest", messageKey=(1, MESSAGE_KEY))
+PHONE_REQUEST = _schema(
+    "PeerDataOperationRequestMessage",
+    peerDataOperationRequestType=(1, "uint"), placeholderMessageResendRequest=(5, RESEND_REQUEST, True),
+)  # fmt: skip
+RESENT = _schema("PlaceholderMessageResendResponse", webMessageInfoBytes=(1, "bytes"))
+PHONE_RESULT = _schema("PeerDataOperationResult", placeholderMessageResendResponse=(4, RESENT))
+PHONE_RESPONSE = _schema(
+    "PeerDataOperationRequestResponseMessage",
+    peerDataOperationRequestType=(1, "uint"), stanzaId=(2, "string"),
+    peerDataOperationResult=(3, PHONE_RESULT, True),
+)  # fmt: skip
 PROTOCOL_FIELDS: dict[int, tuple[str, Kind, bool]] = {
     1: ("key", MESSAGE_KEY, False),
     2: ("type", "uint", False),
@@ -114,6 +140,8 @@ PROTOCOL_FIELDS: dict[int, tuple[str, Kind, bool]] = {
     7: ("appStateSyncKeyShare", KEY_SHARE, False),
     8: ("appStateSyncKeyRequest", KEY_REQUEST, False),
     15: ("timestampMs", "uint", False),
+    16: ("peerDataOperationRequestMessage", PHONE_REQUEST, False),
+    17: ("peerDataOperationRequestResponseMessage", PHONE_RESPONSE, False),
 }
 PROTOCOL = Schema("ProtocolMessage", PROTOCOL_FIELDS)
 DEVICE_SENT_FIELDS: dict[int, tuple[str, Kind, bool]] = {1: ("destinationJid", "string", False)}
@@ -127,15 +155,25 @@ MESSAGE = _schema(
     documentMessage=(7, DOCUMENT), audioMessage=(8, AUDIO), videoMessage=(9, VIDEO), protocolMessage=(12, PROTOCOL),
     stickerMessage=(26, STICKER), deviceSentMessage=(31, DEVICE_SENT), messageContextInfo=(35, CONTEXT_INFO),
     ephemeralMessage=(40, FUTURE_PROOF), reactionMessage=(46, REACTION), pollCreationMessage=(49, POLL),
+    pollUpdateMessage=(50, POLL_UPDATE),
     documentWithCaptionMessage=(53, FUTURE_PROOF), viewOnceMessageV2=(55, FUTURE_PROOF),
     editedMessage=(58, FUTURE_PROOF), pollCreationMessageV3=(64, POLL),
 )  # fmt: skip
 PROTOCOL_FIELDS[14] = ("editedMessage", MESSAGE, False)  # messages nest in each other
+CONTEXT_FIELDS[3] = ("quotedMessage", MESSAGE, False)
 DEVICE_SENT_FIELDS[2] = ("message", MESSAGE, False)
 FUTURE_PROOF_FIELDS[1] = ("message", MESSAGE, False)
 
 REVOKE, APP_STATE_KEY_SHARE, MESSAGE_EDIT, HISTORY_SYNC_NOTIFICATION = 0, 6, 14, 5
+PEER_DATA_OPERATION_REQUEST, PEER_DATA_OPERATION_RESPONSE = 16, 17
 """``ProtocolMessage.type``."""
+PLACEHOLDER_MESSAGE_RESEND = 4
+"""``PeerDataOperationRequestType``."""
+WEB_MESSAGE = _schema(
+    "WebMessageInfo",
+    key=(1, MESSAGE_KEY), message=(2, MESSAGE), messageTimestamp=(3, "uint"), participant=(5, "string"),
+    pushName=(19, "string"),
+)  # fmt: skip
 
 # --- files that are asked for again
 SERVER_ERROR_RECEIPT = _schema("ServerErrorReceipt", stanzaId=(1, "string"))
