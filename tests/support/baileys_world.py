@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import aiohttp
@@ -29,7 +30,11 @@ Event = TypeVar("Event")
 class World:
     """One engine, one store, one simulator; `take` waits for events in the order in which they came."""
 
-    def __init__(self, engine: BaileysEngine, store: SqlStore, wasim: WasimServer, http: aiohttp.ClientSession) -> None:
+    kind = "baileys"
+    config: Mapping[str, Any] = MappingProxyType({})
+    """Engine and configuration of the sessions that it makes."""
+
+    def __init__(self, engine: port.Engine, store: SqlStore, wasim: WasimServer, http: aiohttp.ClientSession) -> None:
         self.engine, self.store, self.wasim, self._http = engine, store, wasim, http
         self.events: asyncio.Queue[port.EngineEvent | port.EngineDied] = asyncio.Queue()
         self.epochs: dict[str, int] = {}
@@ -37,7 +42,7 @@ class World:
 
     async def session(self, name: str) -> None:
         """Create a session and hold its lease."""
-        await self.store.create_session(name, "baileys", {}, "running")
+        await self.store.create_session(name, self.kind, dict(self.config), "running")
         lease = await self.store.claim(name, "tests", 3600.0)
         self.epochs[name] = getattr(lease, "epoch")  # noqa: B009 - a holder in the way has none: fail here
 
@@ -56,7 +61,9 @@ class World:
         """Begin a new connection and return its number."""
         number = self.numbers[name] = self.numbers.get(name, 0) + 1
         right = grant or self.grant(name)
-        await self.engine.open(port.OpenRequest(name, number, right, pair=pair, pair_phone=phone, expect_phone=expect))
+        await self.engine.open(
+            port.OpenRequest(name, number, right, pair=pair, pair_phone=phone, expect_phone=expect, options=self.config)
+        )
         return number
 
     async def take(self, kind: type[Event], session: str | None = None, within: float = PATIENCE) -> Event:
@@ -137,6 +144,18 @@ def text_of(row: InboxRow) -> str:
     return str(body.get("conversation") or body.get("extendedTextMessage", {}).get("text") or "")
 
 
+def baileys(wasim: WasimServer, store: SqlStore, clock: SystemClock, **options: Any) -> BaileysEngine:
+    """The real engine, on that simulator."""
+    settings = BaileysOptions(
+        data_dir=CACHE,
+        whatsapp_url=wasim.url,
+        root_key=wasim.root_key_hex,
+        ca_file=wasim.ca_file,
+        version_url=f"{wasim.admin_url.removesuffix('/admin')}/sw.js",
+    )
+    return BaileysEngine(replace(settings, **options), store, clock)
+
+
 @asynccontextmanager
 async def running(folder: Path, **options: Any) -> AsyncIterator[World]:
     """A world with a store in `folder`. `wasim` options are given as `wasim={...}`."""
@@ -146,14 +165,7 @@ async def running(folder: Path, **options: Any) -> AsyncIterator[World]:
     await store.open()
     try:
         async with WasimServer(port=0, **wasim_options) as wasim, aiohttp.ClientSession() as http:
-            settings = BaileysOptions(
-                data_dir=CACHE,
-                whatsapp_url=wasim.url,
-                root_key=wasim.root_key_hex,
-                ca_file=wasim.ca_file,
-                version_url=f"{wasim.admin_url.removesuffix('/admin')}/sw.js",
-            )
-            engine = BaileysEngine(replace(settings, **options), store, clock)
+            engine = baileys(wasim, store, clock, **options)
             world = World(engine, store, wasim, http)
             await engine.start(world.events.put_nowait)
             try:
