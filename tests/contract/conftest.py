@@ -45,7 +45,7 @@ _INSTANTS = {
     "session_lock": ("locked_at", "expires_at"),
     "session_epoch": ("missing_since",),
     "instance": ("heartbeat_at",),
-    "outbox": ("created_at", "updated_at", "expires_at", "send_at"),
+    "outbox": ("created_at", "updated_at", "expires_at", "send_at", "paced_at"),
     "inbox": ("done_at",),
     "event": ("at",),
     "cursor": ("until",),
