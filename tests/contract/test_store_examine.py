@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from holdfast.domain.errors import StoreDamaged, StoreNewer, StoreUnavailable
@@ -68,3 +70,34 @@ async def test_a_damaged_file_is_named(tmp_path: Path) -> None:
 async def test_a_server_that_is_away_is_told() -> None:
     with pytest.raises(StoreUnavailable):
         await examine("postgresql://someone:secret@127.0.0.1:1/x")
+
+
+async def test_tables_that_the_user_may_not_write_are_named(database: str) -> None:
+    store = open_store(database, SystemClock())
+    await store.open()
+    await store.close()
+    admin, name = await asyncpg.connect(database), f"poor_{os.urandom(4).hex()}"
+    await admin.execute(f"CREATE ROLE {name} LOGIN; GRANT SELECT ON ALL TABLES IN SCHEMA public TO {name}")
+    url = database.replace("postgres@", f"{name}@")
+    found = await examine(url)
+    assert {"session", "session_lock", "message"} <= set(found.closed)
+    poor = open_store(url, SystemClock())
+    await poor.open()
+    with pytest.raises(StoreUnavailable, match="user lacks a right"):
+        await poor.register_instance("one", "", "test")
+    await poor.close()
+    await admin.execute(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {name}")
+    assert (await examine(url)).closed == ()
+    await admin.execute(f"DROP OWNED BY {name}; DROP ROLE {name}")
+    await admin.close()
+
+
+async def test_running_instances_are_listed_with_their_settings(world: World) -> None:
+    if world.url == "sqlite://":
+        pytest.skip("a store in memory has no others")
+    store = open_store(world.url, SystemClock())
+    await store.open()
+    await store.register_instance("one", "http://one", "test", facts={"HOLDFAST_LEASE_TTL": 15.0})
+    await store.close()
+    (row,) = [row for row in (await examine(world.url)).instances if row["id"] == "one"]
+    assert row["facts"] == {"HOLDFAST_LEASE_TTL": 15.0}

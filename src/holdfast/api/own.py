@@ -34,7 +34,10 @@ class Own(Controller):
 
     @get("/instances", summary="The instances, what each holds, and how far it is from its deadline")
     async def instances(self, request: Req) -> list[dict[str, Any]]:
-        """`expires_in`: seconds until the first of its leases ends unless renewed; `seen_ago`: since a sign of it."""
+        """`expires_in`: seconds until the first of its leases ends unless renewed; `seen_ago`: since a sign of it;
+        `reachable`: whether it answers at its address, null if not known; `differs`: how its settings differ from this
+        instance's; `facts.clock_ahead`: seconds by which its machine's clock is ahead of the database's.
+        """
         return await gateway_of(request).instances()
 
     @get("/sessions", summary="All sessions, in full")

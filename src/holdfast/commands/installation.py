@@ -11,7 +11,7 @@ import socket
 import ssl
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
@@ -20,7 +20,9 @@ import holdfast
 from holdfast.client import Client
 from holdfast.commands.findings import Finding
 from holdfast.config import Settings
+from holdfast.domain import cluster
 from holdfast.domain.errors import HoldfastError, StoreUnavailable
+from holdfast.domain.rows import Json
 
 PYTHON = (3, 11)
 LEAST_FREE = 500_000_000
@@ -111,11 +113,23 @@ def _database(settings: Settings) -> Finding:
             "instances could hold one session."
         )
         return Finding("database", False, said, advice)
+    if found.closed:
+        said = f"{found.program}; this user may not read and write {', '.join(found.closed)}"
+        return Finding("database", False, said, "Grant it SELECT, INSERT, UPDATE and DELETE on all tables.")
+    if odd := _odd_ones(settings, found.instances):
+        return Finding("database", False, f"{found.program}; {odd}", "Give all instances the same settings.")
     if found.schema is None:
         return Finding("database", True, f"{found.program}: empty, made at the first start")
     if not found.current:
         return Finding("database", True, f"{found.program}: of an older version", "Nothing: the next start updates it.")
-    return Finding("database", True, f"{found.program}: sound")
+    return Finding("database", True, f"{found.program}: sound; {len(found.instances) or 'no'} instances run on it")
+
+
+def _odd_ones(settings: Settings, instances: Iterable[Json]) -> str:
+    """How running instances differ from what `serve` would start here; empty if none does."""
+    ours = settings.facts()
+    told = {said: row["id"] for row in instances for said in cluster.differences(ours, row["facts"])}
+    return " ".join(f"Instance {instance[:8]}: {said}" for said, instance in told.items()).removesuffix(".")
 
 
 def _port(settings: Settings) -> Finding:

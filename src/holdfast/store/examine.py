@@ -11,19 +11,24 @@ from time import time
 from sqlalchemy import Connection, text
 
 from holdfast.domain.errors import StoreDamaged
-from holdfast.store import migrate, urls
+from holdfast.domain.rows import Json
+from holdfast.store import leases, migrate, urls
 from holdfast.store.drivers.connection import SqliteConnection
 from holdfast.store.drivers.postgres import PostgresDriver
+from holdfast.store.schema import metadata
 
 PATIENCE = 10.0
 """Seconds that a PostgreSQL may take to answer."""
+
+ALIVE = 30.0
+"""Seconds since its last sign of life for which an instance counts as running."""
 
 
 @dataclass(frozen=True, slots=True)
 class Examined:
     """`program`: the database and its version. `schema`: the revision, None if there is none yet. `current`: whether
     nothing is to be migrated. `ahead`: seconds by which its clock is ahead of ours. `async_replicas`: replicas that
-    may lack what was committed.
+    may lack what was committed. `closed`: tables that this user may not read and write. `instances`: those that run.
     """
 
     program: str
@@ -31,6 +36,8 @@ class Examined:
     current: bool
     ahead: float = 0.0
     async_replicas: int = 0
+    closed: tuple[str, ...] = ()
+    instances: tuple[Json, ...] = ()
 
 
 async def examine(url: str) -> Examined:
@@ -60,16 +67,22 @@ def _sqlite(path: str) -> Examined:
         connection.close()
     if outcome.error is not None:
         raise outcome.error
-    return Examined(program, *outcome.value)
+    revision, current, running = outcome.value
+    return Examined(program, revision, current, instances=running)
 
 
-def _schema_of_sound(c: Connection) -> tuple[str | None, bool]:
+def _schema_of_sound(c: Connection) -> tuple[str | None, bool, tuple[Json, ...]]:
     said = str(c.execute(text("PRAGMA quick_check(1)")).scalar())
     if said != "ok":
         raise StoreDamaged(
             f"The database file is damaged ({said}). Restore it from a backup, or move it away to start afresh."
         )
-    return migrate.revision(c), migrate.is_current(c)
+    current = migrate.is_current(c)
+    return migrate.revision(c), current, _running(c) if current else ()
+
+
+def _running(c: Connection) -> tuple[Json, ...]:
+    return tuple(row for row in leases.instances(c) if row["seen_ago"] < ALIVE)
 
 
 async def _postgres(url: str) -> Examined:
@@ -84,4 +97,17 @@ def _of_server(c: Connection) -> Examined:
     version = c.execute(text("SHOW server_version")).scalar()
     ahead = float(c.execute(text("SELECT EXTRACT(EPOCH FROM clock_timestamp())::float8")).scalar_one()) - time()
     lagging = c.execute(text("SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'async'")).scalar_one()
-    return Examined(f"PostgreSQL {version}", migrate.revision(c), migrate.is_current(c), ahead, int(lagging))
+    program, current = f"PostgreSQL {version}", migrate.is_current(c)
+    if not current:
+        return Examined(program, migrate.revision(c), False, ahead, int(lagging))
+    closed = tuple(name for (name,) in c.execute(text(_CLOSED)).all())
+    running = () if closed else _running(c)
+    return Examined(program, migrate.revision(c), True, ahead, int(lagging), closed, running)
+
+
+_CLOSED = (  # joined from constants
+    "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace "  # noqa: S608
+    f"AND relname IN ({', '.join(repr(name) for name in sorted(metadata.tables))}) AND NOT "
+    "(has_table_privilege(oid, 'SELECT') AND has_table_privilege(oid, 'INSERT') AND has_table_privilege(oid, 'UPDATE') "
+    "AND has_table_privilege(oid, 'DELETE')) ORDER BY relname"
+)
