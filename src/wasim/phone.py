@@ -39,13 +39,15 @@ TYPING = ("composing", "paused", "recording")
 class Phone:
     """See the module. ``pn`` and ``lid`` are bare JIDs; the server feeds ``on_node`` one stanza at a time.
 
-    ``auto_reply`` is a text, or gives one for a message; ``read_receipts`` says whether it reads at once what comes.
+    ``auto_reply`` is a text, or gives one for a message; ``read_receipts`` says whether it reads at once what comes;
+    ``by_phone``, whether it addresses people by number instead of by LID.
     """
 
     def __init__(self, pn: str, lid: str, network: PhoneNetwork) -> None:
         self.pn, self.lid = pn, lid
         self.auto_reply: str | Callable[[PhoneMessage], str | None] | None = None
         self.read_receipts = False
+        self.by_phone = False
         self.memory = Memory(network)
         self.memory.pair(lid, pn)
         self.keys = KeyRing(network)
@@ -228,6 +230,8 @@ class Phone:
         media = stanza.pop("mediatype", None)
         chat = to if to.endswith(jids.GROUP) else await self.contacts.lid_of(to)
         message = await self._written(chat, body, stanza)
+        if self.by_phone and not chat.endswith(jids.GROUP):
+            message.attrs["to"] = self.memory.person(chat)
         if media:
             _mark(message.children(), media)
         self._show(message_id, chat, body, kind=kind, text=text, target=target)
@@ -256,7 +260,11 @@ class Phone:
                 "participants",
                 {},
                 [
-                    Node("to", {"jid": str(device)}, [self.contacts.encrypt(device, copy if device in own else body)])
+                    Node(
+                        "to",
+                        {"jid": self._named(device)},
+                        [self.contacts.encrypt(device, copy if device in own else body)],
+                    )
                     for device in devices
                 ],
             )
@@ -274,6 +282,10 @@ class Phone:
             for address in lacking
         ]
         return [Node("participants", {}, participants), self.groups.encrypt(group, body, lacking)]
+
+    def _named(self, device: Jid) -> str:
+        person = jids.parse(self.memory.person(str(device.bare())))
+        return str(Jid(person.user, person.server, device.device) if self.by_phone and person else device)
 
     def _others(self, devices: Sequence[Jid]) -> list[Jid]:
         return [device for device in dict.fromkeys(devices) if str(device) != self.lid]

@@ -63,6 +63,14 @@ async def _auto_reply(phone: Any, body: Mapping[str, Any]) -> Any:
     return phone.auto_reply
 
 
+async def _addressing(phone: Any, body: Mapping[str, Any]) -> Any:
+    by = _text(body, "by")
+    if by not in ("phone", "lid"):
+        raise PhoneError("by must be phone or lid")
+    phone.by_phone = by == "phone"
+    return by
+
+
 def _list(body: Mapping[str, Any], name: str) -> list[str]:
     value = body.get(name, [])
     if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
@@ -115,6 +123,7 @@ ACTIONS: Mapping[str, Action] = {
     "typing": _typing,
     "available": _available,
     "auto-reply": _auto_reply,
+    "addressing": _addressing,
     "message": _message,
     "poll": _poll,
     "vote": _vote,
