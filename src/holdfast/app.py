@@ -9,26 +9,21 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
 
 import holdfast
-from holdfast import crash
 from holdfast.config import Settings
 from holdfast.domain.access import key_hash
 from holdfast.domain.alerts import Limits
-from holdfast.domain.errors import DataDirNotWritable, HoldfastError
 from holdfast.engines.baileys.engine import BaileysEngine
-from holdfast.engines.baileys.options import BaileysOptions
+from holdfast.ground import Ground
 from holdfast.ports.store import Store
 from holdfast.runtime.alerts import AlertSettings
-from holdfast.runtime.clock import SystemClock
 from holdfast.runtime.delivery import DeliverySettings
 from holdfast.runtime.metrics import MetricsSettings
 from holdfast.runtime.node import Node, NodeSettings
-from holdfast.runtime.presence import Presence
 from holdfast.runtime.webhook import Webhook
 from holdfast.store import open_store
 
@@ -40,50 +35,23 @@ log = structlog.get_logger(__name__)
 KEY_FILE = "api-key"
 
 
-class PortTaken(HoldfastError):
-    """The port is taken."""
-
-    code = "port_taken"
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """A listening socket, so that a taken port is found before anything starts. Raises `PortTaken`."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-    except OSError as error:
-        listener.close()
-        raise PortTaken(
-            f"Cannot listen on {host}:{port} ({error.strerror}). "
-            "Stop what uses it, or set HOLDFAST_PORT to another port."
-        ) from error
-    listener.listen(512)
-    listener.setblocking(False)
-    return listener
-
-
 @asynccontextmanager
-async def running(settings: Settings, instance: str, port: int) -> AsyncIterator[tuple[Node, Store]]:
-    """A started instance of that id (a UUID), which listens on `port`; it stops in order when the block ends."""
-    _prepare(settings.data_dir)
-    _arm(settings)
-    clock = SystemClock()
+async def running(ground: Ground, port: int) -> AsyncIterator[tuple[Node, Store]]:
+    """A started instance, which listens on `port`; it stops in order when the block ends."""
+    settings, clock = ground.settings, ground.clock
     store = open_store(settings.url, clock, direct_url=settings.database_direct_url)
-    with Presence(settings.data_dir / "instances", instance) as presence:
-        engine = BaileysEngine(_baileys(settings, presence.fd), store, clock)
-        node = Node(
-            store,
-            {"baileys": engine},
-            clock,
-            replace(_node_settings(settings), url=settings.advertise_url or reachable_at(settings, port)),
-            instance=instance,
-            proved_dead=presence.proved_dead,
-            put_right=None if settings.url.startswith("sqlite") else clock.put_right,
-        )
-        async with node:
-            yield node, store
+    engine = BaileysEngine(ground.options, store, clock, ground.pool)
+    node = Node(
+        store,
+        {"baileys": engine},
+        clock,
+        replace(_node_settings(settings), url=settings.advertise_url or reachable_at(settings, port)),
+        instance=ground.instance,
+        proved_dead=ground.presence.proved_dead,
+        put_right=None if settings.url.startswith("sqlite") else clock.put_right,
+    )
+    async with node:
+        yield node, store
 
 
 def reachable_at(settings: Settings, port: int) -> str:
@@ -92,29 +60,6 @@ def reachable_at(settings: Settings, port: int) -> str:
     if host in ("0.0.0.0", "::"):  # noqa: S104 - compared
         host = "127.0.0.1" if settings.url.startswith("sqlite") else socket.gethostname()
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def _arm(settings: Settings) -> None:
-    crash.arm(settings.crash_file)
-    if settings.crash_file:
-        log.error(
-            "CRASH POINTS ARE ON: this process kills itself where a test asks for it. Unset HOLDFAST_CRASH_FILE.",
-            action="crash",
-            code="crash_points",
-        )
-
-
-def _prepare(data_dir: Path) -> None:
-    try:
-        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError as error:
-        raise DataDirNotWritable(
-            f"The data folder {data_dir} cannot be made ({error.strerror}). Set HOLDFAST_DATA_DIR to another folder."
-        ) from error
-    if not os.access(data_dir, os.W_OK | os.X_OK):
-        raise DataDirNotWritable(
-            f"The data folder {data_dir} cannot be written. Set HOLDFAST_DATA_DIR to a folder of this user."
-        )
 
 
 def _delivery(settings: Settings) -> DeliverySettings:
@@ -165,29 +110,6 @@ def _alerts(settings: Settings) -> AlertSettings:
     receiver = Webhook(url, frozenset({"*"}), key, trusted=True) if url else None
     limits = Limits(age=settings.alert_queue_age * factor, damping=settings.alert_damping * factor)
     return AlertSettings(receiver, limits, every=5.0 * factor, orphans_every=30.0 * factor, factor=factor)
-
-
-def _baileys(settings: Settings, fd: int) -> BaileysOptions:
-    options = BaileysOptions(
-        data_dir=settings.data_dir,
-        node=settings.node,
-        root_key=settings.whatsapp_root_key or None,
-        ca_file=Path(settings.whatsapp_ca_file) if settings.whatsapp_ca_file else None,
-        wa_version=settings.whatsapp_version or None,
-        version_url=settings.whatsapp_version_url,
-        browser=settings.browser_name,
-        keepalive=settings.keepalive,
-        liveness=settings.liveness_deadline,
-        memory_limit_mb=settings.sidecar_memory_mb,
-        sessions_per_sidecar=settings.sessions_per_sidecar,
-        crash_file=settings.crash_file,
-        inherit_fds=(fd,),
-        time_factor=settings.time_factor,
-        whatsapp_url=settings.whatsapp_url,
-        store_patience=3600.0 if settings.lease_mode == "lenient" else 10.0,
-    )
-    options.version_parts()
-    return options
 
 
 async def api_key(settings: Settings, store: Store) -> tuple[str, str | None]:

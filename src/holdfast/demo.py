@@ -15,8 +15,9 @@ from typing import Any
 
 from rich.console import Console
 
-from holdfast.app import api_key, bind, running, server
+from holdfast.app import api_key, running, server
 from holdfast.config import Settings, load
+from holdfast.ground import bind, ground
 from holdfast.runtime.node import Node
 
 SHOP, ANA = "40712345678", "40712345601"
@@ -46,7 +47,7 @@ async def run_demo(port: int, *, once: bool, console: Console) -> None:
                 whatsapp_ca_file=str(wasim.ca_file or ""),
             )
             listener = bind(settings.host, settings.port)
-            async with running(settings, "demo", port) as (node, store):
+            async with ground(settings, "demo") as base, running(base, port) as (node, store):
                 hashed, key = await api_key(settings, store)
                 http = await server(node, settings, hashed)
                 http.install_signal_handlers = lambda: None  # type: ignore[attr-defined]

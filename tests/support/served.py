@@ -13,17 +13,20 @@ import httpx
 import uvicorn
 
 from holdfast.api.app import build
-from holdfast.app import bind
 from holdfast.domain.access import key_hash
+from holdfast.ground import bind
 from holdfast.ports.store import Store
 from holdfast.runtime.clock import SystemClock
+from holdfast.runtime.media import MediaSettings
 from holdfast.runtime.node import Node, NodeSettings
 from holdfast.store import open_store
+from holdfast.store.files.folder import Folder
 from tests.support.scripted_engine import ScriptedEngine
 
 KEY = "test-key-of-the-api"
 METRICS_KEY = "test-key-of-the-metrics"
 BODY_LIMIT = 300_000
+MEDIA_LIMIT = 1_000_000
 
 
 @dataclass
@@ -86,7 +89,14 @@ async def served(folder: Path) -> AsyncIterator[Served]:
     clock, engine = SystemClock(), ScriptedEngine(latency=0.01)
     store = open_store(f"sqlite:///{folder / 'test.sqlite3'}", clock)
     async with (
-        Node(store, {"baileys": engine}, clock, NodeSettings(version="test"), instance="test-instance") as node,
+        Node(
+            store,
+            {"baileys": engine},
+            clock,
+            NodeSettings(version="test", media=MediaSettings(limit=MEDIA_LIMIT)),
+            instance="test-instance",
+            files=Folder(folder / "media"),
+        ) as node,
         serving(node) as url,
         httpx.AsyncClient(base_url=url, headers={"X-Api-Key": KEY}, timeout=20) as http,
     ):

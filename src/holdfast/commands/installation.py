@@ -133,7 +133,7 @@ def _odd_ones(settings: Settings, instances: Iterable[Json]) -> str:
 
 
 def _port(settings: Settings) -> Finding:
-    from holdfast.app import bind  # noqa: PLC0415 - `--help` stays fast
+    from holdfast.ground import bind  # noqa: PLC0415 - `--help` stays fast
 
     with Client.of(settings, None, None) as client:
         if settings.port and client.is_there():

@@ -8,6 +8,7 @@ import signal
 import sys
 import uuid
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 from holdfast import logs
@@ -29,16 +30,18 @@ def serve(host: Host = None, port: Port = None, data_dir: DataDir = None) -> Non
 
 
 async def _serve(settings: Settings, instance: str) -> None:
-    from holdfast.app import api_key, bind, running, server  # noqa: PLC0415 - `--help` stays fast
+    from holdfast.ground import bind, ground  # noqa: PLC0415 - `--help` stays fast
 
     listener = bind(settings.host, settings.port)
     port = listener.getsockname()[1]
-    async with running(settings, instance, port) as (node, store):
-        hashed, fresh = await api_key(settings, store)
-        http = await server(node, settings, hashed)
-        with _stop_signals(http, node.stop_waiting):
-            _announce(settings, port, fresh)
-            await http.serve(sockets=[listener])
+    async with ground(settings, instance) as base:
+        app = await asyncio.to_thread(import_module, "holdfast.app")
+        async with app.running(base, port) as (node, store):
+            hashed, fresh = await app.api_key(settings, store)
+            http = await app.server(node, settings, hashed)
+            with _stop_signals(http, node.stop_waiting):
+                _announce(settings, port, fresh)
+                await http.serve(sockets=[listener])
 
 
 def _announce(settings: Settings, port: int, fresh: str | None) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 import structlog
 
 from holdfast.domain.errors import NotConnected, SendInDoubt, StoreUnavailable
-from holdfast.engines.baileys.install import ensure_sidecar
 from holdfast.engines.baileys.keystore import KeyServer
 from holdfast.engines.baileys.options import BaileysOptions
 from holdfast.engines.baileys.pool import Pool
@@ -31,7 +30,8 @@ CLOSE_LIMIT = 10.0
 class BaileysEngine:
     """See the module."""
 
-    def __init__(self, options: BaileysOptions, store: Store, clock: Clock) -> None:
+    def __init__(self, options: BaileysOptions, store: Store, clock: Clock, pool: Pool | None = None) -> None:
+        """`pool`: one that may have been started already."""
         self._options = options
         self._store = store
         self._clock = clock
@@ -40,19 +40,14 @@ class BaileysEngine:
             store, clock, patience=options.store_patience * options.time_factor, on_inbox=self._on_inbox
         )
         self._versions = Versions(options.version_url, clock, options.ca_file)
-        self._pool = Pool(options, clock, on_request=self._on_request, on_note=self._on_note, on_died=self._on_died)
+        self._pool = pool or Pool(options, clock)
+        self._pool.attach(on_request=self._on_request, on_note=self._on_note, on_died=self._on_died)
 
     # --- life ---------------------------------------------------------------------------------------------------
     async def start(self, sink: port.EventSink) -> None:
         """See the port."""
         self._sink = sink
-        installed = await asyncio.to_thread(
-            ensure_sidecar,
-            self._options.data_dir,
-            lambda line: log.info(line, action="install"),
-            self._options.node,
-        )
-        await self._pool.start(installed)
+        await self._pool.start()
 
     async def stop(self) -> None:
         """See the port."""

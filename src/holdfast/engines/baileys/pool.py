@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 
 from holdfast.domain.errors import EngineUnavailable, HoldfastError
-from holdfast.engines.baileys.install import Installed
+from holdfast.engines.baileys.install import Installed, ensure_sidecar
 from holdfast.engines.baileys.options import BaileysOptions
 from holdfast.engines.baileys.process import OnNote, OnRequest, Sidecar
 from holdfast.ports.clock import Clock
@@ -34,23 +34,18 @@ class Hosted:
     active_at: float
 
 
-class Pool:
-    """See the module. `on_died(sessions, detail, tag)` is told when a sidecar ended that still hosted connections."""
+def _say(line: str) -> None:
+    log.info(line, action="install")
 
-    def __init__(
-        self,
-        options: BaileysOptions,
-        clock: Clock,
-        *,
-        on_request: OnRequest,
-        on_note: OnNote,
-        on_died: Callable[[dict[str, int], str, str], None],
-    ) -> None:
+
+class Pool:
+    """See the module. It may be started before there is who `attach`es: sidecars ask nothing until they host."""
+
+    def __init__(self, options: BaileysOptions, clock: Clock) -> None:
         self.hosted: dict[str, Hosted] = {}
         self.restarts = 0
         self._options = options
         self._clock = clock
-        self._on_request, self._on_note, self._on_died = on_request, on_note, on_died
         self._installed: Installed | None = None
         self._sidecars: list[Sidecar] = []
         self._own: dict[str, Sidecar] = {}
@@ -58,11 +53,27 @@ class Pool:
         self._spawning = asyncio.Lock()
         self._stopping = False
 
-    async def start(self, installed: Installed) -> None:
-        """Start the first sidecar, so that the first session need not wait for it. Raises `EngineUnavailable`."""
-        self._installed = installed
-        self._stopping = False
-        self._sidecars.append(await self._spawn())
+    def attach(
+        self, *, on_request: OnRequest, on_note: OnNote, on_died: Callable[[dict[str, int], str, str], None]
+    ) -> None:
+        """Name who is asked and told. `on_died(sessions, detail, tag)`: a sidecar ended that hosted connections."""
+        self._on_request, self._on_note, self._on_died = on_request, on_note, on_died
+
+    async def start(self) -> None:
+        """Start the first sidecar, so that the first session need not wait for it; idempotent. Raises
+        `EngineUnavailable`.
+        """
+        async with self._spawning:
+            if self._sidecars:
+                return
+            self._stopping = False
+            self._installed = await asyncio.to_thread(
+                ensure_sidecar,
+                self._options.data_dir,
+                lambda line: log.info(line, action="install"),
+                self._options.node,
+            )
+            self._sidecars.append(await self._spawn())
 
     async def stop(self) -> None:
         """End every process."""
@@ -132,8 +143,8 @@ class Pool:
             cwd=str(self._installed.main.parent.parent),
             inherit_fds=options.inherit_fds,
             clock=self._clock,
-            on_request=self._on_request,
-            on_note=self._on_note,
+            on_request=self._asked,
+            on_note=self._told,
             on_exit=self._exited,
         )
         try:
@@ -143,10 +154,19 @@ class Pool:
             raise EngineUnavailable(
                 "The engine process did not start. Run `holdfast doctor` on this machine."
             ) from error
+        except asyncio.CancelledError:
+            sidecar.kill("the engine process is not wanted any more")
+            raise
         sidecar.on_started(started["boot"])
         sidecar.watch(PING_EVERY * options.time_factor, options.hang_timeout, options.memory_limit_mb * 1_000_000)
         log.info("engine process started", action="sidecar", pid=sidecar.pid, node=started["node"])
         return sidecar
+
+    async def _asked(self, sidecar: Sidecar, method: str, args: Any) -> Any:
+        return await self._on_request(sidecar, method, args)
+
+    def _told(self, sidecar: Sidecar, name: str, value: Any) -> None:
+        self._on_note(sidecar, name, value)
 
     def _command(self, installed: Installed) -> list[str]:
         limit = f"--max-old-space-size={self._options.memory_limit_mb}"
