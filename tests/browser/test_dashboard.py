@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Dialog, Page, async_playwright, expect
 
+from holdfast.domain.terms import Terms
 from tests.support.served import KEY, Served, check
 
 ROOT = Path(__file__).parents[2]
@@ -167,6 +168,28 @@ def test_another_number_is_linked_only_once_the_operator_confirms_it(tmp_path: P
             await expect(page.locator("[data-status=WORKING]")).to_be_visible(timeout=5_000)
             await page.goto(f"{it.url}/dashboard")
             await expect(page.locator(".chip.STOPPED")).to_have_count(1)
+            assert wrong == []
+
+    check(tmp_path, body)
+
+
+def test_what_waits_is_shown_with_its_reason_and_can_be_cancelled(tmp_path: Path) -> None:
+    async def body(it: Served) -> None:
+        await it.linked("shop")
+        due = it.node.gateway.now() + 7200
+        text = {"type": "text", "text": "<b>see you</b>"}
+        later = await it.node.gateway.send("shop", "40733222111@c.us", text, terms=Terms(send_at=due))
+        async with opened(it, viewport={"width": 360, "height": 740}) as (page, wrong):
+            await page.goto(f"{it.url}/dashboard/s/shop")
+            waiting = page.locator("#queue")
+            await expect(waiting).to_contain_text("40733222111@c.us", timeout=5_000)
+            await expect(waiting).to_contain_text("<b>see you</b>")
+            await expect(waiting).to_contain_text("Scheduled for 2")
+            assert await page.evaluate("document.documentElement.scrollWidth") <= 360
+            page.once("dialog", lambda dialog: dialog.accept())
+            await waiting.get_by_role("button", name="Cancel").click()
+            await expect(waiting).to_be_empty(timeout=5_000)
+            assert (await it.node.gateway.outgoing("shop", later.id)).state == "cancelled"
             assert wrong == []
 
     check(tmp_path, body)
