@@ -8,6 +8,7 @@ import sys
 from rich.console import Console
 
 from verify import (
+    checklist,
     delivery,
     disconnects,
     faces,
@@ -36,6 +37,7 @@ TOPICS = (
     outage,
     seeds,
     faces,
+    checklist,
     operations,
     moving,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import signal
 import sqlite3
@@ -165,6 +166,30 @@ def same_qr(url: str, text: str) -> None:
     kind, _, data = url.partition(",")
     assert kind == "data:image/png;base64", kind
     assert base64.b64decode(data) == qr_png(text), "the picture shows something else"
+
+
+@check("S1.f", "FAILED is found and recovered by itself where no QR is needed; no look pairs", TIME_FACTOR="0.1")
+async def by_itself(w: World) -> str:
+    await w.link("default")
+    await w.fault("failure", jid=PHONE, reason=503)
+    await w.fault("drop", jid=PHONE)
+    await w.holdfast.until("default", lambda view: view["status"] == "FAILED")
+    await w.fault("clear")
+    began = time.time()
+    await w.holdfast.until_working("default")
+    healed = (time.time() - began) / 0.1
+    after = (await waha(w, "GET", "status"))["recovery"]
+    assert (after["attempts"] >= 4, after["lastOutcome"]) == (True, "WORKING"), after
+    await unlinked(w, "default")
+    looking = asyncio.create_task(quiet(w, 7, "it needs a person, and only looks came"))
+    while not looking.done():
+        for path in ("status", "health"):
+            await waha(w, "GET", path)
+        await asyncio.sleep(0.2)
+    await looking
+    view = await w.holdfast.ask("GET", "/api/holdfast/sessions/default")
+    assert (view["status"], view["needs_qr"]) == ("FAILED", True), view
+    return f"recovered within {within(healed, 31, 'recovery')} scaled; 0 connections in 70 scaled s after a logout"
 
 
 @check("S1.l", "a client gets 422, calls auto-recover, repeats its request: sent once", TIME_FACTOR="0.1")

@@ -13,7 +13,7 @@ import psutil
 from verify.harness import World, check
 from verify.promises import within
 from verify.relay import Mode, Relay, through
-from verify.story import SHOP, Story, delay, hear, quiet
+from verify.story import SHOP, Row, Story, delay, hear, quiet
 
 CAFE = "40712345679"
 
@@ -149,18 +149,23 @@ async def unlisted(w: World) -> str:
     return f"noticed in {within((row['at'] - story.began) / 0.03, 800, 'noticing, scaled,')} scaled"
 
 
-@check("D.flapping", "opened and closed again and again: the delay escalates; five stable minutes reset it",
-       TIME_FACTOR="0.05", LEASE_TTL="60", LEASE_RENEW="20")  # fmt: skip
-async def flapping(w: World) -> str:
-    await w.link()
+async def flaps(w: World, drops: int) -> tuple[Story, list[Row]]:
+    """Its story, and the entries of so many connections that each ended as soon as it was open."""
     story = await Story.of(w)
-    drops = 7
     for _ in range(drops):
         one = await Story.of(w)
         await w.fault("drop", jid=SHOP)
         await one.healed()
     lost = [row for row in await story.rows() if row["detail"]]
     assert len(lost) == drops, [row["code"] for row in lost]
+    return story, lost
+
+
+@check("D.flapping", "opened and closed again and again: the delay escalates; five stable minutes reset it",
+       TIME_FACTOR="0.05", LEASE_TTL="60", LEASE_RENEW="20")  # fmt: skip
+async def flapping(w: World) -> str:
+    await w.link()
+    story, lost = await flaps(w, 7)
     assert [row["code"] for row in lost[-3:]] == ["flapping"] * 3, [row["code"] for row in lost]
     await story.told("flapping", lost[-1]["status"], "opens and closes again and again")
     delays = [delay(row) / 0.05 for row in lost]
