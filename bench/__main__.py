@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from bench import cluster, healing, measures
 from bench.figures import Figure, keep, show
@@ -73,10 +73,14 @@ def main() -> int:
     """Measure, show, keep. 0 even where a bar is missed: a bench tells, it does not judge."""
     only = sys.argv[1] if len(sys.argv) > 1 else ""
     console = Console()
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("starting")
-        figures = asyncio.run(run(only, lambda text: progress.update(task, description=text)))
+        task = progress.add_task("starting", total=None)
+
+        def step(text: str, done: int = 0, of: int | None = None) -> None:
+            progress.update(task, description=text, completed=done, total=of)
+
+        figures = asyncio.run(run(only, step))
     if not figures:
         console.print(f"No figure begins with {only!r}: there are B1 to B8, and heal.")
         return 2

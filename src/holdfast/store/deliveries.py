@@ -87,12 +87,15 @@ _KEEP = (
 _LEAVE = "UPDATE cursor SET owner = '', until = 0 WHERE owner = ? AND consumer IN ({})"
 _LEAVE_ALL = Query("UPDATE cursor SET owner = '', until = 0 WHERE owner = ?")
 _WAITING = Query(
-    "SELECT consumer, session_name FROM cursor WHERE (owner = ? OR until <= holdfast_now()) "  # noqa: S608
-    f"AND NOT {_OTHERS} AND ("
-    "EXISTS (SELECT 1 FROM event e WHERE e.session_name = cursor.session_name AND e.seq > cursor.seq) OR "
-    "EXISTS (SELECT 1 FROM delivery d WHERE d.consumer = cursor.consumer AND d.next_at <= holdfast_now())"
-    ") ORDER BY consumer"
+    "WITH ours AS MATERIALIZED (SELECT consumer, session_name, seq FROM cursor "
+    "WHERE (owner = ? OR until <= holdfast_now()) AND session_name NOT IN "
+    "(SELECT session_name FROM session_lock WHERE expires_at > holdfast_now() AND instance_id <> ?)) "
+    "SELECT consumer, session_name FROM ours WHERE "
+    "EXISTS (SELECT 1 FROM event e WHERE e.session_name = ours.session_name AND e.seq > ours.seq) OR "
+    "EXISTS (SELECT 1 FROM delivery d WHERE d.consumer = ours.consumer AND d.next_at <= holdfast_now()) "
+    "ORDER BY consumer"
 )
+"""Every instance asks every few seconds: whose sessions are the others' is looked up once, and events of ours only."""
 
 
 def take(c: Connection, consumer: str, instance: str, ttl: float) -> Taken | Busy | None:
