@@ -226,6 +226,23 @@ def test_old_queues_and_dead_receivers_are_told_without_their_secrets() -> None:
     run(main)
 
 
+def test_a_queue_that_waits_by_the_sessions_own_limits_is_no_alarm() -> None:
+    async def main(clock: VirtualClock) -> None:
+        engine, wire = ScriptedEngine(), Wire()
+        async with memory_store(clock) as store, node_of(store, clock, engine, wire) as node:
+            await linked(node, engine)
+            await node.gateway.update("shop", {"holdfast": {"pacing": {"new_chats_per_day": 1}}})
+            for chat in ("40712345670@c.us", "40712345671@c.us"):
+                await node.gateway.send("shop", chat, {"type": "text", "text": "hello"}, wait=0.0)
+            await clock.sleep(1200)
+            assert wire.heard == []
+            engine.account("shop").down = (503, "stream:error", {})
+            engine.close_with("shop", 428)
+            await heard(clock, wire, lambda told: ("raised", "queue_old") in told)
+
+    run(main)
+
+
 def test_one_dead_receiver_is_one_alert_however_many_sessions_and_instances_have_it() -> None:
     async def main(clock: VirtualClock) -> None:
         engine, wire = ScriptedEngine(), Wire()

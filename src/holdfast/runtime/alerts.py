@@ -15,6 +15,7 @@ import structlog
 
 from holdfast.domain import alerts as a
 from holdfast.domain import state as s
+from holdfast.domain.caps import Caps
 from holdfast.domain.errors import StaleEpoch, StoreUnavailable
 from holdfast.domain.pacing import backoff
 from holdfast.ports.store import Json
@@ -48,6 +49,8 @@ class _Subject:
     epoch: int | None
     state: s.State | None
     wanted: bool = False
+    paced: bool = False
+    """Whether messages may wait because the session's own limits say so."""
 
 
 class Alerts:
@@ -113,7 +116,7 @@ class Alerts:
             for name, subject in subjects.items():
                 before = tuple(_read(stored.get(name, ())))
                 queue = figures.queues.get(name)
-                oldest = 0.0 if queue is None else queue.oldest
+                oldest = 0.0 if queue is None or subject.paced else queue.oldest
                 await self._keep(name, subject, before, self._review(name, subject, before, oldest))
             self._may_be_well |= await self._outages.look(self._delivery.failing())
         if self._may_be_well or self._to_tell():
@@ -126,7 +129,12 @@ class Alerts:
 
     def _held(self) -> dict[str, _Subject]:
         return {
-            name: _Subject(actor.held.epoch, actor.state, actor.row.desired == "running")
+            name: _Subject(
+                actor.held.epoch,
+                actor.state,
+                actor.row.desired == "running",
+                actor.state.phase is s.Phase.WORKING and Caps.of(actor.row.config) is not None,
+            )
             for name, actor in self._supervisor.actors.items()
             if actor.may_act()
         }
