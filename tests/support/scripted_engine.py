@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from holdfast.domain.errors import BadRequest, NotConnected, SendInDoubt
+from holdfast.domain.errors import BadRequest, MediaGone, MediaTooLarge, NotConnected, SendInDoubt
 from holdfast.ports import engine as e
 
 
@@ -56,6 +57,10 @@ class ScriptedEngine:
     versions_asked: int = 0
     expected: dict[str, str] = field(default_factory=dict)
     """The number that each session's pairing may be with; empty: any."""
+    files: dict[str, bytes] = field(default_factory=dict)
+    """What was sent with each message id."""
+    media: dict[str, bytes | Exception] = field(default_factory=dict)
+    """What WhatsApp gives, by message id."""
     peers: list[ScriptedEngine] = field(default_factory=list)
     """Engines of other instances on the same WhatsApp."""
 
@@ -180,6 +185,8 @@ class ScriptedEngine:
             self._note("unnamed", session)
             raise NotConnected()
         self.sent.append((session, message.id, str(message.content.get("text"))))
+        if "path" in message.content:
+            self.files[message.id] = Path(message.content["path"]).read_bytes()
         if account.drop_next_send:
             account.drop_next_send = False
             raise SendInDoubt()
@@ -206,9 +213,21 @@ class ScriptedEngine:
         self._note(method, session)
         if method == "check_number":
             return {"exists": True, "jid": f"{args['phone']}@s.whatsapp.net"}
+        if method == "download_media":
+            return self._download(args)
         if method not in ("mark_read", "typing"):
             raise BadRequest(f"Unknown method '{method}'.")
         return None
+
+    def _download(self, args: Mapping[str, Any]) -> Any:
+        assert args["message"], "nothing says where the file is"
+        found = self.media.get(args["id"], MediaGone())
+        if isinstance(found, Exception):
+            raise found
+        if len(found) > args["limit"]:
+            raise MediaTooLarge("The file is larger than HOLDFAST_MEDIA_LIMIT allows.")
+        Path(args["path"]).write_bytes(found)
+        return {"path": args["path"], "size": len(found)}
 
     def facts(self) -> Mapping[str, Any]:
         return {"sessions": len(self.live)}

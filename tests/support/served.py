@@ -14,6 +14,7 @@ import uvicorn
 
 from holdfast.api.app import build
 from holdfast.domain.access import key_hash
+from holdfast.domain.receivers import Reach
 from holdfast.ground import bind
 from holdfast.ports.store import Store
 from holdfast.runtime.clock import SystemClock
@@ -27,6 +28,8 @@ KEY = "test-key-of-the-api"
 METRICS_KEY = "test-key-of-the-metrics"
 BODY_LIMIT = 300_000
 MEDIA_LIMIT = 1_000_000
+MEDIA_REACH = Reach.parse("127.0.0.2/32", at_home=False)
+"""Files are fetched from one address of this machine only."""
 
 
 @dataclass
@@ -93,7 +96,7 @@ async def served(folder: Path) -> AsyncIterator[Served]:
             store,
             {"baileys": engine},
             clock,
-            NodeSettings(version="test", media=MediaSettings(limit=MEDIA_LIMIT)),
+            NodeSettings(version="test", media=MediaSettings(limit=MEDIA_LIMIT, reach=MEDIA_REACH)),
             instance="test-instance",
             files=Folder(folder / "media"),
         ) as node,

@@ -10,7 +10,7 @@ from litestar.params import QueryParameter
 
 from holdfast.domain.messages import message_to_json
 from holdfast.domain.rows import MessageRow
-from holdfast.domain.waha import message
+from holdfast.domain.waha import files_url, message
 from holdfast.ports.gateway import Gateway
 
 CHATS_PAGE = 25
@@ -26,6 +26,12 @@ def gateway_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Gateway:
     """The instance that answers."""
     gateway: Gateway = connection.app.state.gateway
     return gateway
+
+
+async def me_of(gateway: Gateway, session: str) -> dict[str, Any]:
+    """Whose messages a session shows, and where their files are. Raises `SessionNotFound`."""
+    view = await gateway.session(session)
+    return {**view.me, "files": files_url(gateway.url, view.name)}
 
 
 def page(limit: int | None, most: int) -> int:

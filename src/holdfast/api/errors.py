@@ -33,6 +33,8 @@ def on_holdfast_error(_request: Request[Any, Any, Any], error: HoldfastError) ->
     answer = waha_error(error.http_status, error.sentence, code=error.code)
     if error.retryable and error.http_status == HTTPStatus.SERVICE_UNAVAILABLE:
         answer.headers["Retry-After"] = RETRY_AFTER
+    if error.http_status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        answer.headers["Connection"] = "close"  # else all of the body would still be read
     return answer
 
 

@@ -50,7 +50,7 @@ async def envelopes(
         with contextlib.suppress(HoldfastError):  # deleted meanwhile: its last events are told all the same
             view = await gateway.session(event.session)
             known[event.session] = {
-                "me": view.me, "metadata": view.config.get("metadata"), "worker": gateway.instance,
+                "me": view.me, "metadata": view.config.get("metadata"), "worker": gateway.instance, "url": gateway.url,
             }  # fmt: skip
         facts = known.get(event.session, {})
         wanted = [e for e in waha_events(event, facts) if "*" in kinds or e["event"] in kinds]

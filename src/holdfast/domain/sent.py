@@ -6,6 +6,9 @@ from collections.abc import Mapping
 
 from holdfast.domain.rows import Json, MessageRow, OutboxRow
 
+_KINDS = {"file": "document", "voice": "audio"}
+"""Kinds of received messages, by what WAHA's calls name them."""
+
 
 def sent_message(row: OutboxRow, at: float, me: Mapping[str, str]) -> MessageRow:
     """The message as chats show it, from what was accepted for sending."""
@@ -15,13 +18,16 @@ def sent_message(row: OutboxRow, at: float, me: Mapping[str, str]) -> MessageRow
         body["quoted"] = {"id": content["quoted_id"]}
     if content.get("mentions"):
         body["mentions"] = content["mentions"]
+    if content.get("file"):
+        body["media"] = {name: content.get(name) for name in ("mimetype", "filename", "size")}
+    kind = str(content.get("type", "text"))
     return MessageRow(
         id=row.id,
         chat=row.chat,
         from_me=True,
         sender=f"{me.get('phone', '')}@s.whatsapp.net",
         timestamp=at,
-        kind=str(content.get("type", "text")),
+        kind=_KINDS.get(kind, kind),
         text=str(content.get("text", content.get("caption", ""))),
         ack=1,
         body=body,

@@ -77,9 +77,8 @@ def message_id(message: Mapping[str, Any]) -> str:
     """WAHA's serialized message id: `true_40712345678@c.us_3EB0...`, in groups with the sender behind it."""
     own = "true" if message["from_me"] else "false"
     serialized = f"{own}_{to_waha_id(message['chat'])}_{message['id']}"
-    participant = (message.get("body") or {}).get("participant") or ""
-    if not participant and message["from_me"] and jids.is_group(message["chat"]):
-        participant = message["sender"]
+    by_member = (message.get("body") or {}).get("participant") or jids.is_group(message["chat"])
+    participant = message.get("sender") if by_member else ""
     return f"{serialized}_{to_waha_id(participant)}" if participant else serialized
 
 
@@ -93,11 +92,13 @@ def plain_message_id(serialized: str) -> str:
 
 
 def message(row: Mapping[str, Any], me: Mapping[str, Any]) -> Json:
-    """A message in WAHA's shape (WAMessage), from `domain.messages.message_to_json`'s form."""
+    """A message in WAHA's shape (WAMessage), from `domain.messages.message_to_json`'s form. `me` may have `files`, the
+    URL below which files are.
+    """
     body = row.get("body") or {}
     own = f"{me.get('phone', '')}@c.us"
     chat = to_waha_id(row["chat"])
-    participant = to_waha_id(body["participant"]) if body.get("participant") else None
+    participant = to_waha_id(row["sender"]) if body.get("participant") else None
     media = body.get("media")
     return {
         "id": message_id(row),
@@ -109,7 +110,7 @@ def message(row: Mapping[str, Any], me: Mapping[str, Any]) -> Json:
         "participant": participant,
         "body": row["text"],
         "hasMedia": media is not None,
-        "media": _media(media) if media else None,
+        "media": _media(media, me.get("files")) if media else None,
         "mediaUrl": None,
         "ack": row["ack"],
         "ackName": ACK_NAMES.get(row["ack"], "PENDING"),
@@ -135,7 +136,7 @@ def _data(row: Mapping[str, Any], body: Mapping[str, Any]) -> Json:
     raw = body.get("message") or ({"conversation": row["text"]} if row["kind"] == "text" else None)
     data: Json = {
         "kind": row["kind"],
-        "key": {**key, "participant": body["participant"]} if body.get("participant") else key,
+        "key": {**key, "participant": row["sender"]} if body.get("participant") else key,
         "messageTimestamp": int(row["timestamp"]),
         "pushName": body.get("push_name"),
         "mentions": body.get("mentions") or [],
@@ -150,8 +151,15 @@ def _data(row: Mapping[str, Any], body: Mapping[str, Any]) -> Json:
     return data
 
 
-def _media(media: Mapping[str, Any]) -> Json:
-    return {"url": media.get("url"), "mimetype": media.get("mimetype"), "filename": media.get("filename")}
+def _media(media: Mapping[str, Any], files: object) -> Json:
+    name = media.get("file")
+    url = f"{files}/{name}" if files and name else media.get("url")
+    return {"url": url, "mimetype": media.get("mimetype"), "filename": media.get("filename")}
+
+
+def files_url(url: str, session: str) -> str:
+    """Where a session's files are, for `files` beside what `me` says."""
+    return f"{url}/api/files/{session}"
 
 
 def _location(place: Mapping[str, Any] | None) -> Json | None:
@@ -223,7 +231,7 @@ def _vote(payload: Mapping[str, Any], me: Mapping[str, Any]) -> Json:
 
 def _destination(row: Mapping[str, Any], me: Mapping[str, Any]) -> Json:
     own, chat = f"{me.get('phone', '')}@c.us", to_waha_id(row["chat"])
-    participant = (row.get("body") or {}).get("participant")
+    participant = row["sender"] if (row.get("body") or {}).get("participant") else None
     return {
         "id": message_id(row),
         "to": chat if row["from_me"] else own,
@@ -265,17 +273,18 @@ def status_payload(payload: Mapping[str, Any], session: str) -> Json:
 def waha_events(event: EventRow, facts: Mapping[str, Any]) -> Iterator[Json]:
     """The envelopes that one entry of the event log becomes.
 
-    `facts`: `me`, `metadata` and `engine` of the session. A message from others is both `message` and `message.any`;
-    the ids differ, each is stable, and stays the same however often it is delivered.
+    `facts`: `me` and `metadata` of the session, and the `url` under which users reach us. A message from others is both
+    `message` and `message.any`; the ids differ, each is stable, and stays the same however often it is delivered.
     """
-    for number, (name, payload) in enumerate(_named(event, facts.get("me") or {})):
+    me = {**(facts.get("me") or {}), "files": files_url(str(facts.get("url") or ""), event.session)}
+    for number, (name, payload) in enumerate(_named(event, me)):
         yield {
             "id": event.id if number == 0 else f"{event.id}.{number}",
             "timestamp": int(event.at * 1000),
             "event": name,
             "session": event.session,
             "metadata": facts.get("metadata") or {},
-            "me": me_info(facts.get("me") or {}),
+            "me": me_info(me),
             "payload": payload,
             "engine": "NOWEB",
             "environment": {**ENVIRONMENT, "platform": None, "worker": {"id": facts.get("worker")}},

@@ -10,9 +10,11 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from holdfast.domain.media import MediaRow
 from holdfast.domain.outbox import Step
 from holdfast.domain.terms import Terms
 from holdfast.domain.waiting import Reason
+from holdfast.ports.media import Link, Upload
 from holdfast.ports.store import ChatRow, ContactRow, DeliveryRow, EventRow, Json, MessageRow, OutboxRow, TimelineRow
 
 
@@ -75,6 +77,8 @@ class Gateway(Protocol):
     """One instance of Holdfast, whatever runs beneath. Unknown sessions raise `SessionNotFound` everywhere."""
 
     instance: str
+    url: str
+    """Where users reach this instance; empty if nobody said."""
     started_at: float
 
     def now(self) -> float:
@@ -86,12 +90,33 @@ class Gateway(Protocol):
         ...
 
     # --- sessions
-    async def create(self, name: str | None, config: Json, *, engine: str, start: bool) -> SessionView:
-        """Raises `InvalidName`, `SessionExists`. Without a name one is made."""
+    def homes(self) -> Mapping[str, Sequence[str]]:
+        """The engines on which sessions can be made, each with the names of its servers; those that live here have
+        none.
+        """
+        ...
+
+    async def create(self, name: str | None, config: Json, *, start: bool, engine: str = "") -> SessionView:
+        """Raises `InvalidName`, `SessionExists`, `BadRequest` for an engine or server that there is not. Without a name
+        one is made; without an engine it is the one that the configuration or the settings name.
+        """
         ...
 
     async def update(self, name: str, config: Json) -> SessionView:
         """Replace the configuration. The connection stays up."""
+        ...
+
+    async def move(self, name: str, engine: str, server: str = "") -> SessionView:
+        """Give the session to another engine, or server: it is logged out, keeps its history and settings, and begins
+        to pair anew if it should run. Raises `BadRequest`, `InvalidName` where it cannot live there.
+        """
+        ...
+
+    async def told(self, server: str, signature: str, body: bytes) -> None:
+        """What a remote server tells by webhook; stored when this returns. Events of sessions that are none of ours are
+        passed over. Raises `SessionNotFound` for a server that is not known, `Unauthorized` for a bad signature,
+        `BadRequest`, `HeldElsewhere` while nobody holds the session.
+        """
         ...
 
     async def delete(self, name: str) -> None:
@@ -157,13 +182,34 @@ class Gateway(Protocol):
         id: str | None = None,
         idempotency_key: str | None = None,
         terms: Terms | None = None,
+        file: Upload | Link | None = None,
         wait: float = 30.0,
     ) -> OutboxRow:
         """Accept durably, then wait up to `wait` seconds for a final or acknowledged state, unless it is scheduled, or
         its session needs a person first. With a known key and the same request: that message, as it stands.
 
         Raises `InvalidChatId`, `InvalidMessage`, `InvalidTime`, `WrongStatus` (needs a QR, or is stopped, and `terms`
-        and session do not say to queue), `IdempotencyConflict`, `DuplicateMessageId`.
+        and session do not say to queue), `IdempotencyConflict`, `DuplicateMessageId`; of a `file` `InvalidMedia`,
+        `MediaNotFetched`, `MediaTooLarge`, `MediaUnavailable`. An upload is used up, whatever happens.
+        """
+        ...
+
+    def check_file_size(self, size: int | None) -> None:
+        """Raises `MediaTooLarge` for more bytes than are sent, before any is read; None is not known yet."""
+        ...
+
+    async def take_file(self, pieces: AsyncIterator[bytes], mimetype: str = "", filename: str = "") -> Upload:
+        """Take in a file for `send`. Raises `MediaTooLarge` as soon as it is, `MediaUnavailable`."""
+        ...
+
+    def discard_file(self, upload: Upload) -> None:
+        """It will not be sent."""
+        ...
+
+    async def file(self, name: str, wait: float) -> tuple[MediaRow, int, AsyncIterator[bytes]]:
+        """A received file, its size and bytes; one that is being fetched is waited for up to `wait` seconds.
+
+        Raises `MediaNotFound`, `MediaGone`, `MediaUnavailable`.
         """
         ...
 

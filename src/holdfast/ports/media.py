@@ -2,12 +2,47 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from holdfast.domain.media import MediaRow, State
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A file that was taken in and belongs to no message yet: whoever has it gives it on or discards it. `head`: its
+    first bytes; `mimetype` and `filename`: what its sender says.
+    """
+
+    path: Path
+    head: bytes
+    size: int
+    sha256: str
+    mimetype: str = ""
+    filename: str = ""
+
+    @property
+    def identity(self) -> str:
+        """The same for the same bytes."""
+        return self.sha256
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A file that is to be fetched. The URL may hold secrets."""
+
+    url: str = field(repr=False)
+    mimetype: str = ""
+    filename: str = ""
+
+    @property
+    def identity(self) -> str:
+        """The same for the same URL, which it does not tell."""
+        return hashlib.sha256(self.url.encode()).hexdigest()
 
 
 class MediaStore(Protocol):
@@ -31,7 +66,7 @@ class MediaStore(Protocol):
     async def media_settle(
         self, name: str, state: State, *, size: int = 0, problem: str = "", retry_in: float = 0.0, counted: bool = True
     ) -> None:
-        """What came of fetching an `awaited` file: `kept`, `lost`, or `awaited` again (one more attempt if `counted`)."""
+        """What came of fetching an `awaited` file: `kept`, `lost` or `awaited` again, one attempt more if `counted`."""
         ...
 
     async def media_drop(self, name: str) -> None:

@@ -24,6 +24,7 @@ from holdfast.ports import engine as e
 from holdfast.ports.clock import Clock
 from holdfast.ports.store import Json, NewEvent, SessionRow, Store, TimelineRow
 from holdfast.runtime.hub import Hub
+from holdfast.runtime.media import Media
 from holdfast.runtime.pacer import Pacer
 
 log = structlog.get_logger(__name__)
@@ -47,6 +48,10 @@ class Deps:
     lease: LeaseTimes
     on_state: Callable[[str, s.State, s.State], None]
     """Told after every stored change: name, before, after."""
+    engine: str = "baileys"
+    """Where sessions live that do not say."""
+    media: Media | None = None
+    """Where files of messages are kept; None where none are."""
     send_deadline: float = 86_400.0
     """Seconds that a message may wait, unless it or its session says otherwise."""
 

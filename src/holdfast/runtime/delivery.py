@@ -42,6 +42,8 @@ class DeliverySettings:
     look_every: float = 5.0
     parallel: int = 16
     factor: float = 1.0
+    url: str = ""
+    """Where users reach this instance, for links to files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,7 @@ class Delivery:
         self._proved_dead = proved_dead
         self._poster = Poster(clock, settings.reach, settings.timeout)
         self._hooks: dict[str, dict[str, Webhook]] = {}
+        self.url = settings.url
         self._facts: dict[str, Json] = {}
         self._work: dict[str, _Work] = {}
         self._consumers: dict[str, Consumer] = {}
@@ -148,7 +151,7 @@ class Delivery:
     async def configure(self, row: SessionRow) -> None:
         """Take over a session's receivers; a new one starts at the log's present end."""
         session, config = row.name, row.config
-        facts: Json = {"me": row.me, "metadata": config.get("metadata") or {}, "engine": row.engine}
+        facts: Json = {"me": row.me, "metadata": config.get("metadata") or {}, "url": self._settings.url}
         hooks = {hook.id: hook for hook in self._settings.common}
         for hook in webhooks_of(config):
             hooks[hook.id] = replace(hook, trusted=hook.id in hooks)

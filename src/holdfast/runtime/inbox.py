@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -33,7 +33,11 @@ STORE_RETRY = 1.0
 class Inbox:
     """One session's inbox; runs while its actor does."""
 
-    def __init__(self, actor: Actor, store: Store, clock: Clock, hub: Hub) -> None:
+    def __init__(
+        self, actor: Actor, store: Store, clock: Clock, hub: Hub, on_files: Callable[[], None] | None = None
+    ) -> None:
+        """`on_files` is called when messages with files were stored."""
+        self._on_files = on_files
         self._actor = actor
         self._store = store
         self._clock = clock
@@ -129,5 +133,7 @@ class Inbox:
         events = await self._store.apply_inbox(self._actor.name, self._actor.held.epoch, processed)
         for _, message_id, _ in processed.acks:
             self._hub.message_settled(self._actor.name, message_id)
+        if self._on_files is not None and any("media" in row.body for row in processed.messages):
+            self._on_files()
         if events:
             self._hub.events_appended(self._actor.name)

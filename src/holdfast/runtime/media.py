@@ -8,18 +8,17 @@ import hashlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
 
 import aiohttp
 import structlog
 
-from holdfast.domain.errors import HoldfastError, MediaNotFetched, MediaTooLarge
+from holdfast.domain.errors import HoldfastError, MediaGone, MediaNotFetched, MediaTooLarge, MediaUnavailable
 from holdfast.domain.media import HEAD, MediaRow, check_kind, check_type, name_of
 from holdfast.domain.receivers import FILE, Reach, check_url
 from holdfast.ports.clock import Clock
-from holdfast.ports.media import Files
+from holdfast.ports.media import Files, Link, Upload
 from holdfast.ports.store import OutboxRow, Store
 from holdfast.runtime.guarded import Clients, unreached
 from holdfast.store.files.folder import told
@@ -27,6 +26,10 @@ from holdfast.store.files.folder import told
 log = structlog.get_logger(__name__)
 
 REDIRECTS = 5
+ELSEWHERE = (
+    "The message's file is not where this instance keeps files. Instances of one cluster need one folder "
+    "(HOLDFAST_MEDIA_DIR) or bucket (HOLDFAST_MEDIA_S3_URL)."
+)
 PIECE = 256 * 1024
 BATCH = 100
 
@@ -41,18 +44,6 @@ class MediaSettings:
     reach: Reach = field(default_factory=Reach)
     timeout: float = 300.0
     factor: float = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Upload:
-    """A file that was taken in and belongs to no message yet: whoever has it gives it on or drops it."""
-
-    path: Path
-    head: bytes
-    size: int
-    sha256: str
-    mimetype: str = ""
-    filename: str = ""
 
 
 class Media:
@@ -105,8 +96,9 @@ class Media:
             raise
         return Upload(path, head, size, digest.hexdigest(), mimetype, filename)
 
-    async def fetch(self, url: str, mimetype: str = "", filename: str = "") -> Upload:
-        """Fetch a file. Redirects are followed, each guarded anew. Raises `MediaNotFetched`, `MediaTooLarge`."""
+    async def fetch(self, link: Link) -> Upload:
+        """Redirects are followed, each guarded anew. Raises `MediaNotFetched`, `MediaTooLarge`, `MediaUnavailable`."""
+        url = link.url
         for _ in range(REDIRECTS + 1):
             check_url(url, self.settings.reach, FILE)
             host = urlsplit(url).hostname or ""
@@ -119,7 +111,7 @@ class Media:
                         raise MediaNotFetched(f"The file's server answered {answer.status}. Check its url.")
                     self.check_size(answer.content_length)
                     pieces = answer.content.iter_chunked(PIECE)
-                    return await self.take(pieces, mimetype or answer.content_type, filename or _last(url))
+                    return await self.take(pieces, link.mimetype or answer.content_type, link.filename or _last(url))
             except TimeoutError as error:
                 raise MediaNotFetched(
                     f"The file's server did not give it in {self.settings.timeout:g} s. Try again, or send its bytes."
@@ -135,26 +127,26 @@ class Media:
             upload.path.unlink(missing_ok=True)
 
     # --- for sending --------------------------------------------------------------------------------------------
-    def described(self, content: Mapping[str, Any], upload: Upload) -> dict[str, Any]:
-        """The content of the message with what is known of its file. Raises `InvalidMedia`."""
-        mimetype = check_type(upload.mimetype, upload.head)
-        check_kind(str(content["type"]), upload.head)
-        return {
-            **content, "mimetype": mimetype, "filename": upload.filename or None, "size": upload.size,
-            "sha256": upload.sha256,
-        }  # fmt: skip
+    async def attach(self, draft: OutboxRow, source: Upload | Link) -> OutboxRow:
+        """Keep the file for a message that is about to be accepted: it is there before the message is.
 
-    async def stage(self, draft: OutboxRow, upload: Upload) -> OutboxRow:
-        """Keep the file for a message that is about to be accepted: it is there before the message is."""
-        facts = draft.content
-        name = name_of(draft.session, draft.id, self._clock.token(12).hex(), mimetype=facts["mimetype"])
-        row = MediaRow(
-            name, draft.session, draft.id, draft.chat, "", True, "staged",
-            mimetype=facts["mimetype"], filename=facts.get("filename") or "", size=upload.size,
-        )  # fmt: skip
-        await self._store.media_stage(row)
-        await self.files.put(name, upload.path)
-        return replace(draft, content={**facts, "file": name})
+        Raises `InvalidMedia`, `MediaNotFetched`, `MediaTooLarge`, `MediaUnavailable`.
+        """
+        upload = await self.fetch(source) if isinstance(source, Link) else source
+        try:
+            mimetype = check_type(upload.mimetype, upload.head)
+            check_kind(str(draft.content["type"]), upload.head)
+            name = name_of(draft.session, draft.id, self._clock.token(12).hex(), mimetype=mimetype)
+            facts = {"mimetype": mimetype, "filename": upload.filename or None, "size": upload.size, "file": name}
+            row = MediaRow(
+                name, draft.session, draft.id, draft.chat, "", True, "staged",
+                mimetype=mimetype, filename=upload.filename, size=upload.size,
+            )  # fmt: skip
+            await self._store.media_stage(row)
+            await self.files.put(name, upload.path)
+        finally:
+            self.discard(upload)
+        return replace(draft, content={**draft.content, **facts})
 
     @asynccontextmanager
     async def ready(self, content: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Any]]:
@@ -162,16 +154,20 @@ class Media:
         if not content.get("file"):
             yield content
             return
-        async with self.files.local(str(content["file"])) as path:
-            yield {**content, "path": str(path)}
+        try:
+            async with self.files.local(str(content["file"])) as path:
+                yield {**content, "path": str(path)}
+        except MediaGone as error:
+            raise MediaUnavailable(ELSEWHERE) from error
 
     async def release(self, content: Mapping[str, Any]) -> None:
         """A message was sent, or never will be: its file goes, now or with the next tidying."""
         if not content.get("file"):
             return
+        name = str(content["file"])
         try:
-            await self._store.media_drop(str(content["file"]))
-            await self._forget([str(content["file"])])
+            await self._store.media_drop(name)
+            await self._forget([name])
         except HoldfastError as error:
             log.warning("a sent file was not deleted yet", action="media", code=error.code)
 

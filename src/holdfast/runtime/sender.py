@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Any
 
 import structlog
 
 from holdfast.crash import point
 from holdfast.domain import outbox
 from holdfast.domain.caps import Caps, allowance
-from holdfast.domain.errors import HoldfastError, NotConnected, SendInDoubt, StaleEpoch, StoreUnavailable
+from holdfast.domain.errors import (
+    HoldfastError,
+    MediaUnavailable,
+    NotConnected,
+    SendInDoubt,
+    StaleEpoch,
+    StoreUnavailable,
+)
 from holdfast.domain.messages import message_to_json
 from holdfast.domain.pacing import backoff
 from holdfast.domain.sent import sent_message
@@ -20,6 +30,7 @@ from holdfast.ports.engine import OutgoingMessage, ServerAck
 from holdfast.ports.store import MessageRow, NewEvent, OutboxRow, Store
 from holdfast.runtime.actor import Actor
 from holdfast.runtime.hub import Hub
+from holdfast.runtime.media import Media
 
 log = structlog.get_logger(__name__)
 
@@ -46,6 +57,7 @@ class Sender:
         idle: float = 300.0,
         fail_restricted: bool = False,
         time_factor: float = 1.0,
+        media: Media | None = None,
     ) -> None:
         self._actor = actor
         self._store = store
@@ -55,6 +67,7 @@ class Sender:
         self._idle = idle
         self._fail_restricted = fail_restricted
         self._factor = time_factor
+        self._media = media
         self._waking: set[asyncio.Task[None]] = set()
         self._pause: asyncio.Task[None] | None = None
         """Until the session's limits let it go on."""
@@ -209,16 +222,26 @@ class Sender:
     async def _attempt(self, row: OutboxRow) -> ServerAck | None:
         """WhatsApp's answer, or None where there was none and the row was settled otherwise."""
         try:
-            message = OutgoingMessage(row.id, row.chat, row.content, row.attempts)
-            point("send.claimed")
-            return await self._actor.engine.send(self._actor.name, self._actor.state.connection, message)
-        except (NotConnected, SendInDoubt) as error:
+            async with self._lent(row) as content:
+                message = OutgoingMessage(row.id, row.chat, content, row.attempts)
+                point("send.claimed")
+                return await self._actor.engine.send(self._actor.name, self._actor.state.connection, message)
+        except (NotConnected, SendInDoubt, MediaUnavailable) as error:
             if isinstance(error, SendInDoubt):
                 self._log.warning("send in doubt, tried again under the same id", action="send", code=error.code)
             await self._later(row, error)
         except HoldfastError as error:
             await self._settle(row, "failed", error=400, message=error.sentence)
         return None
+
+    @asynccontextmanager
+    async def _lent(self, row: OutboxRow) -> AsyncIterator[Mapping[str, Any]]:
+        """The message's content, with its file on this machine if it has one."""
+        if self._media is None or not row.content.get("file"):
+            yield row.content
+        else:
+            async with self._media.ready(row.content) as content:
+                yield content
 
     async def _later(self, row: OutboxRow, error: HoldfastError) -> None:
         """Try again: as soon as there is a connection, or after a pause that grows, if there is one all the while."""
@@ -241,7 +264,8 @@ class Sender:
         if ack.error:
             await self._settle(row, "failed", error=ack.error, message=outbox.refusal(ack.error))
         else:
-            await self._settle(row, "sent", sent=sent_message(row, ack.at, self._actor.me))
+            sent = replace(sent_message(row, ack.at, self._actor.me), raw=ack.message)
+            await self._settle(row, "sent", sent=sent)
 
     async def _settle(
         self,
@@ -279,6 +303,8 @@ class Sender:
         self._hub.message_settled(self._actor.name, row.id)
         if settled is not None and state != "queued":
             self._hub.events_appended(self._actor.name)
+        if self._media is not None and state != "queued":
+            await self._media.release(row.content)
 
 
 def _after(row: OutboxRow, ack: ServerAck) -> OutboxRow:

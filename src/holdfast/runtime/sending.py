@@ -17,15 +17,19 @@ from holdfast.domain.errors import (
     HoldfastError,
     InvalidMessage,
     InvalidTime,
+    MediaUnavailable,
     MessageNotFound,
+    StoreUnavailable,
     WrongStatus,
 )
 from holdfast.domain.terms import Terms, own
 from holdfast.domain.waha import from_waha_id
 from holdfast.domain.waiting import Circumstances, why
 from holdfast.ports.gateway import Queued, SessionView, Story
+from holdfast.ports.media import Link, Upload
 from holdfast.ports.store import OutboxRow
-from holdfast.runtime.views import Views
+from holdfast.runtime.filing import Filing
+from holdfast.runtime.sender import Sender
 
 TEXT_LIMIT = 65_536
 PEER_TIMEOUT = 5.0
@@ -34,7 +38,7 @@ CLOCKS_DIFFER = 1.0
 """Seconds by which the database's clock may differ from ours without being minded."""
 
 
-class Sending(Views):
+class Sending(Filing):
     """See the port for outcomes and errors."""
 
     async def send(
@@ -46,10 +50,31 @@ class Sending(Views):
         id: str | None = None,
         idempotency_key: str | None = None,
         terms: Terms | None = None,
+        file: Upload | Link | None = None,
         wait: float = 30.0,
     ) -> OutboxRow:
         """See the port."""
+        try:
+            return await self._send(name, chat, content, file, id=id, key=idempotency_key, terms=terms, wait=wait)
+        finally:
+            if self._media is not None and isinstance(file, Upload):
+                self._media.discard(file)
+
+    async def _send(
+        self,
+        name: str,
+        chat: str,
+        content: Mapping[str, Any],
+        file: Upload | Link | None,
+        *,
+        id: str | None,
+        key: str | None,
+        terms: Terms | None,
+        wait: float,
+    ) -> OutboxRow:
         terms = terms or Terms()
+        if file is not None:
+            content = {**content, "source": file.identity, "mimetype": file.mimetype, "filename": file.filename}
         view = await self.session(name)
         jid = from_waha_id(chat)
         _check_content(content)
@@ -58,16 +83,16 @@ class Sending(Views):
             _check_status(view, terms)
             draft = await self._draft(view, jid, content, terms)
         except (WrongStatus, InvalidTime):
-            if idempotency_key and (row := await self._store.accepted(view.name, idempotency_key, fingerprint)):
+            if key and (row := await self._store.accepted(view.name, key, fingerprint)):
                 return row
             raise
+        if file is not None and key and (row := await self._store.accepted(view.name, key, fingerprint)):
+            return await self._settled(view.name, row, wait)  # without fetching its file once more
         if not _can_go(view) or draft.send_at:
             wait = 0.0
-        draft = replace(draft, id=id or draft.id, idempotency_key=idempotency_key)
+        draft = replace(draft, id=id or draft.id, idempotency_key=key)
         sender = self._sender_of(view.name)
-        row, fresh = await self._store.enqueue(
-            draft, fingerprint, epoch=sender.claim_epoch() if sender and not draft.send_at else None
-        )
+        row, fresh = await self._accept(draft, fingerprint, file, sender)
         point("send.accepted")
         if sender is not None and fresh and row.state == "sending":
             return await self._answered(sender.fly(row), row, wait)
@@ -75,6 +100,26 @@ class Sending(Views):
             sender.wake()
             return await self._settled(view.name, row, wait)
         return await self._settled_elsewhere(view, row, wait)
+
+    async def _accept(
+        self, draft: OutboxRow, fingerprint: str, file: Upload | Link | None, sender: Sender | None
+    ) -> tuple[OutboxRow, bool]:
+        """Store it, its file first; whether it is a new one."""
+        if file is not None:
+            if self._media is None:
+                raise MediaUnavailable("This instance keeps no files.")
+            draft = await self._media.attach(draft, file)
+        fresh = False
+        try:
+            epoch = sender.claim_epoch() if sender and not draft.send_at else None
+            row, fresh = await self._store.enqueue(draft, fingerprint, epoch=epoch)
+        except StoreUnavailable:
+            fresh = True  # perhaps: then its file is needed
+            raise
+        finally:
+            if self._media is not None and not fresh:
+                await self._media.release(draft.content)
+        return row, fresh
 
     async def _settled_elsewhere(self, view: SessionView, row: OutboxRow, wait: float) -> OutboxRow:
         """The holder sends it and says so at once; should it not be reached, the store tells a little later."""

@@ -40,9 +40,11 @@ class Views:
     ) -> None:
         """Without `peers` nothing is passed on: so are the requests of others answered."""
         self.instance = deps.instance
+        self.url = delivery.url
         self.started_at = deps.clock.now()
         self._store = deps.store
         self._engines = deps.engines
+        self._engine_else = deps.engine
         self._supervisor = supervisor
         self._delivery = delivery
         self._sender_of = sender_of

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import math
 from collections.abc import Iterable
 from typing import Annotated, Any
@@ -10,7 +11,7 @@ from litestar import Controller, Request, get
 from litestar.exceptions import HTTPException
 from litestar.params import FromPath, FromQuery, QueryParameter
 
-from holdfast.api.common import CHATS_PAGE, MESSAGES_PAGE, Limit, Offset, gateway_of, page, skip, waha_message
+from holdfast.api.common import CHATS_PAGE, MESSAGES_PAGE, Limit, Offset, gateway_of, me_of, page, skip, waha_message
 from holdfast.domain.errors import BadRequest, MessageNotFound
 from holdfast.domain.waha import from_waha_id, plain_message_id, to_waha_id
 from holdfast.ports.store import ChatRow, ContactRow
@@ -70,7 +71,7 @@ class Chats(Controller):
         one_of("sortBy", sort_by, ["conversationTimestamp"])
         one_of("sortOrder", sort_order, ["desc"])
         gateway = gateway_of(request)
-        me = (await gateway.session(session)).me
+        me = await me_of(gateway, session)
         rows = await gateway.chats(session, page(limit, CHATS_PAGE), skip(offset))
         return [chat_shape(row, me) for row in rows]
 
@@ -87,7 +88,7 @@ class Chats(Controller):
         if ids:
             raise HTTPException("Holdfast does not pick chats by ids. Leave ids out, and page.", status_code=422)
         gateway = gateway_of(request)
-        me = (await gateway.session(session)).me
+        me = await me_of(gateway, session)
         rows = await gateway.chats(session, page(limit, CHATS_PAGE), skip(offset))
         return [chat_shape(row, me) for row in rows]
 
@@ -114,7 +115,7 @@ class Chats(Controller):
             if instant is not None and not math.isfinite(instant):
                 raise BadRequest(f"{name} is no number of seconds.")
         gateway = gateway_of(request)
-        me = (await gateway.session(session)).me
+        me = await me_of(gateway, session)
         wanted = {"until": until, "since": since, "from_me": from_me, "ack": ACKS[ack] if ack else None}
         filters: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None}
         if sort_order == "asc":
@@ -127,13 +128,15 @@ class Chats(Controller):
     async def message(
         self, request: Req, session: FromPath[str], chat_id: FromPath[str], message_id: FromPath[str]
     ) -> dict[str, Any]:
-        """By its id, WAHA's serialized one or WhatsApp's own."""
+        """By its id, WAHA's serialized one or WhatsApp's own; `_data.raw` is the protobuf as it came, in base64."""
         gateway = gateway_of(request)
-        me = (await gateway.session(session)).me
+        me = await me_of(gateway, session)
         row = await gateway.message(session, plain_message_id(message_id))
         if row is None or (chat_id != "all" and to_waha_id(row.chat) != to_waha_id(from_waha_id(chat_id))):
             raise MessageNotFound()
-        return waha_message(row, me)
+        shaped = waha_message(row, me)
+        shaped["_data"]["raw"] = base64.b64encode(row.raw).decode() or None
+        return shaped
 
     @get("/contacts/all", summary="Contacts")
     async def contacts(

@@ -98,17 +98,17 @@ class Messaging(Controller):
         if data.linkPreviewHighQuality:
             raise InvalidMessage("Holdfast makes no link previews: leave linkPreviewHighQuality out.")
         if data.reply_to:
-            content["quoted_id"] = await _quotable(gateway, data.session, data.reply_to)
+            content["quoted_id"] = await quotable(gateway, data.session, data.reply_to)
         if data.mentions:
             content["mentions"] = [from_waha_id(chat) for chat in data.mentions]
-        own_id = _own_id(data.id)
+        own_id = own_id_of(data.id)
         try:
             row = await gateway.send(
                 data.session,
                 data.chatId,
                 content,
                 id=own_id,
-                idempotency_key=idempotency_key or _key_of(own_id),
+                idempotency_key=idempotency_key or key_of(own_id),
                 terms=terms_of(data),
                 wait=request.app.state.send_wait,
             )
@@ -165,7 +165,7 @@ class Messaging(Controller):
         return {"numberExists": True, "chatId": chat, "pn": chat}
 
 
-async def _quotable(gateway: Gateway, session: str, given: str) -> str:
+async def quotable(gateway: Gateway, session: str, given: str) -> str:
     """The id of a message that a reply can quote. Raises `MessageNotFound`: WhatsApp would show an empty quote."""
     plain = plain_message_id(given)
     if await gateway.message(session, plain) is None:
@@ -173,12 +173,12 @@ async def _quotable(gateway: Gateway, session: str, given: str) -> str:
     return plain
 
 
-def _key_of(own_id: str | None) -> str | None:
+def key_of(own_id: str | None) -> str | None:
     """Who chose the id, and got no answer, asks again with it: that is the same message, as it is to WhatsApp."""
     return f"id {own_id}" if own_id else None
 
 
-def _own_id(given: str | None) -> str | None:
+def own_id_of(given: str | None) -> str | None:
     """A message id that the client chose. WhatsApp's ids are hex digits and capitals; spaces and the like would break
     the stanza's addressing.
     """

@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-from yarl import URL
 
 from holdfast.domain.errors import MediaGone, MediaUnavailable
 from holdfast.ports.clock import Clock
 from holdfast.store.files.folder import GONE, PIECE, Room, told
-from holdfast.store.files.signing import EMPTY, Keys, path_of, signed
+from holdfast.store.files.signing import EMPTY, Keys, signed
 
 PATIENCE = aiohttp.ClientTimeout(total=600.0, sock_connect=10.0, sock_read=60.0)
 TRIES = 3
@@ -112,12 +111,11 @@ class Bucket(Room):
         self, method: str, name: str, *, data: Any = None, headers: dict[str, str] | None = None, payload: str = EMPTY
     ) -> aiohttp.ClientResponse:
         assert self._http is not None, "not started"
-        base = URL(self._url)
-        url = str(base.with_path(path_of(f"{base.path.rstrip('/')}/{name}"), encoded=True))
+        url = f"{self._url}/{name}"
         all_headers = {**(headers or {}), **signed(self._keys, method, url, self._clock.now(), payload)}
         try:
             return await self._http.request(
-                method, URL(url, encoded=True), data=data, headers=all_headers, allow_redirects=False
+                method, url, data=data, headers=all_headers, allow_redirects=False
             )
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise MediaUnavailable(

@@ -7,7 +7,7 @@ import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 EMPTY = hashlib.sha256(b"").hexdigest()
 
@@ -22,11 +22,6 @@ class Keys:
 
     def __repr__(self) -> str:
         return f"Keys({self.id!r}, {self.region!r})"
-
-
-def path_of(path: str) -> str:
-    """The path as it is sent and signed."""
-    return quote(path, safe="/-_.~")
 
 
 def signed(keys: Keys, method: str, url: str, at: float, payload: str = EMPTY) -> dict[str, str]:

@@ -1,0 +1,265 @@
+"""Bodies with files, taken in as they come: a file never lies in memory as a whole.
+
+JSON may carry one as base64, which makes one endless string; multipart carries it as it is. What is left of the body
+without the file must fit in memory, and is bounded.
+"""
+
+from __future__ import annotations
+
+import binascii
+import json
+from base64 import b64decode
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from litestar import Request
+from litestar.exceptions import ClientException, HTTPException
+from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
+
+from holdfast.domain.errors import BadRequest, InvalidMedia
+from holdfast.ports.gateway import Gateway
+from holdfast.ports.media import Upload
+
+LONG = 65_536
+"""A JSON string of more characters is a file; no text that WhatsApp takes has so many."""
+REST = 1_000_000
+"""Bytes of a body beside its file."""
+NOT_BASE64 = "The file's data is not base64."
+
+
+@dataclass
+class Body:
+    """What came: the fields, and the file, which whoever has this uses up or discards."""
+
+    fields: dict[str, Any] = field(default_factory=dict)
+    upload: Upload | None = None
+
+
+async def spooled(request: Request[Any, Any, Any], gateway: Gateway) -> Body:
+    """The body of a request that may carry a file. Raises `MediaTooLarge`, `InvalidMedia`, and 400 or 415."""
+    kind, options = parse_options_header(request.headers.get("content-type", ""))
+    said = request.headers.get("content-length", "")
+    length = int(said) if said.isdigit() else None
+    if kind == "multipart/form-data":
+        gateway.check_file_size(None if length is None else length - REST)
+        return await _multipart(request, gateway, options.get("boundary", ""))
+    if kind and kind != "application/json" and not kind.endswith("+json"):
+        raise HTTPException("Send the body as JSON or multipart/form-data.", status_code=415)
+    gateway.check_file_size(None if length is None else length * 3 // 4 - REST)
+    return await _json(request, gateway)
+
+
+# --- JSON --------------------------------------------------------------------------------------------------------
+
+
+class Strings:
+    """Tells a long string of JSON from the rest, piece by piece; what is left in its place is an empty string.
+
+    `feed` gives runs of characters of long strings, as they stand between the quotes; None ends one.
+    """
+
+    def __init__(self) -> None:
+        self.rest = bytearray()
+        self._inside = False
+        self._escaped = False
+        self._start = 0
+        self._long = False
+
+    def feed(self, piece: bytes) -> list[bytes | None]:
+        """The next bytes of the body."""
+        runs: list[bytes | None] = []
+        at = 0
+        while at < len(piece):
+            if not self._inside:
+                end = piece.find(b'"', at)
+                self.rest += piece[at : end + 1] if end >= 0 else piece[at:]
+                at = len(piece) if end < 0 else end + 1
+                self._inside, self._start = end >= 0, len(self.rest)
+                continue
+            end, ends = self._until(piece, at)
+            self._take(piece[at:end], runs)
+            at = end
+            if ends:
+                self.rest += b'"'
+                at += 1
+                if self._long:
+                    runs.append(None)
+                self._inside = self._long = False
+        return runs
+
+    def _until(self, piece: bytes, at: int) -> tuple[int, bool]:
+        """Where the string's characters end in this piece, and whether the string does."""
+        while True:
+            if self._escaped:
+                self._escaped = False
+                at += 1
+            quote, slash = piece.find(b'"', at), piece.find(b"\\", at)
+            if slash < 0 or 0 <= quote < slash:
+                return (len(piece), False) if quote < 0 else (quote, True)
+            at = slash + 1
+            self._escaped = True
+            if at >= len(piece):
+                return len(piece), False
+
+    def _take(self, run: bytes, runs: list[bytes | None]) -> None:
+        if self._long:
+            runs.append(run)
+            return
+        self.rest += run
+        if len(self.rest) - self._start > LONG:
+            self._long = True
+            runs.append(bytes(self.rest[self._start :]))
+            del self.rest[self._start :]
+
+
+async def _json(request: Request[Any, Any, Any], gateway: Gateway) -> Body:
+    strings = Strings()
+    files: list[Upload] = []
+    stream = request.stream()
+
+    async def one() -> AsyncIterator[bytes]:
+        """The bytes of the next file; nothing at the end of the body."""
+        decoder = Base64()
+        while True:
+            while pending:
+                run = pending.pop(0)
+                if run is None:
+                    yield decoder.end()
+                    return
+                yield decoder.feed(run)
+            piece = await anext(stream, None)
+            if piece is None:
+                done.append(True)
+                return
+            pending.extend(strings.feed(piece))
+            if len(strings.rest) > REST:
+                raise HTTPException("The request body is too large.", status_code=413)
+
+    pending: list[bytes | None] = []
+    done: list[bool] = []
+    try:
+        while not done:
+            upload = await gateway.take_file(one())
+            if upload.size == 0 and done:
+                gateway.discard_file(upload)
+            else:
+                files.append(upload)
+            if len(files) > 1:
+                raise BadRequest("A message has one file; this body holds several texts that are too long.")
+        return Body(_fields(bytes(strings.rest)), files.pop() if files else None)
+    finally:
+        for left in files:
+            gateway.discard_file(left)
+
+
+class Base64:
+    """Decodes pieces of base64 as JSON writes it: with escaped slashes, line breaks, and perhaps a data URL's head."""
+
+    def __init__(self) -> None:
+        self._left = b""
+        self._begun = False
+        self._over = False
+
+    def feed(self, run: bytes) -> bytes:
+        """Raises `InvalidMedia`."""
+        text = self._left + run
+        if text.endswith(b"\\"):
+            text, kept = text[:-1], b"\\"
+        else:
+            kept = b""
+        text = text.replace(b"\\/", b"/").replace(b"\\n", b"").replace(b"\\r", b"").translate(_URLSAFE, b" \r\n\t")
+        if not self._begun:
+            self._begun = True
+            if text.startswith(b"data:") and b"," in text[:500]:
+                text = text[text.index(b",") + 1 :]
+        whole = len(text) // 4 * 4
+        self._left = text[whole:] + kept
+        return self._decoded(text[:whole])
+
+    def end(self) -> bytes:
+        """What is left. Raises `InvalidMedia`."""
+        return self._decoded(self._left + b"=" * (-len(self._left) % 4)) if self._left else b""
+
+    def _decoded(self, text: bytes) -> bytes:
+        if text and self._over:
+            raise InvalidMedia(NOT_BASE64)
+        self._over = text.endswith(b"=")
+        try:
+            return b64decode(text, validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise InvalidMedia(NOT_BASE64) from error
+
+
+_URLSAFE = bytes.maketrans(b"-_", b"+/")
+
+
+def _fields(text: bytes) -> dict[str, Any]:
+    try:
+        fields = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ClientException("The request body is not valid JSON.") from error
+    if not isinstance(fields, dict):
+        raise ClientException("The request body is not a JSON object.")
+    if b"\\u0000" in text:
+        raise BadRequest("The request holds the character NUL (U+0000), which no name, id or text may have.")
+    return fields
+
+
+# --- multipart ---------------------------------------------------------------------------------------------------
+
+
+async def _multipart(request: Request[Any, Any, Any], gateway: Gateway, boundary: str) -> Body:
+    body, rest = Body(), 0
+    try:
+        parser = PushMultipartParser(boundary, max_segment_count=64, max_header_size=8192)
+        parts = _events(request, parser)
+        async for segment in parts:
+            assert isinstance(segment, MultipartSegment)
+            if segment.filename is None:
+                value = b""
+                async for piece in _content(parts):
+                    value += piece
+                    rest += len(piece)
+                    if rest > REST:
+                        raise HTTPException("The request body is too large.", status_code=413)
+                body.fields[segment.name] = value.decode()
+            elif body.upload is not None:
+                raise BadRequest("A message has one file; this body holds several.")
+            else:
+                body.upload = await gateway.take_file(
+                    _content(parts), segment.content_type or "", segment.filename.rpartition("/")[2][:255]
+                )
+    except (MultipartError, UnicodeDecodeError, ValueError) as error:
+        _drop(body, gateway)
+        raise ClientException("The request body is not valid multipart/form-data.") from error
+    except BaseException:
+        _drop(body, gateway)
+        raise
+    if any("\0" in value for value in body.fields.values()):
+        _drop(body, gateway)
+        raise BadRequest("The request holds the character NUL (U+0000), which no name, id or text may have.")
+    return body
+
+
+def _drop(body: Body, gateway: Gateway) -> None:
+    if body.upload is not None:
+        gateway.discard_file(body.upload)
+
+
+async def _events(request: Request[Any, Any, Any], parser: PushMultipartParser) -> AsyncIterator[Any]:
+    with parser:
+        async for piece in request.stream():
+            for event in parser.parse(piece):
+                yield event
+        if not parser.closed:
+            for event in parser.parse(b""):
+                yield event
+
+
+async def _content(parts: AsyncIterator[Any]) -> AsyncIterator[bytes]:
+    """The bytes of the part that began last."""
+    async for event in parts:
+        if event is None:
+            return
+        yield bytes(event)
