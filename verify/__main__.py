@@ -9,6 +9,7 @@ from rich.console import Console
 
 from verify import (
     checklist,
+    crashes,
     delivery,
     disconnects,
     faces,
@@ -28,6 +29,7 @@ from verify.harness import CHECKS, run_all
 TOPICS = (
     promises,
     delivery,
+    crashes,
     instances,
     simulation,
     torture,

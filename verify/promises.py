@@ -47,29 +47,6 @@ async def fenced(w: World) -> str:
     return f"{len(before)} keys unchanged"
 
 
-async def _crash_in(w: World, point: str) -> str:
-    """The first sidecar dies at the point; the message comes all the same, once, and before any receipt was sent."""
-    await w.link()
-    message = await w.inject(f"through {point}")
-    await w.hook.until(lambda: f"through {point}" in w.hook.texts(), timeout=60)
-    assert w.hook.texts().count(f"through {point}") == 1
-    codes = [row["code"] for row in await w.timeline()]
-    assert "engine_crashed" in codes, f"the sidecar did not die at {point}: {codes}"
-    receipts = [r for r in await w.wasim.get("log", kind="receipt", limit=100_000) if r.get("id") == message]
-    assert receipts, "no receipt was ever sent"
-    return "0 lost, 0 twice"
-
-
-@check("G3.a", "sidecar killed between decryption and commit: the message comes, once", CRASH_AT="message.decrypted")
-async def crash_decrypted(w: World) -> str:
-    return await _crash_in(w, "message.decrypted")
-
-
-@check("G3.b", "sidecar killed between commit and receipt: the message comes, once", CRASH_AT="message.stored")
-async def crash_stored(w: World) -> str:
-    return await _crash_in(w, "message.stored")
-
-
 @check("G3.c", "instance killed in a flood of 200 messages: none lost, none twice, in order")
 async def flood(w: World) -> str:
     await w.link()
@@ -85,20 +62,6 @@ async def flood(w: World) -> str:
     assert not wrong, f"out of order: {wrong[:5]}"
     assert len(came) == 200, f"{len(came)} came"
     return "200 of 200"
-
-
-@check(
-    "G4.a", "sidecar killed after encryption: the message goes out under the id chosen first", CRASH_AT="send.encrypted"
-)
-async def in_doubt(w: World) -> str:
-    await w.link()
-    await w.wasim.post("phones", {"phone": "40712345601"})
-    body = {"session": "shop", "chatId": "40712345601@c.us", "text": "once", "id": "3EB0AAAA1111BBBB"}
-    sent = await w.holdfast.ask("POST", "/api/sendText", body)
-    assert sent["ack"] >= 1, sent
-    shown = (await w.wasim.get("phones/40712345601/messages"))["messages"]
-    assert [m["id"] for m in shown if m["text"] == "once"] == ["3EB0AAAA1111BBBB"], shown
-    return f"{sent['holdfast']['attempts']} attempts, 1 message"
 
 
 @check("G4.b", "an acknowledgement with an error is `failed` with its code, and not retried")

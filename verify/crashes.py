@@ -1,0 +1,110 @@
+"""G3 and G4 through kill -9 at any instant: at each named point of the ways in and out, at random, through failover.
+
+After each run wasim's log, the store and the receiver must agree: nothing lost, nothing under two ids, order kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import tempfile
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from tests.support.arena import IN, OUT, Arena, arena
+from verify.harness import alone
+
+ROUNDS = 4
+"""How often each point is struck; on a busy machine as often as the time allows, but twice at least."""
+LONG = 150.0
+TIMEOUT = 360.0
+KILLS = 60
+
+
+def shuffled(points: Iterable[str]) -> list[str]:
+    """In another order each time."""
+    found = list(points)
+    random.shuffle(found)
+    return found
+
+
+async def strike(it: Arena, points: Iterable[str]) -> None:
+    """Each point in turn, under load; the next as soon as the session works again."""
+    began = time.monotonic()
+    for number in range(ROUNDS):
+        for point in shuffled(points):
+            if number >= 2 and time.monotonic() - began > LONG:
+                return
+            await it.crash(point)
+            await it.until_working()
+            await asyncio.sleep(random.uniform(0.0, 0.3))
+
+
+async def at_random(it: Arena, kills: int) -> None:
+    """Kill -9 of anything, also of what only just starts."""
+    began = time.monotonic()
+    for number in range(kills):
+        if number >= kills / 2 and time.monotonic() - began > LONG:
+            return
+        await it.kill()
+        await asyncio.sleep(random.choice((0.05, 0.3, 1.0, 2.0)))
+        if number % 5 == 4:
+            await it.until_working()
+
+
+async def judged(it: Arena) -> str:
+    """The load ends, everything arrives, all agree."""
+    await it.until_working()
+    await it.load.stop()
+    await it.until_settled()
+    return await it.agree()
+
+
+@alone(
+    "G3.a",
+    f"killed at each of {len(IN)} points of the way in, instance, sidecar or receiver: all agree",
+    timeout=TIMEOUT,
+)
+async def way_in() -> str:
+    with tempfile.TemporaryDirectory(prefix="holdfast-verify-") as folder:
+        async with arena(Path(folder)) as it:
+            await strike(it, IN)
+            return await judged(it)
+
+
+@alone("G4.a", f"killed at each of {len(OUT)} points of the way out: all agree, one id each", timeout=TIMEOUT)
+async def way_out() -> str:
+    with tempfile.TemporaryDirectory(prefix="holdfast-verify-") as folder:
+        async with arena(Path(folder)) as it:
+            await strike(it, OUT)
+            return await judged(it)
+
+
+@alone("G3.b", "kill -9 of anything at random under load, again while it starts: all agree", timeout=TIMEOUT)
+async def anything() -> str:
+    with tempfile.TemporaryDirectory(prefix="holdfast-verify-") as folder:
+        async with arena(Path(folder)) as it:
+            await at_random(it, KILLS)
+            return await judged(it)
+
+
+@alone(
+    "G3.h",
+    "the same with two instances on PostgreSQL, which take over from each other, while it is restarted: all agree",
+    timeout=TIMEOUT,
+)
+async def failover() -> str:
+    with tempfile.TemporaryDirectory(prefix="holdfast-verify-") as folder:
+        async with arena(Path(folder), postgres=True, instances=2) as it:
+            assert it.database is not None
+            for mode in ("immediate", "fast", "immediate"):
+                for point in random.sample((*IN, *OUT), 10):
+                    await it.crash(point)
+                    await asyncio.sleep(random.uniform(0.0, 1.5))
+                await at_random(it, KILLS // 6)
+                await asyncio.to_thread(it.database.stop, mode)
+                await asyncio.sleep(random.uniform(0.0, 1.0))
+                await asyncio.to_thread(it.database.start)
+                await it.until_working()
+            return f"3 restarts of the database, {await judged(it)}"
