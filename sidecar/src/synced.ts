@@ -2,6 +2,7 @@
 import type { WASocket } from 'baileys';
 
 import type { EventQueue } from './events.ts';
+import { learn } from './groups.ts';
 
 const BATCH = 500;
 
@@ -42,6 +43,8 @@ export function forwardSynced(sock: WASocket, events: EventQueue): void {
   sock.ev.on('contacts.update', (contacts) => put('contacts', contacts));
   sock.ev.on('chats.upsert', (chats) => put('chats', chats));
   sock.ev.on('chats.update', (chats) => put('chats', chats));
+  sock.ev.on('groups.upsert', (groups) => learn(events, groups));
+  sock.ev.on('groups.update', (groups) => learn(events, groups));
   sock.ev.on('lid-mapping.update', (mapping) => put('lid_mapping', [mapping]));
   sock.ev.on('presence.update', ({ id, presences }) => {
     const items = Object.entries(presences).map(([participant, seen]) => ({

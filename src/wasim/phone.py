@@ -138,7 +138,9 @@ class Phone:
         return await self.files.download(message.kind, file)
 
     async def react(self, chat: str, message_id: str, emoji: str) -> str:
-        """React to a message of the chat; an empty emoji takes the reaction back."""
+        """React to a message of the chat; an empty emoji takes the reaction back. Raises ``PhoneError``."""
+        if self.memory.find(message_id) is None:
+            raise PhoneError(f"there is no message {message_id} in {chat}")
         key = await self.key_of(chat, message_id)
         body = {"reactionMessage": {"key": key, "text": emoji, "senderTimestampMs": int(self._network.now() * 1000)}}
         return await self.send(

@@ -113,12 +113,12 @@ class Receiving:
             self._phone.groups.learn(shared.get("groupId", ""), contacts.address(sender), data)
         if own and "appStateSyncKeyRequest" in body.get("protocolMessage", {}):
             await self._phone.companions.share_app_state_key(sender.device)
-        wanted = body.get("protocolMessage", {}).get("peerDataOperationRequestMessage")
-        if own and wanted and (answer := resend(self._phone, wanted, node.attrs["id"])) is not None:
-            await self._phone.companions.send(sender.device, answer)
         sent = body.get("deviceSentMessage")
         if own and sent:
             chat, body = sent.get("destinationJid", ""), sent.get("message", {})
+        wanted = body.get("protocolMessage", {}).get("peerDataOperationRequestMessage")
+        if own and wanted and (answer := resend(self._phone, wanted, node.attrs["id"])) is not None:
+            await self._phone.companions.send(sender.device, answer)
         content = read(body)
         if content is None:
             return None

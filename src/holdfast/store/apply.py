@@ -86,7 +86,8 @@ class _News:
     def has(self, event: NewEvent) -> bool:
         payload = event.payload
         if event.kind == "message.ack":
-            return (payload.get("id"), payload.get("ack")) in self.acks
+            moved = (str(payload.get("id")), int(payload.get("ack") or 0))
+            return moved in self.acks and not self.acks.remove(moved)  # told once, though many members got it
         message = payload.get("message")
         if not isinstance(message, dict):
             return True

@@ -194,8 +194,9 @@ def _spoiled(hub: Hub, target: Device, enc: list[Node]) -> list[Node]:
         return [Node("unavailable")]
     if not hub.fault("garble", target):
         return enc
-    last = enc[-1]
-    return [*enc[:-1], Node(last.tag, last.attrs, last.bytes()[:-1] + bytes([last.bytes()[-1] ^ 1]))]
+    last, data = enc[-1], bytearray(enc[-1].bytes())
+    data[len(data) * 3 // 4] ^= 1  # under the MAC or the signature, in every kind
+    return [*enc[:-1], Node(last.tag, last.attrs, bytes(data))]
 
 
 def _phash(addresses: list[Jid]) -> str:
