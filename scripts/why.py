@@ -17,6 +17,7 @@ THEN = {
     Kind.BAN: "FAILED until the ban ends, with the credentials kept; then resumed.",
     Kind.OUTDATED: "WhatsApp's present version is looked up and used; if that is refused too, tried every hour.",
     Kind.BROKEN: "One clean reconnect; again within 10 minutes: FAILED with `needs_qr`.",
+    Kind.HALT: "FAILED, without a further try, until Connect or a restart of Holdfast; the link stays.",
 }
 HEAD = """# Why did it disconnect?
 
@@ -30,9 +31,8 @@ that Holdfast itself decides by (`domain/disconnects.py`).
 TAIL = """
 Beside these: `restricted` (WORKING, but WhatsApp refuses messages to new people, 463: they wait until the end that it
 names), `flapping` (any of the above, again and again: longer pauses, forgiven after 5 stable minutes), `quiet` (nothing
-was delivered for long: logged in anew to see what waits), `needs_pairing` (never linked: Connect), `pairing_expired`
-(the QR was not scanned in 10 minutes: Connect again), `stopped`, `restoring`, `connecting`, `pairing`, `authenticated`
-and `working`.
+was delivered for long: logged in anew to see what waits), `needs_pairing` (never linked: Connect), `moved` (to another
+engine: Connect), `stopped`, `restoring`, `connecting`, `pairing`, `authenticated` and `working`.
 """
 
 

@@ -18,8 +18,10 @@ from holdfast.config import Settings
 from holdfast.domain.access import key_hash
 from holdfast.domain.alerts import Limits
 from holdfast.engines.baileys.engine import BaileysEngine
+from holdfast.engines.waha.engine import WahaEngine
 from holdfast.ground import Ground
 from holdfast.ports.store import Store
+from holdfast.remotes import waha_options
 from holdfast.runtime.alerts import AlertSettings
 from holdfast.runtime.delivery import DeliverySettings
 from holdfast.runtime.metrics import MetricsSettings
@@ -40,12 +42,15 @@ async def running(ground: Ground, port: int) -> AsyncIterator[tuple[Node, Store]
     """A started instance, which listens on `port`; it stops in order when the block ends."""
     settings, clock = ground.settings, ground.clock
     store = open_store(settings.url, clock, direct_url=settings.database_direct_url)
-    engine = BaileysEngine(ground.options, store, clock, ground.pool)
+    url = settings.advertise_url or reachable_at(settings, port)
     node = Node(
         store,
-        {"baileys": engine},
+        {
+            "baileys": BaileysEngine(ground.options, store, clock, ground.pool),
+            "waha": WahaEngine(waha_options(settings, url), store, clock),
+        },
         clock,
-        replace(_node_settings(settings), url=settings.advertise_url or reachable_at(settings, port)),
+        replace(_node_settings(settings), url=url),
         instance=ground.instance,
         proved_dead=ground.presence.proved_dead,
         put_right=None if settings.url.startswith("sqlite") else clock.put_right,
@@ -94,6 +99,7 @@ def _node_settings(settings: Settings) -> NodeSettings:
         fail_restricted=settings.restricted_sends == "fail",
         facts=settings.facts(),
         greet_every=30.0 * factor,
+        engine=settings.engine,
         account_namespace=settings.account_namespace,
         delivery=_delivery(settings),
         keep_events=settings.event_retention * factor,

@@ -6,13 +6,14 @@ Each field's description is what docs/settings.md says of it; a test holds that 
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AliasChoices, BaseModel, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from holdfast.domain import cluster
 from holdfast.domain.delivery import Retries, Rules
@@ -23,6 +24,40 @@ from holdfast.domain.receivers import Reach, check_url
 from holdfast.domain.state import Times
 
 PREFIX = "HOLDFAST_"
+OF_WAHA = ("/api", "/dashboard", "/swagger")
+"""Pages of WAHA itself that are easily taken for its address."""
+
+
+def checked_base(url: str) -> str:
+    """An address without a slash at its end. Raises `ValueError` for one that cannot be asked."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must look like http://127.0.0.1:3001")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ValueError("must be an address alone, without a user, a query or a fragment")
+    path = parts.path.rstrip("/")
+    if any(path.endswith(own) or f"{own}/" in path for own in OF_WAHA):
+        raise ValueError(f"must not have a path: leave out {parts.path}")
+    return f"{parts.scheme}://{parts.netloc}{path}"
+
+
+class RemoteServer(BaseModel, extra="forbid"):
+    """One of the WAHA servers in the settings."""
+
+    url: str
+    api_key: SecretStr = SecretStr("")
+    webhook_key: SecretStr = SecretStr("")
+
+    @field_validator("url")
+    @classmethod
+    def _is_address(cls, value: str) -> str:
+        return checked_base(value.strip())
+
+    @property
+    def in_the_clear(self) -> bool:
+        """Whether it is asked over plain http, beyond this machine."""
+        parts = urlsplit(self.url)
+        return parts.scheme == "http" and not (parts.hostname == "localhost" or Reach.is_loopback(parts.hostname or ""))
 
 
 def _either(name: str) -> AliasChoices:
@@ -177,6 +212,37 @@ class Settings(BaseSettings):
     )
     metrics_sessions: bool = Field(False, description="Figures by name of session as well: for few sessions.")
 
+    # --- WAHA servers
+    engine: Literal["baileys", "waha"] = Field(
+        "baileys", description="Where sessions live that do not say: in Holdfast, or on the first WAHA server."
+    )
+    waha_servers: Annotated[dict[str, RemoteServer], NoDecode] = Field(
+        {},
+        description='WAHA servers by name, as JSON: `{"main": {"url": "http://127.0.0.1:3001", "api_key": "...", '
+        '"webhook_key": "..."}}`. The webhook key signs what WAHA tells.',
+    )
+    waha_webhook_url: str = Field(
+        "",
+        description="URL under which WAHA servers reach Holdfast. Empty: as other instances do. `none`: they tell "
+        "nothing, and are asked only.",
+    )
+    waha_allow_http: bool = Field(
+        False, description="Whether WAHA servers on other machines may be asked over http, which hides nothing."
+    )
+    waha_timeout: float = Field(30.0, gt=0, description="How long a WAHA server may take to answer a request.")
+    waha_stuck_after: float = Field(
+        25.0, gt=0, description="How long a session may stay STARTING at WAHA before it is restarted there."
+    )
+    waha_remake_after: int = Field(
+        3,
+        ge=0,
+        description="Useless restarts in a row after which a linked session is deleted at WAHA and made anew, which "
+        "takes a new QR; 0: never.",
+    )
+    waha_page_interval: float = Field(
+        60.0, gt=0, description="How often newest messages are read from WAHA, for those whose webhook was lost."
+    )
+
     # --- WhatsApp
     whatsapp_url: str = Field("wss://web.whatsapp.com/ws/chat", description="WhatsApp's WebSocket URL.")
     whatsapp_root_key: str = Field("", description="Hex of the Noise root key to trust. Empty: WhatsApp's own.")
@@ -216,6 +282,21 @@ class Settings(BaseSettings):
                 raise ValueError(error.sentence.removesuffix(".")) from error
         return value
 
+    @field_validator("waha_servers", mode="before")
+    @classmethod
+    def _from_json(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        try:
+            return json.loads(value or "{}")
+        except ValueError as error:
+            raise ValueError('must be JSON, like {"main": {"url": "http://127.0.0.1:3001"}}') from error
+
+    @field_validator("waha_webhook_url")
+    @classmethod
+    def _is_way_back(cls, value: str) -> str:
+        return value if value in ("", "none") else checked_base(value)
+
     @field_validator("whatsapp_version")
     @classmethod
     def _is_version(cls, value: str) -> str:
@@ -240,6 +321,18 @@ class Settings(BaseSettings):
     def _bucket_has_keys(self) -> Self:
         if self.media_s3_url and not (self.media_s3_key_id and self.media_s3_secret):
             raise ValueError("HOLDFAST_MEDIA_S3_URL needs HOLDFAST_MEDIA_S3_KEY_ID and HOLDFAST_MEDIA_S3_SECRET")
+        return self
+
+    @model_validator(mode="after")
+    def _servers_fit(self) -> Self:
+        for name, server in self.waha_servers.items():
+            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}", name):
+                raise ValueError("HOLDFAST_WAHA_SERVERS: a name has 1 to 32 letters, digits, '-' and '_'")
+            if server.in_the_clear and not self.waha_allow_http:
+                raise ValueError(
+                    f"HOLDFAST_WAHA_SERVERS: '{name}' is on another machine, and over http its key and all messages "
+                    "can be read on the way. Give it an https:// URL, or set HOLDFAST_WAHA_ALLOW_HTTP=true"
+                )
         return self
 
     @model_validator(mode="after")
@@ -323,4 +416,5 @@ def _sentence(problem: object) -> str:
     where = str(problem["loc"][0]) if problem["loc"] else ""
     name = where if where.isupper() else f"{PREFIX}{where.upper()}" if where else ""
     text = str(problem["msg"]).removeprefix("Value error, ")
-    return f"{name}: {text}." if name else f"{text}."
+    inner = ".".join(map(str, problem["loc"][1:]))
+    return f"{name}: {f'{inner}: ' if inner else ''}{text}." if name else f"{text}."

@@ -27,6 +27,7 @@ from holdfast.api.own import Own
 from holdfast.api.peer import Answering, asked_by_peer
 from holdfast.api.streams import events_socket
 from holdfast.api.waha.chats import Chats
+from holdfast.api.told import told_by_waha
 from holdfast.api.waha.groups import Groups
 from holdfast.api.waha.messaging import Messaging
 from holdfast.api.waha.pairing import Pairing
@@ -64,6 +65,7 @@ HANDLED: tuple[Any, ...] = (
 def build(
     gateway: Gateway,
     key_hash: str,
+    told_by_waha,
     *,
     metrics: Callable[[], Awaitable[bytes]],
     alerts: Callable[[], Awaitable[list[Json]]],

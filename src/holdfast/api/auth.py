@@ -19,8 +19,8 @@ from holdfast.domain.access import key_hash
 COOKIE = "holdfast"
 COOKIE_LIFETIME = 7 * 86_400
 OPEN_PATHS = frozenset({"/ping", "/api/status", "/login", "/favicon.ico", "/", "/api/holdfast/peer"})
-"""What needs no key; requests of peers are signed instead."""
-OPEN_PREFIXES = ("/static/",)
+"""What needs no key; requests of peers and of WAHA servers are signed instead."""
+OPEN_PREFIXES = ("/static/", "/api/holdfast/waha/")
 STREAMS = ("/ws", "/api/holdfast/events")
 _DENIED = json.dumps({"message": "Unauthorized", "statusCode": 401}).encode()
 

@@ -223,6 +223,13 @@ class Store(OutboxStore, MediaStore, Protocol):
         """
         ...
 
+    async def change_engine(self, name: str, engine: str, config: Json, message: str) -> SessionRow:
+        """Give a session to another engine, with that configuration: the epoch is raised, so that no holder goes on,
+        and the credentials, which are the engine's own, are cleared; all else stays. `message` is the timeline's
+        sentence. Raises `SessionNotFound`.
+        """
+        ...
+
     # --- inbox ----------------------------------------------------------------------------------------------
     async def inbox_find(self, name: str, key: str) -> InboxRow | None:
         """A row by its dedupe key, processed or not (for 14 days: as long as WhatsApp keeps what it redelivers)."""

@@ -28,7 +28,6 @@ from holdfast.runtime.actor import Deps
 
 log = structlog.get_logger(__name__)
 
-ENGINE = "baileys"
 AGAIN_EVERY = 60.0
 """Seconds between two pairings, or two tries against another program, that `recover` begins."""
 SETTLE = 10.0
@@ -47,6 +46,7 @@ class LocalAccounts:
         self._gateway = gateway
         self._store = deps.store
         self._engines = deps.engines
+        self._engine = deps.engine
         self._clock = deps.clock
         self._namespace = namespace
         self._again_every = AGAIN_EVERY * deps.times.factor
@@ -73,7 +73,7 @@ class LocalAccounts:
     async def _save(self, asked: AccountRow, session: str, aliases: Sequence[str]) -> Account:
         wanted = AccountRow(session, asked.company_id, asked.user_id, asked.phone, asked.name)
         try:
-            row, fresh = await self._store.save_account(wanted, ENGINE, aliases)
+            row, fresh = await self._store.save_account(wanted, self._engine, aliases)
         except AccountTaken:
             # Two users with one short name: the later one gets a longer.
             if asked.phone or asked.company_id or asked.user_id is None or session == other_name(asked.user_id):

@@ -15,21 +15,22 @@ from holdfast.ports.gateway import PairingView, SessionView
 from holdfast.ports.store import DeliveryRow, Json
 from holdfast.runtime.actor import Actor
 from holdfast.runtime.conversations import Conversations
+from holdfast.runtime.housing import Housing
+from holdfast.runtime.remotes import RemoteNews
 from holdfast.runtime.sending import PEER_TIMEOUT
 
-ORDER_WAIT = 5.0
 PEER_CALL = 15.0
 """Seconds that a live call on another instance may take."""
 
 
-class LocalGateway(Conversations):
+class LocalGateway(Conversations, Housing, RemoteNews):
     """What the faces may ask of this instance; see the port for outcomes and errors."""
 
     # --- sessions -----------------------------------------------------------------------------------------------
-    async def create(self, name: str | None, config: Json, *, engine: str, start: bool) -> SessionView:
+    async def create(self, name: str | None, config: Json, *, start: bool, engine: str = "") -> SessionView:
         """See the port."""
         name = valid_session_name(name or f"session_{self._clock.token(8).hex()}")
-        config = self._delivery.checked(config, {})
+        engine, config = self._housed(name, self._delivery.checked(config, {}), engine)
         row = await self._store.create_session(name, engine, config, "stopped")
         await self._delivery.configure(row)
         if start:
@@ -39,7 +40,8 @@ class LocalGateway(Conversations):
     async def update(self, name: str, config: Json) -> SessionView:
         """See the port."""
         before = await self._row(name)
-        row = await self._store.update_config(before.name, self._delivery.checked(config, before.config))
+        config = self._stays(before, self._delivery.checked(config, before.config))
+        row = await self._store.update_config(before.name, config)
         await self._delivery.configure(row)
         await self._supervisor.poke(row)
         await self._hint(row.name, "wake")
@@ -111,24 +113,6 @@ class LocalGateway(Conversations):
         if (await self._row(row.name)).has_credentials:  # whoever holds the session did not do it in time
             await self._store.clear_credentials(row.name)
         return await self.pair(row.name) if row.desired == "running" else view
-
-    async def _order(self, name: str, desired: str | None, kind: str, **facts: Any) -> SessionView:
-        """Store what is wanted, hint the holder, and wait a little until it was carried out."""
-        row = await self._row(name)
-        row = await self._store.order(row.name, desired, {"kind": kind, **facts})
-        await self._supervisor.poke(row)
-        await self._hint(row.name, "wake")
-        seq = int(row.command.get("seq", 0))
-
-        async def carried_out() -> bool:
-            actor = self._supervisor.actors.get(row.name)
-            if actor is not None:
-                return actor.state.command_seq >= seq
-            stored = await self._store.session(row.name)
-            return stored is None or s.State.from_json(stored.state).command_seq >= seq
-
-        await self._until(f"session:{row.name}", carried_out, ORDER_WAIT)
-        return await self.session(row.name)
 
     # --- pairing ------------------------------------------------------------------------------------------------
     async def pair(self, name: str, *, phone: str | None = None, new_number: bool = False) -> SessionView:
@@ -214,6 +198,8 @@ class LocalGateway(Conversations):
             return await self.request_code(name, str(args["phone"]))
         if method == "call":
             return await self.call(name, str(args["method"]), dict(args["args"]))
+        if method == "told":
+            return await self.take_told(name, dict(args["envelope"]))
         if method == "settled":
             return await self.settled(name, str(args["id"]), float(args["wait"]))
         raise BadRequest(f"This instance knows no '{method}'.")

@@ -70,6 +70,8 @@ class NodeSettings:
     facts: Mapping[str, Any] = field(default_factory=dict)
     """What other instances are told of the settings; see `domain.cluster`."""
     greet_every: float = 30.0
+    engine: str = "baileys"
+    """Where sessions live that do not say."""
     account_namespace: str = "prod"
     """Part of the names of sessions that are made from phone numbers; the same on every instance."""
     delivery: DeliverySettings = field(default_factory=DeliverySettings)
@@ -121,6 +123,7 @@ class Node:
             times=settings.times,
             lease=settings.lease,
             on_state=self._on_state,
+            engine=settings.engine,
             media=self.media,
             send_deadline=settings.send_deadline,
         )
@@ -135,17 +138,20 @@ class Node:
             on_unsent=self.wake_sender,
             labels=settings.labels,
         )
+        self._make_delivery()
+        self._make_faces()
+
+    def _make_delivery(self) -> None:
         self.delivery = Delivery(
-            store,
-            clock,
-            settings.delivery,
+            self._store,
+            self._clock,
+            self._settings.delivery,
             instance=self.instance,
             holds=self.supervisor.actors.__contains__,
             me=self._me,
-            proved_dead=proved_dead,
+            proved_dead=self._proved_dead,
         )
         self._hub.on_events(self.delivery.wake)
-        self._make_faces()
 
     def _make_faces(self) -> None:
         """What others ask of this instance, and what it tells of itself."""

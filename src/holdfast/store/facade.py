@@ -210,6 +210,12 @@ class SqlStore(OutboxPart, MediaPart):
         """See the port."""
         return await self._write(lambda c: moving.move_in(c, name, engine, moved, over=over))
 
+    async def change_engine(self, name: str, engine: str, config: Json, message: str) -> SessionRow:
+        """See the port."""
+        row = await self._write(lambda c: moving.change_engine(c, name, engine, config, message))
+        self._tell("session", name)
+        return row
+
     # --- inbox ----------------------------------------------------------------------------------------------
     async def inbox_find(self, name: str, key: str) -> InboxRow | None:
         """See the port."""

@@ -1,4 +1,4 @@
-"""Credentials from elsewhere: a device that is linked already moves in, in one transaction."""
+"""Sessions that move, each in one transaction: a device that is linked already moves in; one goes to another engine."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from sqlalchemy import Connection, update
 
 from holdfast.domain.errors import SessionExists, SessionRunning, WrongNumber
 from holdfast.domain.jids import mask
-from holdfast.domain.rows import Hint, MovedIn, SessionRow, TimelineRow
+from holdfast.domain.phases import public_status
+from holdfast.domain.rows import Hint, Json, MovedIn, SessionRow, TimelineRow
 from holdfast.domain.state import Phase, State
 from holdfast.store import hints, keys, leases, sessions
 from holdfast.store.schema import session
@@ -32,11 +33,30 @@ def move_in(c: Connection, name: str, engine: str, moved: MovedIn, *, over: bool
     me = {"phone": moved.phone, "lid": moved.lid, "push_name": moved.push_name}
     keys.put_all(c, name, moved.keys)
     # The order that was given last must not be carried out any more: it may have been a logout.
-    values = {"desired": "running", "command": {}, "state": state.to_json(), "me": me, "updated_at": at}
+    values = {
+        "engine": engine,
+        "desired": "running",
+        "command": {},
+        "state": state.to_json(),
+        "me": me,
+        "updated_at": at,
+    }
     values |= {"phase": str(state.phase), "done_seq": state.command_seq}
     c.execute(update(session).where(session.c.name == name).values(**values))
     row = sessions.required(c, name)
     sessions.enter(c, name, TimelineRow(0, name, at, "STARTING", "imported", MESSAGE, 0, "", row.epoch))
+    hints.tell(c, Hint("order", name))
+    return row
+
+
+def change_engine(c: Connection, name: str, engine: str, config: Json, message: str) -> SessionRow:
+    """See `ports.store.Store.change_engine`."""
+    keys.clear(c, name)
+    at = now(c)
+    c.execute(update(session).where(session.c.name == name).values(engine=engine, config=config, updated_at=at))
+    row = sessions.required(c, name)
+    status = public_status(State.from_json(row.state))
+    sessions.enter(c, name, TimelineRow(0, name, at, status, "moved", message, 0, "", row.epoch))
     hints.tell(c, Hint("order", name))
     return row
 

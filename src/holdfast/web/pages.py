@@ -128,7 +128,7 @@ async def session_list(request: Req) -> Response[Any]:
 async def add(request: Req, data: URLEncodedBody[NewSession]) -> Response[Any]:
     """Make a session and go to its page, where the QR is on show."""
     try:
-        view = await gateway_of(request).create(data.name.strip() or None, {}, engine="baileys", start=True)
+        view = await gateway_of(request).create(data.name.strip() or None, {}, start=True)
     except HoldfastError as error:
         return page("_error.html", message=error.sentence)
     return Response(b"", headers={"HX-Redirect": f"/dashboard/s/{view.name}"})

@@ -64,6 +64,8 @@ class OwnConfig(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     pacing: Pacing | None = None
     expires_in: Annotated[float, msgspec.Meta(gt=0, le=YEAR)] | None = None
     queue: bool | None = None
+    engine: str | None = None
+    server: str | None = None
 
 
 class SessionConfig(msgspec.Struct, omit_defaults=True):
@@ -88,6 +90,8 @@ class CreateSession(msgspec.Struct):
     start: bool = True
     config: SessionConfig | None = None
     apps: list[dict[str, Any]] | None = None
+    engine: str | None = None
+    server: str | None = None
 
 
 class UpdateSession(msgspec.Struct):
@@ -135,6 +139,8 @@ def status_facts(view: SessionView) -> dict[str, Any]:
         "needs_qr": view.needs_qr,
         "owner": view.owner,
         "epoch": view.epoch,
+        "engine": view.engine,
+        "server": (view.config.get("holdfast") or {}).get("server"),
     }
 
 
@@ -148,6 +154,13 @@ def config_of(config: SessionConfig | None) -> dict[str, Any]:
             raise BadRequest(f"Unknown webhook events: {', '.join(unknown)}. Known are {', '.join(EVENTS)} and *.")
     stored: dict[str, Any] = msgspec.to_builtins(config)
     return stored
+
+
+def _housed(data: CreateSession) -> dict[str, Any]:
+    """The configuration with where the session is to live, which may stand beside it as well."""
+    config = config_of(data.config)
+    place = {key: value for key, value in (("engine", data.engine), ("server", data.server)) if value}
+    return {**config, "holdfast": {**(config.get("holdfast") or {}), **place}} if place else config
 
 
 _LATER = frozenset(
@@ -189,7 +202,7 @@ class Sessions(Controller):
         """Create, and start unless told otherwise."""
         if data.name is not None and not data.name:
             raise InvalidName()
-        view = await gateway_of(request).create(data.name, config_of(data.config), engine="baileys", start=data.start)
+        view = await gateway_of(request).create(data.name, _housed(data), start=data.start)
         return session_dto(view)
 
     @get("/{session:str}", summary="Get a session")
@@ -222,7 +235,7 @@ class Sessions(Controller):
         except SessionNotFound:
             if session != "default":
                 raise
-        return session_dto(await gateway.create(session, {}, engine="baileys", start=True))
+        return session_dto(await gateway.create(session, {}, start=True))
 
     @post("/{session:str}/stop", summary="Stop a session")
     async def stop(self, request: Req, session: FromPath[str]) -> dict[str, Any]:
@@ -248,7 +261,7 @@ class Sessions(Controller):
             raise InvalidName()
         view = await _found(gateway, data.name)
         if view is None:
-            view = await gateway.create(data.name, config_of(data.config), engine="baileys", start=True)
+            view = await gateway.create(data.name, config_of(data.config), start=True)
         elif view.status not in ("STOPPED", "FAILED"):
             raise WrongStatus(
                 f"Session '{view.name}' is already started.",

@@ -119,9 +119,9 @@ class WahaClient:
         }
 
     # --- asking -------------------------------------------------------------------------------------------------
-    async def get(self, path: str, *, look: bool = False, **query: Any) -> Any:
-        """The decoded answer; tried again if it fails."""
-        return await self._ask("GET", path, query, None, tries=self._tries, look=look)
+    async def get(self, path: str, query: Mapping[str, Any] | None = None, *, look: bool = False) -> Any:
+        """The decoded answer; tried again if it fails, except for a look: the next one comes anyway."""
+        return await self._ask("GET", path, query or {}, None, tries=1 if look else self._tries, look=look)
 
     async def delete(self, path: str) -> Any:
         """Tried again if it fails: what is gone stays gone."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -17,6 +19,13 @@ class WahaServer:
     url: str
     api_key: str = ""
     webhook_key: str = ""
+
+    @property
+    def hook_key(self) -> str:
+        """What signs its webhooks: the key of the settings, or one made from the API key; empty without either."""
+        if self.webhook_key or not self.api_key:
+            return self.webhook_key
+        return hmac.new(self.api_key.encode(), b"holdfast webhook", hashlib.sha256).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
