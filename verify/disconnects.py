@@ -269,6 +269,42 @@ async def pairing_expired(w: World) -> str:
     return f"after {lasted:.0f} scaled s"
 
 
+OTHER = "40798765432"
+
+
+@check("D.another_number", "linked anew: the same number goes on; another is refused, or once confirmed starts clean")
+async def another_number(w: World) -> str:
+    friend = "40712345699"
+    await w.link()
+    await w.inject("of the first", sender=friend)
+    await hear(w, "of the first")
+    await w.fault("logout", jid=f"{SHOP}@s.whatsapp.net")
+    await w.holdfast.until("shop", lambda view: bool(view["needs_qr"]))
+    await w.holdfast.ask("POST", "/api/sessions/shop/start")
+    await w.holdfast.scan(w.wasim, "shop", OTHER)
+    view = await w.holdfast.until("shop", lambda view: view["reason"] == "another_number")
+    assert "+407****78" in view["message"], view
+    assert "+407****32" in view["message"], view
+    await quiet(w, 3, "it was refused")
+    await w.holdfast.ask("POST", "/api/sessions/shop/start")
+    await w.holdfast.scan(w.wasim, "shop", SHOP)
+    await w.holdfast.until_working("shop")
+    assert await _texts(w, "shop", friend) == ["of the first"], "the history did not go on"
+    await w.holdfast.ask("POST", "/api/holdfast/sessions/shop/pair", {"new_number": True})
+    await w.holdfast.scan(w.wasim, "shop", OTHER)
+    await w.holdfast.until_working("shop")
+    await w.inject("of the second", to=OTHER, sender=friend)
+    await hear(w, "of the second")
+    [apart] = [one["name"] for one in await w.holdfast.ask("GET", "/api/sessions", all="true") if one["name"] != "shop"]
+    found = [await _texts(w, name, friend) for name in ("shop", apart)]
+    assert found == [["of the second"], ["of the first"]], found
+    return view["message"]
+
+
+async def _texts(w: World, name: str, phone: str) -> list[str]:
+    return [m["body"] for m in await w.holdfast.ask("GET", f"/api/{name}/chats/{phone}@c.us/messages")]
+
+
 @check("D.needs_pairing", "credentials gone while the server was down: says so, and waits for a person")
 async def needs_pairing(w: World) -> str:
     await w.link()

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import sqlite3
 import tempfile
 import time
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
+import asyncpg
 
 from tests.support.cluster import Cluster, cluster, me, owner, until_owner
+from tests.support.commands import run, settings
 from tests.support.processes import Holdfast, Receiver
 from verify.harness import alone
 from verify.promises import within
@@ -169,6 +173,75 @@ async def crashed_on_sqlite() -> str:
         took = time.time() - began
         assert await world.overlaps() == []
         return within(took, 17.0, "takeover")
+
+
+SEEDS_TABLE = """
+CREATE TABLE session_lock (
+    id SERIAL PRIMARY KEY,
+    session_name VARCHAR(100) NOT NULL UNIQUE,
+    instance_id TEXT NOT NULL,
+    locked_at TIMESTAMP DEFAULT NOW(),
+    expires_at TIMESTAMP NOT NULL
+);
+CREATE INDEX idx_session_lock_name ON session_lock(session_name);
+CREATE INDEX idx_session_lock_expires ON session_lock(expires_at);
+INSERT INTO session_lock (session_name, instance_id, expires_at) VALUES ('shop', 'the earlier program', NOW() + '8 s');
+"""
+_LOCK = "SELECT id, instance_id, locked_at, expires_at FROM session_lock WHERE session_name = 'shop'"
+_INDEXES = "SELECT indexname FROM pg_indexes WHERE tablename = 'session_lock'"
+
+
+@alone("S2.c", "an earlier lock table is adopted, its lock honoured, ours refreshed; psql runs `migrate --sql`")
+async def adopted() -> str:
+    with tempfile.TemporaryDirectory(prefix="holdfast-verify-") as folder:
+        async with cluster(Path(folder), postgres=True) as world:
+            assert world.database is not None
+            began, url = time.time(), world.database.dsn("holdfast")
+            await asyncio.to_thread(world.database.run, "psql", "-q", "-d", "holdfast", "-c", SEEDS_TABLE)
+            first = await world.start()
+            await first.ask("POST", "/api/sessions", {"name": "shop", "start": True})
+            await first.until("shop", lambda view: view["status"] == "SCAN_QR_CODE")
+            waited = time.time() - began
+            assert waited >= 8, f"took over from a holder whose lock was good, after {waited:.1f} s"
+            await first.scan(world.wasim, "shop", SHOP)
+            await first.until_working("shop")
+            rows = [await _row(url, _LOCK)]
+            await asyncio.sleep(6)
+            rows.append(await _row(url, _LOCK))
+            assert [row["instance_id"] for row in rows] == [await me(first)] * 2, rows
+            assert rows[1]["expires_at"] > rows[0]["expires_at"], "not refreshed in 6 s"
+            for index in ("idx_session_lock_name", "idx_session_lock_expires"):
+                assert await _row(url, f"{_INDEXES} AND indexname = '{index}'"), index
+            said = await run("migrate", "--sql", env=settings(first))
+            assert said.code == 0, said
+            (script := Path(folder) / "schema.sql").write_text(said.out)
+            script.chmod(0o644)
+            await asyncio.to_thread(world.database.run, "createdb", "other")
+            silent = ("-q", "-o", os.devnull, "-c", "SET client_min_messages = warning", "-v", "ON_ERROR_STOP=1")
+            await asyncio.to_thread(world.database.run, "psql", "-d", "other", *silent, "-f", str(script))
+            assert await _row(world.database.dsn("other"), _INDEXES)
+            return f"waited {waited:.1f} s for a lock of 8 s"
+
+
+async def _row(url: str, query: str) -> asyncpg.Record | None:
+    connection = await asyncpg.connect(url)
+    try:
+        return await connection.fetchrow(query)
+    finally:
+        await connection.close()
+
+
+@alone("S2.d", "each instance has a UUID of its own: in the row of the lock, and in every line of its log")
+async def named() -> str:
+    async with two(postgres=False) as (world, first, second, _hook):
+        ids = [await me(first), await me(second)]
+        assert len({uuid.UUID(one) for one in ids}) == 2, ids
+        with sqlite3.connect(world.folder / "holdfast.sqlite3", timeout=10) as db:
+            holders = db.execute("SELECT instance_id FROM session_lock").fetchall()
+        assert holders == [(ids[0],)], holders
+        lines = [json.loads(line) for line in (world.folder / "holdfast.log").read_text().splitlines()]
+        assert {line["instance"] for line in lines} == set(ids)
+        return f"{len(lines)} lines, 2 instances"
 
 
 @alone("S2.e", "DELETE FROM session_lock unlocks, and even that never makes two")
