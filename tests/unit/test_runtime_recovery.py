@@ -129,6 +129,28 @@ def test_a_restart_while_restarting_is_the_same_restart() -> None:
     on_a_linked_session(body)
 
 
+def test_a_message_for_what_failed_waits_if_that_heals_and_is_refused_if_it_needs_a_person() -> None:
+    async def body(node: Node, engine: ScriptedEngine, clock: VirtualClock) -> None:
+        friend = "40722000111@s.whatsapp.net"
+        engine.account("shop").down = (503, "failure", {})
+        engine.close_with("shop", 503)
+        await until(node, "shop", lambda v: v.status == "FAILED")
+        queued = await node.gateway.send("shop", friend, {"type": "text", "text": "waits"}, wait=1.0)
+        assert queued.state == "queued"
+        engine.account("shop").down = None
+        await until(node, "shop", lambda v: v.status == "WORKING")
+        await clock.sleep(5.0)
+        assert (await node.gateway.outgoing("shop", queued.id)).state == "sent"
+        engine.account("shop").linked = False
+        engine.close_with("shop", 401, "device_removed")
+        await until(node, "shop", lambda v: v.needs_qr)
+        with pytest.raises(WrongStatus, match="QR"):
+            await node.gateway.send("shop", friend, {"type": "text", "text": "refused"}, wait=1.0)
+        assert [text for _, _, text in engine.sent] == ["waits"]
+
+    on_a_linked_session(body)
+
+
 def test_a_qr_is_not_made_of_a_session_that_has_its_credentials() -> None:
     async def body(node: Node, engine: ScriptedEngine, clock: VirtualClock) -> None:
         with pytest.raises(WrongStatus, match="log it out first"):
