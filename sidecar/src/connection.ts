@@ -91,7 +91,7 @@ export class Connection {
       cache,
       { session: args.session, connection: args.connection, epoch: args.epoch },
       { value: creds ?? initAuthCreds(), stored: args.creds },
-      (code) => this.terminate(reason(0, code === 'stale_epoch' ? 'grant' : 'store', `The store did not take a write (${code}).`)),
+      (code) => this.terminate(reason(0, code === 'stale_epoch' ? 'grant' : 'store', `The store failed (${code}).`)),
     );
   }
 

@@ -84,7 +84,7 @@ export class KeyCache {
 
 const cost = (name: string, value: Uint8Array | null): number => 2 * name.length + 120 + (value?.byteLength ?? 0);
 
-/** Reads and writes one session's keys under one epoch. The first failed write ends it: `onFailure` is told once. */
+/** Reads and writes one session's keys under one epoch. The first that fails ends it, and `onFailure` is told. */
 export class Vault implements SignalKeyStore {
   readonly session: string;
   readonly creds: AuthenticationCreds;
@@ -133,10 +133,7 @@ export class Vault implements SignalKeyStore {
 
   private async fetch(type: string, ids: string[], found: Record<string, unknown>): Promise<void> {
     const before = this.writes;
-    const values = await this.channel.request<(Uint8Array | null)[]>('keys_get', {
-      session: this.session,
-      keys: ids.map((id) => [type, id]),
-    });
+    const values = await this.read<(Uint8Array | null)[]>('keys_get', { keys: ids.map((id) => [type, id]) });
     // A write that was asked for meanwhile may be newer than this answer, which then must not be remembered.
     const settled = before === this.writes;
     for (const [index, id] of ids.entries()) {
@@ -169,8 +166,23 @@ export class Vault implements SignalKeyStore {
 
   /** What was committed for a stanza before, or null. */
   inboxFind(key: string): Promise<Uint8Array | null> {
-    if (this.failed !== null) return Promise.reject(this.failed);
-    return this.channel.request<Uint8Array | null>('inbox_find', { session: this.session, key });
+    return this.read<Uint8Array | null>('inbox_find', { key });
+  }
+
+  /** What cannot be read is not what is not there: Baileys would take it so, and ask senders for their messages anew. */
+  private async read<T>(method: string, args: object): Promise<T> {
+    if (this.failed !== null) throw this.failed;
+    try {
+      return await this.channel.request<T>(method, { session: this.session, ...args });
+    } catch (error) {
+      throw this.fail(error);
+    }
+  }
+
+  private fail(error: unknown): ChannelError {
+    this.failed ??= error instanceof ChannelError ? error : new ChannelError('store_unavailable', 'The store failed.');
+    this.onFailure(this.failed.code);
+    return this.failed;
   }
 
   /** `creds` changed: they are written with the next commit, or by themselves before this turn of the loop ends. */
@@ -217,9 +229,7 @@ export class Vault implements SignalKeyStore {
     try {
       await done;
     } catch (error) {
-      this.failed ??= error instanceof ChannelError ? error : new ChannelError('store_unavailable', 'Not stored.');
-      this.onFailure(this.failed.code);
-      throw this.failed;
+      throw this.fail(error);
     }
     this.writes++;
     for (const [type, id, value] of keys) if (type !== 'creds') this.cache.put(this.nameOf(type, id), value);

@@ -27,9 +27,12 @@ class FakeStore {
   gate: Promise<void> | null = null;
   readonly atGate = Promise.withResolvers<void>();
   refuse = false;
+  /** Nothing can be read now. */
+  away = false;
 
   async request(method: string, args: never): Promise<unknown> {
     await Promise.resolve();
+    if (this.away && method !== 'keys_set') throw new Error('store away');
     switch (method) {
       case 'keys_get':
         if (this.gate !== null && (args as { keys: [string, string][] }).keys[0]?.[0] === 'pre-key') {
@@ -160,6 +163,17 @@ test('a failed commit gives no plaintext, and ends the vault', async () => {
   bob.store.refuse = false;
   await assert.rejects(bob.receive(ALICE, 'M1', type, ciphertext), 'nothing works after a failed write');
   assert.equal(bob.store.writes.length, 0);
+});
+
+test('a failed read ends the vault: what cannot be read is never taken for what cannot be decrypted', async () => {
+  const { alice, bob } = await meet();
+  const { type, ciphertext } = await alice.repository.encryptMessage({ jid: BOB, data: text('x') });
+  bob.store.away = true;
+  await assert.rejects(bob.receive(ALICE, 'M1', type, ciphertext));
+  assert.ok(bob.failures.length > 0, 'the connection is told to end, before the sender is asked again');
+  bob.store.away = false;
+  await assert.rejects(bob.receive(ALICE, 'M1', type, ciphertext), 'nothing works after a failed read');
+  assert.equal(bob.store.writes.length, 0, 'nor is the message noted as one that waits for its sender');
 });
 
 test('the session record is stored before the ciphertext is handed out, even inside the transaction of a send', async () => {

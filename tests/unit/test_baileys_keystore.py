@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
@@ -26,6 +26,12 @@ class Counted:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
+
+    async def read_keys(self, name: str, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
+        if self.outages:
+            self.outages -= 1
+            raise StoreUnavailable
+        return await self._store.read_keys(name, keys)
 
     async def write_engine(self, name: str, epoch: int, write: EngineWrite) -> None:
         self.writes.append(write)
@@ -111,6 +117,12 @@ async def test_an_outage_is_waited_for_and_a_lost_answer_repeated(world: World) 
     await world.set({"x": b"1"}, ["m"])
     assert await world.get("x") == [b"1"]
     assert [row.plaintext for row in await world.store.inbox_pending("a", 10)] == [b"m"]
+
+
+async def test_a_read_waits_for_an_outage_too(world: World) -> None:
+    await world.set({"x": b"1"})
+    world.store.outages = 2
+    assert await world.get("x") == [b"1"]
 
 
 async def test_a_long_outage_is_an_error_after_patience(world: World) -> None:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from holdfast.crash import point
 from holdfast.domain.errors import BadRequest, StoreUnavailable
 from holdfast.ports.clock import Clock
 from holdfast.ports.store import EngineWrite, InboxRow, Store
+
+T = TypeVar("T")
 
 RETRY_EVERY = 0.25
 
@@ -53,13 +55,13 @@ class KeyServer:
         session = args["session"]
         if method == "keys_get":
             wanted = [(kind, key) for kind, key in args["keys"]]
-            found = await self._store.read_keys(session, wanted)
+            found = await self._patiently(lambda: self._store.read_keys(session, wanted))
             return [found.get(name) for name in wanted]
         if method == "keys_set":
             await self._write(session, args)
             return None
         if method == "inbox_find":
-            row = await self._store.inbox_find(session, args["key"])
+            row = await self._patiently(lambda: self._store.inbox_find(session, args["key"]))
             return row.plaintext if row else None
         if method == "get_message":
             return await self._message(session, args["id"])
@@ -117,17 +119,19 @@ class KeyServer:
         write = EngineWrite(keys=keys, inbox=[row for waiting in batch for row in waiting.inbox])
         what = "inbox" if write.inbox else "keys"
         point(f"{what}.committing")
+        await self._patiently(lambda: self._store.write_engine(session, batch[0].epoch, write))
+        point(f"{what}.committed")
+
+    async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """The store's answer, as soon as it can be had; what is asked may be repeated."""
         give_up = self._clock.boot() + self._patience
         while True:
             try:
-                await self._store.write_engine(session, batch[0].epoch, write)
+                return await ask()
             except StoreUnavailable:
                 if self._clock.boot() >= give_up:
                     raise
                 await self._clock.sleep(RETRY_EVERY)
-            else:
-                point(f"{what}.committed")
-                return
 
     # --- messages for retry receipts and quotes -----------------------------------------------------------------
     async def _message(self, session: str, message_id: str) -> dict[str, Any] | None:
