@@ -297,10 +297,25 @@ class StoreUnavailable(HoldfastError):
     http_status = 503
 
 
-class StoreDamaged(HoldfastError):
+class StoreFull(StoreUnavailable):
+    """The disk under the database is full; nothing is stored until there is room again."""
+
+    code = "store_full"
+    http_status = 507
+
+
+class StoreReadOnly(StoreUnavailable):
+    """The database takes no writes now."""
+
+    code = "store_read_only"
+
+
+class StoreDamaged(StoreUnavailable):
     """The database file is damaged. Restore it from a backup, or move it away to start afresh."""
 
     code = "store_damaged"
+    retryable = False
+    http_status = 500
 
 
 class StoreNewer(HoldfastError):
@@ -309,7 +324,7 @@ class StoreNewer(HoldfastError):
     code = "store_newer"
 
 
-class DataDirNotWritable(HoldfastError):
+class DataDirNotWritable(StoreReadOnly):
     """The data folder cannot be written. Set HOLDFAST_DATA_DIR to a folder of this user."""
 
     code = "data_dir_not_writable"

@@ -226,7 +226,7 @@ class Sender:
                 message = OutgoingMessage(row.id, row.chat, content, row.attempts)
                 point("send.claimed")
                 return await self._actor.engine.send(self._actor.name, self._actor.state.connection, message)
-        except (NotConnected, SendInDoubt, MediaUnavailable) as error:
+        except (NotConnected, SendInDoubt, MediaUnavailable, StoreUnavailable, StaleEpoch) as error:
             if isinstance(error, SendInDoubt):
                 self._log.warning("send in doubt, tried again under the same id", action="send", code=error.code)
             await self._later(row, error)

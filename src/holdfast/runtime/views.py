@@ -78,13 +78,16 @@ class Views:
             now=self._clock.now(),
             deadline=self._liveness,
         )
+        reason, message, trouble = status.reason, status.message, self._store.trouble
+        if trouble is not None and (mine or not held) and row.desired == "running" and not status.needs_qr:
+            reason, message = trouble.code, trouble.sentence  # nothing can be received or sent, whatever the connection
         owner = self.instance if mine else holder.instance if holder is not None and holder.valid else None
         return SessionView(
             name=row.name,
             engine=row.engine,
             status=status.status,
-            reason=status.reason,
-            message=status.message,
+            reason=reason,
+            message=message,
             since=status.since or row.created_at,
             verified_at=status.verified_at,
             next_attempt_at=status.next_attempt_at,
@@ -111,8 +114,9 @@ class Views:
         if actor is not None and actor.may_act():
             return self._view(actor.row, None)
         row = await self._row(name)
-        if row.desired == "running" and row.name not in self._supervisor.actors:
-            await self._supervisor.poke(row)
+        if row.desired == "running" and row.name not in self._supervisor.actors and self._store.trouble is None:
+            with contextlib.suppress(StoreUnavailable):  # the view says so
+                await self._supervisor.poke(row)
             row = await self._row(name)
         return self._view(row, (await self._store.holders([row.name])).get(row.name))
 
@@ -223,6 +227,8 @@ class Views:
 
     async def health(self) -> Json:
         """See the port."""
+        if (trouble := self._store.trouble) is not None:
+            raise type(trouble)(trouble.sentence)
         views = await self.sessions()
         counts: dict[str, int] = {}
         for view in views:

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
+from sqlalchemy import Connection
+
+from holdfast.domain.errors import StoreUnavailable
 from holdfast.domain.rows import Hint
 from holdfast.ports.clock import Clock
 from holdfast.store.drivers import Driver
+
+T = TypeVar("T")
 
 
 class Part:
@@ -12,9 +20,19 @@ class Part:
 
     def __init__(self, driver: Driver, clock: Clock) -> None:
         self._driver = driver
-        self._write = driver.write
+        self.trouble: StoreUnavailable | None = None
         self._read = driver.read
         self._clock = clock
+
+    async def _write(self, fn: Callable[[Connection], T], *, brief: bool = False, urgent: bool = False) -> T:
+        """See `Driver.write`; what came of it is remembered in `trouble`."""
+        try:
+            value = await self._driver.write(fn, brief=brief, urgent=urgent)
+        except StoreUnavailable as error:
+            self.trouble = error
+            raise
+        self.trouble = None
+        return value
 
     def _new_id(self) -> str:
         return f"evt_{self._clock.token(12).hex()}"

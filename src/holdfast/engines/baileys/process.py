@@ -44,6 +44,10 @@ _ERRORS: Mapping[str, type[errors.HoldfastError]] = {
         errors.SendInDoubt,
         errors.StaleEpoch,
         errors.StoreUnavailable,
+        errors.StoreFull,
+        errors.StoreReadOnly,
+        errors.DataDirNotWritable,
+        errors.StoreDamaged,
     )
 }
 

@@ -7,7 +7,14 @@ import ssl
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from holdfast.domain.errors import DataDirNotWritable, HoldfastError, StoreDamaged, StoreUnavailable
+from holdfast.domain.errors import (
+    DataDirNotWritable,
+    HoldfastError,
+    StoreDamaged,
+    StoreFull,
+    StoreReadOnly,
+    StoreUnavailable,
+)
 
 _DAMAGED = ("malformed", "not a database")
 _NOT_WRITABLE = ("readonly database", "unable to open", "permission denied")
@@ -30,7 +37,7 @@ def of_sqlite(error: BaseException, path: str) -> HoldfastError | None:
     if "locked" in said or "busy" in said:
         return StoreUnavailable(f"Another program keeps the database file {path} locked. End it, or wait.")
     if "full" in said:
-        return StoreUnavailable(f"The disk is full: {path} cannot grow. Free some space.")
+        return StoreFull(f"The disk is full: {path} cannot grow. Free some space.")
     if "i/o error" in said:
         return StoreUnavailable(
             f"The disk under {path} does not answer ({cause}); whether the last write happened is unknown."
@@ -55,6 +62,7 @@ _ENDED = ("connection was closed", "connection is closed", "connection_lost", "s
 _SENTENCES = {
     "53300": "The database takes no more connections ({said}). Raise its limit, put a pooler in front of it, or let "
     "each instance open fewer: add connection_limit=5 to HOLDFAST_DATABASE_URL.",
+    "53100": "The database's disk is full ({said}). Free some space on its server.",
     "53": "The database has run out of disk or memory ({said}).",
     "57014": "The database broke a statement off because it took too long ({said}).",
     "57P03": "The database is starting up or shutting down ({said}).",
@@ -73,6 +81,8 @@ _SENTENCES = {
 }
 """By SQLSTATE, the longest that fits."""
 
+_KINDS = {"53100": StoreFull, "25006": StoreReadOnly}
+
 
 def of_postgres(error: BaseException) -> HoldfastError | None:
     """The domain's error for a lost, refused or overloaded PostgreSQL, or None if it is a mistake of the program."""
@@ -87,7 +97,7 @@ def of_postgres(error: BaseException) -> HoldfastError | None:
         return StoreUnavailable(_SENTENCES["53300"].format(said=_said(cause)))
     state = sqlstate(error)
     for code in sorted((code for code in _SENTENCES if state.startswith(code)), key=len, reverse=True):
-        return StoreUnavailable(_SENTENCES[code].format(said=_said(cause)))
+        return _KINDS.get(code, StoreUnavailable)(_SENTENCES[code].format(said=_said(cause)))
     return StoreUnavailable(_unreachable(cause)) if is_lost(error) else None
 
 
