@@ -19,16 +19,19 @@ from holdfast.api.deliveries import Deliveries
 from holdfast.api.errors import HANDLERS
 from holdfast.api.faces.recovery import Recovery
 from holdfast.api.faces.whatsapp import WhatsApp
+from holdfast.api.files import Files
 from holdfast.api.headers import secured
+from holdfast.api.history import History
 from holdfast.api.intake import Intake, without_nul
 from holdfast.api.metrics import scrape
 from holdfast.api.outbox import Outbox
 from holdfast.api.own import Own
 from holdfast.api.peer import Answering, asked_by_peer
 from holdfast.api.streams import events_socket
-from holdfast.api.waha.chats import Chats
 from holdfast.api.told import told_by_waha
+from holdfast.api.waha.chats import Chats
 from holdfast.api.waha.groups import Groups
+from holdfast.api.waha.media import Media
 from holdfast.api.waha.messaging import Messaging
 from holdfast.api.waha.pairing import Pairing
 from holdfast.api.waha.server import Server
@@ -36,6 +39,7 @@ from holdfast.api.waha.sessions import Sessions
 from holdfast.ports.accounts import Accounts
 from holdfast.ports.gateway import Gateway
 from holdfast.ports.store import Json
+from holdfast.web import queue
 from holdfast.web.alerts import alert_bar
 from holdfast.web.docs import DocsPage
 from holdfast.web.errors import with_pages
@@ -46,6 +50,9 @@ HANDLED: tuple[Any, ...] = (
     Sessions,
     Pairing,
     Messaging,
+    Media,
+    Files,
+    History,
     Chats,
     Groups,
     Own,
@@ -57,7 +64,10 @@ HANDLED: tuple[Any, ...] = (
     scrape,
     alerts_in_force,
     alert_bar,
+    queue.queue,
+    queue.cancel,
     asked_by_peer,
+    told_by_waha,
     *PAGES,
 )
 
@@ -65,7 +75,6 @@ HANDLED: tuple[Any, ...] = (
 def build(
     gateway: Gateway,
     key_hash: str,
-    told_by_waha,
     *,
     metrics: Callable[[], Awaitable[bytes]],
     alerts: Callable[[], Awaitable[list[Json]]],

@@ -14,6 +14,7 @@ from holdfast.domain.media import MediaRow
 from holdfast.domain.outbox import Step
 from holdfast.domain.terms import Terms
 from holdfast.domain.waiting import Reason
+from holdfast.ports.history import Found
 from holdfast.ports.media import Link, Upload
 from holdfast.ports.store import ChatRow, ContactRow, DeliveryRow, EventRow, Json, MessageRow, OutboxRow, TimelineRow
 
@@ -247,6 +248,16 @@ class Gateway(Protocol):
 
     async def message(self, name: str, id: str) -> MessageRow | None:
         """By WhatsApp's message id."""
+        ...
+
+    async def search(
+        self, asked: str, limit: int, offset: int, *, session: str | None = None, filters: Json | None = None
+    ) -> list[Found]:
+        """Messages of one session, or of all, by their words; see `ports.history`. Raises `BadRequest`."""
+        ...
+
+    async def export(self, name: str) -> AsyncIterator[Json]:
+        """A session's history as lines; see `domain.history`."""
         ...
 
     async def contacts(self, name: str, limit: int, offset: int) -> list[ContactRow]:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from holdfast.domain.accounts import AccountRow
+from holdfast.domain.errors import StoreUnavailable
 from holdfast.domain.rows import (
     Alike,
     Attention,
@@ -41,6 +42,7 @@ from holdfast.domain.rows import (
     TimelineRow,
     Undelivered,
 )
+from holdfast.ports.history import HistoryStore
 from holdfast.ports.media import MediaStore
 from holdfast.ports.outbox import OutboxStore
 
@@ -77,8 +79,11 @@ __all__ = [
 ]
 
 
-class Store(OutboxStore, MediaStore, Protocol):
+class Store(OutboxStore, MediaStore, HistoryStore, Protocol):
     """The one store; SQLite and PostgreSQL give the same answers (tests/contract)."""
+
+    trouble: StoreUnavailable | None
+    """Why the latest write failed; None as soon as one succeeded since."""
 
     async def open(self) -> None:
         """Connect and migrate. Raises `StoreUnavailable`, `StoreDamaged`, `StoreNewer` or `DataDirNotWritable`."""

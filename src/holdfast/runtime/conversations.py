@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from holdfast.domain.waha import from_waha_id
 from holdfast.ports.store import ChatRow, ContactRow, Json, MessageRow
+from holdfast.runtime.history import History
 from holdfast.runtime.sending import Sending
 
 
-class Conversations(Sending):
+class Conversations(Sending, History):
     """See the port for outcomes and errors."""
 
     async def chats(self, name: str, limit: int, offset: int) -> list[ChatRow]:

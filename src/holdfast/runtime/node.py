@@ -25,10 +25,10 @@ from holdfast.runtime.accounts import LocalAccounts
 from holdfast.runtime.actor import Actor, Deps
 from holdfast.runtime.alerts import Alerts, AlertSettings
 from holdfast.runtime.delivery import Delivery, DeliverySettings
+from holdfast.runtime.fetching import Fetcher
 from holdfast.runtime.gateway import LocalGateway
 from holdfast.runtime.hub import Hub
 from holdfast.runtime.inbox import Inbox
-from holdfast.runtime.fetching import Fetcher
 from holdfast.runtime.media import Media, MediaSettings
 from holdfast.runtime.metrics import Metrics, MetricsSettings
 from holdfast.runtime.pacer import Pacer

@@ -53,6 +53,7 @@ from holdfast.store import (
     settings,
     sql,
 )
+from holdfast.store.history import HistoryPart
 from holdfast.store.media import MediaPart
 from holdfast.store.outgoing import OutboxPart
 
@@ -63,7 +64,7 @@ _BRIEF = 200
 """Rows up to which reading by an index is done sooner than handed to a thread."""
 
 
-class SqlStore(OutboxPart, MediaPart):
+class SqlStore(OutboxPart, MediaPart, HistoryPart):
     """`ports.store.Store` over a driver. The meaning of each method stands in the port."""
 
     async def listen(self, hear: Callable[[Hint], None]) -> None:

@@ -15,10 +15,11 @@ from holdfast.store.schema import chat, contact, message
 from holdfast.store.sql import Query, dumps, keepable
 
 _M = message.c
-_COLUMNS = (_M.id, _M.chat, _M.from_me, _M.sender, _M.timestamp, _M.kind, _M.text, _M.ack, _M.body, _M.raw)
+COLUMNS = (_M.id, _M.chat, _M.from_me, _M.sender, _M.timestamp, _M.kind, _M.text, _M.ack, _M.body, _M.raw)
 
 
-def _row(found: Any) -> MessageRow:
+def row_of(found: Any) -> MessageRow:
+    """From these columns."""
     id_, chat_, from_me, sender, timestamp, kind, text, ack, body, raw = found
     return MessageRow(id_, chat_, bool(from_me), sender, timestamp, kind, text, ack, body, bytes(raw))
 
@@ -95,8 +96,8 @@ def edit(c: Connection, name: str, row: MessageRow) -> Edited | None:
 
     In a group, any member could name any message: only the author's is changed (`domain.messages` says who that is).
     """
-    named = select(*_COLUMNS).where(_M.session_name == name, _M.chat == row.chat, _M.id == row.id)
-    found = [_row(one) for one in c.execute(named)]
+    named = select(*COLUMNS).where(_M.session_name == name, _M.chat == row.chat, _M.id == row.id)
+    found = [row_of(one) for one in c.execute(named)]
     before = next(
         (one for one in found if one.from_me == row.from_me and (one.from_me or one.sender == row.sender)), None
     )
@@ -154,8 +155,8 @@ def chats(c: Connection, name: str, limit: int, offset: int) -> list[ChatRow]:
         .offset(offset)
     ).all()
     seqs = [found[4] for found in rows if found[4] is not None]
-    newest_rows = c.execute(select(_M.seq, *_COLUMNS).where(_M.seq.in_(seqs))).all()
-    shown_rows = addons.shown(c, name, [_row(found[1:]) for found in newest_rows])
+    newest_rows = c.execute(select(_M.seq, *COLUMNS).where(_M.seq.in_(seqs))).all()
+    shown_rows = addons.shown(c, name, [row_of(found[1:]) for found in newest_rows])
     last = {found[0]: row for found, row in zip(newest_rows, shown_rows, strict=True)}
     return [ChatRow(id_, title, at, unread, last.get(seq)) for id_, title, at, unread, seq in rows]
 
@@ -164,7 +165,7 @@ def listing(
     c: Connection, name: str, chat_id: str | None, *, limit: int, offset: int, filters: Json | None
 ) -> list[MessageRow]:
     """Newest first, or as the filters say."""
-    rows = select(*_COLUMNS).where(_M.session_name == name)
+    rows = select(*COLUMNS).where(_M.session_name == name)
     if chat_id is not None:
         rows = rows.where(_M.chat == people.resolve(c, name, [chat_id])[chat_id])
     wanted = filters or {}
@@ -178,12 +179,12 @@ def listing(
         rows = rows.where(_M.ack == int(wanted["ack"]))
     order = (_M.timestamp, _M.seq) if wanted.get("oldest_first") else (_M.timestamp.desc(), _M.seq.desc())
     return addons.shown(
-        c, name, [_row(found) for found in c.execute(rows.order_by(*order).limit(limit).offset(offset))]
+        c, name, [row_of(found) for found in c.execute(rows.order_by(*order).limit(limit).offset(offset))]
     )
 
 
 def get(c: Connection, name: str, id_: str) -> MessageRow | None:
     """By WhatsApp's id; ids are unique in practice, the newest row wins if they are not."""
-    rows = select(*_COLUMNS).where(_M.session_name == name, _M.id == id_).order_by(_M.seq.desc()).limit(1)
+    rows = select(*COLUMNS).where(_M.session_name == name, _M.id == id_).order_by(_M.seq.desc()).limit(1)
     found = c.execute(rows).first()
-    return None if found is None else addons.shown(c, name, [_row(found)])[0]
+    return None if found is None else addons.shown(c, name, [row_of(found)])[0]

@@ -1,0 +1,93 @@
+"""Searching the history, and exporting it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+from litestar import Controller, Request, get
+from litestar.params import FromPath, FromQuery
+from litestar.response import Stream
+
+from holdfast.api.common import MESSAGES_PAGE, Limit, Offset, gateway_of, page, skip, waha_message
+from holdfast.domain.rows import Json
+from holdfast.domain.waha import files_url, to_waha_id
+from holdfast.ports.gateway import Gateway
+from holdfast.ports.history import Found
+
+Req = Request[Any, Any, Any]
+PIECE = 64 * 1024
+
+
+class History(Controller):
+    """What was said, whatever became of the connection, the credentials or the instance since."""
+
+    path = "/api/holdfast"
+    tags = ["History"]  # noqa: RUF012 - Litestar's way
+
+    @get("/search", summary="Search the messages of all sessions")
+    async def everywhere(
+        self,
+        request: Req,
+        q: FromQuery[str],
+        session: FromQuery[str | None] = None,
+        chat: FromQuery[str | None] = None,
+        from_me: FromQuery[bool | None] = None,
+        since: FromQuery[float | None] = None,
+        until: FromQuery[float | None] = None,
+        limit: Limit = None,
+        offset: Offset = 0,
+    ) -> list[dict[str, Any]]:
+        """Every word of `q` must begin a word of the message; newest first, at most 50 a page."""
+        filters = {"chat": chat, "from_me": from_me, "since": since, "until": until}
+        return await _found(gateway_of(request), q, session, filters, (page(limit, MESSAGES_PAGE), skip(offset)))
+
+    @get("/sessions/{session:str}/search", summary="Search the messages of a session")
+    async def of_session(
+        self,
+        request: Req,
+        session: FromPath[str],
+        q: FromQuery[str],
+        chat: FromQuery[str | None] = None,
+        from_me: FromQuery[bool | None] = None,
+        since: FromQuery[float | None] = None,
+        until: FromQuery[float | None] = None,
+        limit: Limit = None,
+        offset: Offset = 0,
+    ) -> list[dict[str, Any]]:
+        """As `/api/holdfast/search`."""
+        filters = {"chat": chat, "from_me": from_me, "since": since, "until": until}
+        return await _found(gateway_of(request), q, session, filters, (page(limit, MESSAGES_PAGE), skip(offset)))
+
+    @get("/sessions/{session:str}/export", summary="A session's history as JSON lines")
+    async def export(self, request: Req, session: FromPath[str]) -> Stream:
+        """Contacts, chats, messages (with the protobuf in `raw`), reactions and votes, each a line with its `type`. The
+        first line has the counts; the last has type `end`: without it the export is not whole. No credentials.
+        """
+        lines = await gateway_of(request).export(session)
+        name = f'attachment; filename="{session}.jsonl"'
+        return Stream(_pieces(lines), media_type="application/x-ndjson", headers={"Content-Disposition": name})
+
+
+async def _found(
+    gateway: Gateway, asked: str, session: str | None, filters: Json, place: tuple[int, int]
+) -> list[dict[str, Any]]:
+    found = await gateway.search(asked, *place, session=session, filters=filters)
+    known = {view.name: view.me for view in await gateway.sessions()} if found else {}
+    return [_shown(one, {**known.get(one.session, {}), "files": files_url(gateway.url, one.session)}) for one in found]
+
+
+def _shown(found: Found, me: Json) -> dict[str, Any]:
+    chat = {"id": to_waha_id(found.message.chat), "name": found.chat_name or None}
+    return {"session": found.session, "chat": chat, "message": waha_message(found.message, me)}
+
+
+async def _pieces(lines: AsyncIterator[Json]) -> AsyncIterator[bytes]:
+    piece = bytearray()
+    async for line in lines:
+        piece += json.dumps(line, ensure_ascii=False, separators=(",", ":")).encode(errors="replace") + b"\n"
+        if len(piece) >= PIECE:
+            yield bytes(piece)
+            piece.clear()
+    yield bytes(piece)
