@@ -26,6 +26,13 @@ class PairRequest(msgspec.Struct, forbid_unknown_fields=True):
     new_number: bool = False
 
 
+class MoveRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """Where a session is to live: `baileys`, or `waha` on one of its servers (else the first)."""
+
+    engine: str
+    server: str = ""
+
+
 class Own(Controller):
     """Holdfast's additions."""
 
@@ -68,6 +75,16 @@ class Own(Controller):
         """
         view = await gateway_of(request).pair(session, phone=data.phone, new_number=data.new_number)
         return {"name": view.name, "status": view.status, **status_facts(view)}
+
+    @post("/sessions/{session:str}/engine", summary="Move a session to another engine or server", status_code=200)
+    async def move(self, request: Req, session: FromPath[str], data: JSONBody[MoveRequest]) -> dict[str, Any]:
+        """With its history and settings. Its device is unlinked where it was, so it needs a new QR.
+
+        One that runs begins to pair at once.
+        """
+        view = await gateway_of(request).move(session, data.engine, data.server)
+        said = "The session has moved. Link it with a new QR code."
+        return {"name": view.name, "status": view.status, **status_facts(view), "needs_qr": True, "note": said}
 
     @post("/sessions/{session:str}/clear-auth", summary="Clear the credentials and ask for a new QR", status_code=200)
     async def clear_auth(self, request: Req, session: FromPath[str]) -> dict[str, Any]:

@@ -236,7 +236,7 @@ def _on_qr(state: State, now: float, times: Times) -> Step:
     timer = SetTimer(TimerKind.PAIRING, max(until - now, 0.0), entered.generation)
     if _is_pairing(state):
         return entered, (timer,)
-    unlinked = replace(entered, message=f"{disconnects.WAHA_UNLINKED.message} {message}")
+    unlinked = replace(entered, message=f"{disconnects.WAHA_UNLINKED.message} {message}", failed=False, attempt=0)
     return unlinked, (ClearCredentials(), timer)
 
 

@@ -76,6 +76,8 @@ class Accounts(Protocol):
         """`{"recovery": {attempts, lastAt, lastOutcome}, "breaker": {...}, "queue": {...}}` of a session."""
         ...
 
-    async def health(self, engine: str) -> Json:
-        """`{"engine", "reachable", "breaker", "queue", "memory": {"instance", "sidecars"}}`; memory in bytes."""
+    async def health(self, engine: str, config: Json | None = None) -> Json:
+        """`{"engine", "reachable", "breaker", "queue", "memory": {"instance", "sidecars"}}`; memory in bytes. Of the
+        server that a session of that configuration lives on; without an engine, of where new sessions live.
+        """
         ...

@@ -23,6 +23,7 @@ from holdfast.domain.identity import account_name, canonical_phone, legacy_key
 from holdfast.domain.jids import mask
 from holdfast.ports.accounts import Account, Recovered
 from holdfast.ports.gateway import Gateway, SessionView
+from holdfast.ports.remote import Remote
 from holdfast.ports.store import Json, SessionRow
 from holdfast.runtime.actor import Deps
 
@@ -208,7 +209,7 @@ class LocalAccounts:
     async def facts(self, name: str) -> Json:
         """See the port."""
         view = await self._gateway.session(name)
-        told = self._engines[view.engine].facts()
+        told = self._told(view.engine, view.config)
         counts = await self._store.outbox_counts(view.name)
         return {
             "recovery": recovery(await self._gateway.timeline(view.name, LATELY)),
@@ -216,9 +217,10 @@ class LocalAccounts:
             "queue": _queue(told, counts.get("sending", 0), counts.get("queued", 0)),
         }
 
-    async def health(self, engine: str) -> Json:
+    async def health(self, engine: str, config: Json | None = None) -> Json:
         """See the port."""
-        told = self._engines[engine].facts()
+        engine = engine or self._engine
+        told = self._told(engine, config or {})
         waiting = sum(queue.depth for queue in (await self._store.figures()).queues.values())
         sidecars = [int(process["memory"]) for process in told.get("processes", ())]
         return {
@@ -228,6 +230,13 @@ class LocalAccounts:
             "queue": _queue(told, 0, waiting),
             "memory": {"instance": self._process.memory_info().rss, "sidecars": sidecars},
         }
+
+    def _told(self, engine: str, config: Json) -> Mapping[str, Any]:
+        """What the engine tells of itself, and of the server that a session of that configuration lives on."""
+        found = self._engines[engine]
+        told = found.facts()
+        server = found.server_of(config) if isinstance(found, Remote) else ""
+        return {**told, **told["servers"][server]} if server in told.get("servers", {}) else told
 
 
 def _breaker(told: Mapping[str, Any]) -> Json:

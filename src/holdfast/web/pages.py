@@ -19,6 +19,7 @@ from holdfast.api.auth import COOKIE, COOKIE_LIFETIME, Guard
 from holdfast.api.common import gateway_of, waha_message
 from holdfast.domain.errors import HoldfastError, WrongNumber
 from holdfast.ports.gateway import SessionView
+from holdfast.web.homes import config_at, homes_of, label_of, move
 from holdfast.web.render import HERE, page
 
 Req = Request[Any, Any, Any]
@@ -36,6 +37,7 @@ class NewSession(msgspec.Struct):
     """The form that adds a session."""
 
     name: str = ""
+    home: str = ""
 
 
 class PhoneForm(msgspec.Struct):
@@ -107,7 +109,8 @@ async def dashboard(request: Req) -> Response[Any]:
     """All sessions."""
     gateway = gateway_of(request)
     sessions, instances = await gateway.sessions(), await gateway.instances()
-    return page("dashboard.html", sessions=sessions, instances=instances, now=gateway.now())
+    homes = homes_of(gateway)
+    return page("dashboard.html", sessions=sessions, instances=instances, homes=homes, now=gateway.now())
 
 
 @get("/dashboard/instances", include_in_schema=False)
@@ -128,7 +131,7 @@ async def session_list(request: Req) -> Response[Any]:
 async def add(request: Req, data: URLEncodedBody[NewSession]) -> Response[Any]:
     """Make a session and go to its page, where the QR is on show."""
     try:
-        view = await gateway_of(request).create(data.name.strip() or None, {}, start=True)
+        view = await gateway_of(request).create(data.name.strip() or None, config_at(data.home), start=True)
     except HoldfastError as error:
         return page("_error.html", message=error.sentence)
     return Response(b"", headers={"HX-Redirect": f"/dashboard/s/{view.name}"})
@@ -158,6 +161,8 @@ async def _facts(request: Req, name: str) -> dict[str, Any]:
     rows = await gateway.messages(name, None, 12, 0)
     return {
         "session": view,
+        "lives": label_of(view),
+        "homes": {value: label for value, label in homes_of(gateway).items() if label != label_of(view)},
         "now": gateway.now(),
         "timeline": await gateway.timeline(name, 12),
         "messages": [waha_message(row, view.me) for row in rows],
@@ -238,6 +243,7 @@ PAGES = (
     session_page,
     session_state,
     session_history,
+    move,
     order,
     code,
     send,

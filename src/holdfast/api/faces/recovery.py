@@ -66,10 +66,10 @@ class Recovery(Controller):
     async def health(self, request: Req, session: FromQuery[str] = DEFAULT) -> Response[dict[str, Any]]:
         """Of the session's engine; memory in bytes. 503 when it cannot be reached."""
         try:
-            engine = (await gateway_of(request).session(session)).engine
+            view = await gateway_of(request).session(session)
+            facts = await accounts_of(request).health(view.engine, view.config)
         except SessionNotFound:
-            engine = "baileys"
-        facts = await accounts_of(request).health(engine)
+            facts = await accounts_of(request).health("")
         if facts.pop("reachable"):
             return Response({"success": True, "data": facts})
         error = EngineUnavailable("The engine cannot be reached; what is sent meanwhile waits in the outbox.")

@@ -113,7 +113,7 @@ class WahaClient:
         """For operators: whether it answers, its breaker and its line."""
         word = self._breaker.word(self._clock.boot(), self._times)
         return {
-            "reachable": word == "closed",
+            "reachable": self._breaker.failures == 0,
             "breaker": {"state": word, "failures": self._breaker.failures},
             "queue": {"active": self._line.active, "waiting": self._line.waiting},
         }

@@ -299,6 +299,8 @@ class WahaEngine:
         hosted.link.heard_at = self._clock.boot()
         event, payload = str(envelope.get("event") or ""), envelope.get("payload")
         if event == "session.status":
+            status = payload.get("status") if isinstance(payload, Mapping) else None
+            log.info("webhook session.status", session=session, action="webhook", status=status)
             hosted.server.looks.now()
         elif isinstance(payload, Mapping):
             await self._store_news(hosted, event, payload, read.own_phone(envelope.get("me")))
