@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -11,6 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
 from rich.console import Console
 
 from tests.support.processes import Holdfast, Receiver, Wasim
@@ -117,6 +119,7 @@ async def _figure(one: Check) -> str:
 
 async def run_all(only: str, console: Console) -> int:
     """Run the checks whose ids begin with `only`; how many failed."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))  # an engine in here
     chosen = [one for one in CHECKS if one.id.startswith(only)]
     chosen.sort(key=lambda one: -one.timeout)  # what takes longest begins first
     gate, failed, done = asyncio.Semaphore(AT_ONCE), 0, 0

@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import tempfile
 import time
 from itertools import pairwise
+from pathlib import Path
 
 import psutil
 
-from verify.harness import World, check
+from holdfast.ports import engine as port
+from tests.support.baileys_world import running
+from verify.harness import World, alone, check
 from verify.promises import within
 from verify.relay import Mode, Relay, through
 from verify.story import SHOP, Row, Story, delay, hear, quiet
@@ -252,6 +256,27 @@ async def engine_hangs(w: World) -> str:
     await other.untouched()
     noticed = within(row["at"] - struck.began, 30, "noticing")
     return f"noticed in {noticed}, back {within(healed['at'] - row['at'], 5, 'healing')} later"
+
+
+@alone("D.engine_memory", "a sidecar that leaks past its limit is replaced, and its sessions are back within 5 s")
+async def engine_memory() -> str:
+    """On the engine alone, for the leak has to be made: what a session makes of the crash is D.engine_crashed."""
+    with tempfile.TemporaryDirectory(prefix="holdfast-verify-") as folder:
+        async with running(Path(folder), memory_limit_mb=250, hang_timeout=60.0) as world:
+            await world.pair("shop", SHOP)
+            await world.pair("cafe", CAFE)
+            [before] = world.engine.facts()["processes"]
+            assert before["memory"] < 250_000_000, "the limit would end a healthy sidecar"
+            world.leak()
+            died = await world.take(port.EngineDied)
+            began = time.time()
+            assert (died.tag, sorted(died.sessions)) == ("memory", ["cafe", "shop"]), died
+            for name in died.sessions:
+                await world.login(name)
+            healed = time.time() - began
+            [after] = world.engine.facts()["processes"]
+            assert after["pid"] != before["pid"]
+            return f"{died.detail} Back in {within(healed, 5, 'healing')}"
 
 
 @check("D.engine_isolated", "the session in whose company sidecars die three times gets one of its own")

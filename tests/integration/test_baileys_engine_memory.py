@@ -5,18 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from holdfast.ports import engine as port
-from tests.support.baileys_world import World, running
+from tests.support.baileys_world import running
 
 ANA, BEA = "40711111111", "40722222222"
 LIMIT_MB = 250
-LEAK = [0] * 24_000_000
-"""A number takes a byte on the pipe, and eight in the sidecar's heap."""
-
-
-def leak(world: World) -> None:
-    """The sidecar keeps what it is told as the version: that much more memory is resident from then on."""
-    [sidecar] = world.engine._pool.sidecars()
-    sidecar.tell("version", LEAK)
 
 
 async def test_a_sidecar_over_its_limit_is_replaced_and_its_sessions_come_back(tmp_path: Path) -> None:
@@ -25,7 +17,7 @@ async def test_a_sidecar_over_its_limit_is_replaced_and_its_sessions_come_back(t
         await world.pair("b", BEA)
         [before] = world.engine.facts()["processes"]
         assert before["memory"] < LIMIT_MB * 1_000_000, "the limit would end a healthy sidecar"
-        leak(world)
+        world.leak()
         died = await world.take(port.EngineDied)
         assert died.tag == "memory", died
         assert died.sessions == {"a": world.numbers["a"], "b": world.numbers["b"]}
