@@ -7,10 +7,11 @@ What the simulator's phones see is the same for both.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from holdfast.domain.errors import BadRequest, NotConnected
 from holdfast.domain.messages import interpret, merge
@@ -19,26 +20,49 @@ from holdfast.ports import engine as port
 from tests.support.baileys_world import World
 from tests.support.engine_worlds import WORLDS
 
-ANA, BEA = "40711111111", "40722222222"
+BEA = "40722222222"
 BEA_JID = f"{BEA}@s.whatsapp.net"
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-@pytest.fixture(params=list(WORLDS))
-async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
-    async with WORLDS[request.param](tmp_path) as world:
+
+@pytest_asyncio.fixture(params=list(WORLDS), scope="module", loop_scope="module")
+async def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+    async with WORLDS[request.param](tmp_path_factory.mktemp("world")) as world:
         yield world
 
 
-async def link(world: World, name: str = "a", phone: str = ANA) -> int:
+@dataclass
+class Account:
+    """One session of the world's, and the phone that it is linked to."""
+
+    name: str
+    phone: str
+
+
+@pytest.fixture
+def a(world: World) -> Account:
+    """Of this test alone: a world has many."""
+    number = len(world.epochs)
+    return Account(f"a{number}", f"407111110{number:02}")
+
+
+async def link(world: World, a: Account) -> int:
     """Pair by QR, and log in where the engine wants a second connection for that."""
-    await world.session(name)
-    await world.open(name, pair=True)
-    await world.admin("mock-phone/scan-qr", (await world.take(port.QrShown, name)).qr, phone=phone)
-    return await opened(world, name, phone)
+    await world.session(a.name)
+    await world.open(a.name, pair=True)
+    await scan(world, a)
+    return await opened(world, a)
 
 
-async def opened(world: World, name: str, phone: str) -> int:
-    """Wait until it is logged in with that phone; its connection."""
+async def scan(world: World, a: Account) -> None:
+    """Its phone scans the next QR."""
+    await world.admin("mock-phone/scan-qr", (await world.take(port.QrShown, a.name)).qr, phone=a.phone)
+
+
+async def opened(world: World, a: Account) -> int:
+    """Wait until it is logged in with its phone; its connection."""
+    name, phone = a.name, a.phone
     while True:
         event = await world.events.get()
         if getattr(event, "session", name) != name:
@@ -52,20 +76,20 @@ async def opened(world: World, name: str, phone: str) -> int:
                 return event.connection
 
 
-async def delivered(world: World, name: str, id: str) -> None:
+async def delivered(world: World, a: Account, id: str) -> None:
     """Wait until the inbox tells that the other side's phone has a message of ours."""
 
     async def look() -> bool:
-        rows = await world.store.inbox_pending(name, 1000)
-        acks = [ack for row in rows for ack in interpret(row, {"phone": ANA}).acks]
+        rows = await world.store.inbox_pending(a.name, 1000)
+        acks = [ack for row in rows for ack in interpret(row, {"phone": a.phone}).acks]
         return any(known == id and level >= 2 for _, known, level in acks)
 
     await world.until(look)
 
 
-async def told(world: World, name: str, id: str) -> MessageRow:
+async def told(world: World, a: Account, id: str) -> MessageRow:
     """A received message as the session's conversations show it, once it is there."""
-    me = {"phone": ANA}
+    name, me = a.name, {"phone": a.phone}
 
     async def look() -> MessageRow | None:
         if rows := await world.store.inbox_pending(name, 1000):
@@ -87,83 +111,84 @@ async def got(world: World, phone: str, text: str) -> list[dict[str, Any]]:
     return found
 
 
-async def test_it_links_talks_and_comes_back(world: World) -> None:
-    number = await link(world)
+async def test_it_links_talks_and_comes_back(world: World, a: Account) -> None:
+    number = await link(world, a)
     await world.admin("phones", {"phone": BEA, "name": "Bea"})
-    ack = await world.send("a", BEA_JID, "hello", "3EB0AA11223344556677")
+    ack = await world.send(a.name, BEA_JID, "hello", "3EB0AA11223344556677")
     assert ack.error == 0
     assert [message["id"] for message in await got(world, BEA, "hello")] == ["3EB0AA11223344556677"]
-    assert (await world.send("a", BEA_JID, "hello", "3EB0AA11223344556677")).error == 0  # tried again
+    assert (await world.send(a.name, BEA_JID, "hello", "3EB0AA11223344556677")).error == 0  # tried again
     assert {message["id"] for message in await got(world, BEA, "hello")} == {"3EB0AA11223344556677"}
-    await delivered(world, "a", "3EB0AA11223344556677")
-    sent = (await world.admin("inject", {"from": BEA, "to": ANA, "text": "and you?"}))["id"]
-    heard = await told(world, "a", sent)
+    await delivered(world, a, "3EB0AA11223344556677")
+    sent = (await world.admin("inject", {"from": BEA, "to": a.phone, "text": "and you?"}))["id"]
+    heard = await told(world, a, sent)
     assert (heard.text, heard.chat, heard.from_me) == ("and you?", BEA_JID, False)
-    assert await world.engine.probe("a", number, listed=False, timeout=5.0) is port.Probed.ALIVE
-    assert await world.engine.probe("a", number, listed=True, timeout=5.0) is port.Probed.ALIVE
-    await world.engine.close("a", number)
+    assert await world.engine.probe(a.name, number, listed=False, timeout=5.0) is port.Probed.ALIVE
+    assert await world.engine.probe(a.name, number, listed=True, timeout=5.0) is port.Probed.ALIVE
+    await world.engine.close(a.name, number)
     with pytest.raises(NotConnected):
-        await world.send("a", BEA_JID, "too late", "3EB0AA11223344556688")
-    again = await world.open("a")
-    assert await opened(world, "a", ANA) == again  # without a QR
-    assert (await world.send("a", BEA_JID, "back", "3EB0AA11223344556699")).error == 0
+        await world.send(a.name, BEA_JID, "too late", "3EB0AA11223344556688")
+    again = await world.open(a.name)
+    assert await opened(world, a) == again  # without a QR
+    assert (await world.send(a.name, BEA_JID, "back", "3EB0AA11223344556699")).error == 0
     await got(world, BEA, "back")
 
 
-async def test_live_calls(world: World) -> None:
-    number = await link(world)
+async def test_live_calls(world: World, a: Account) -> None:
+    number = await link(world, a)
     await world.admin("phones", {"phone": BEA})
     call = world.engine.call
-    known = await call("a", number, "check_number", {"phone": BEA})
+    known = await call(a.name, number, "check_number", {"phone": BEA})
     assert (known["exists"], known["jid"]) == (True, BEA_JID)
-    assert (await call("a", number, "check_number", {"phone": "40799999999"}))["exists"] is False
-    sent = (await world.admin("inject", {"from": BEA, "to": ANA, "text": "read me"}))["id"]
-    await told(world, "a", sent)
-    await call("a", number, "mark_read", {"chat": BEA_JID, "messages": [{"id": sent}]})
+    assert (await call(a.name, number, "check_number", {"phone": "40799999999"}))["exists"] is False
+    sent = (await world.admin("inject", {"from": BEA, "to": a.phone, "text": "read me"}))["id"]
+    await told(world, a, sent)
+    await call(a.name, number, "mark_read", {"chat": BEA_JID, "messages": [{"id": sent}]})
 
     async def read() -> bool:
         return any(entry["type"] == "read" for entry in await world.seen(kind="receipt", id=sent))
 
     await world.until(read)
-    await call("a", number, "typing", {"chat": BEA_JID, "on": True})
+    await call(a.name, number, "typing", {"chat": BEA_JID, "on": True})
     with pytest.raises(BadRequest):
-        await call("a", number, "dance", {})
+        await call(a.name, number, "dance", {})
 
 
-async def test_it_links_by_code(world: World) -> None:
-    await world.session("a")
-    number = await world.open("a", pair=True)
-    await world.take(port.QrShown, "a")
-    code = await world.engine.request_code("a", number, ANA)
-    assert (len(code), (await world.take(port.CodeShown, "a")).code) == (8, code)
-    await world.admin("mock-phone/enter-code", code, phone=ANA)
-    await opened(world, "a", ANA)
+async def test_it_links_by_code(world: World, a: Account) -> None:
+    await world.session(a.name)
+    number = await world.open(a.name, pair=True)
+    await world.take(port.QrShown, a.name)
+    code = await world.engine.request_code(a.name, number, a.phone)
+    assert (len(code), (await world.take(port.CodeShown, a.name)).code) == (8, code)
+    await world.admin("mock-phone/enter-code", code, phone=a.phone)
+    await opened(world, a)
 
 
-async def test_a_logout_is_told_and_needs_a_new_pairing(world: World) -> None:
-    await link(world)
-    await world.admin("fault", {"kind": "logout", "jid": f"{ANA}@s.whatsapp.net"})
-    closed = await world.take(port.Closed)
-    assert closed.tag in ("device_removed", "logged_out"), closed
+async def test_a_logout_is_told_and_needs_a_new_pairing(world: World, a: Account) -> None:
+    await link(world, a)
+    await world.admin("fault", {"kind": "logout", "jid": f"{a.phone}@s.whatsapp.net"})
+    if (await world.take(port.Closed, a.name)).tag != "device_removed":
+        await world.open(a.name)  # WAHA does not say why a session is FAILED: it is tried once more, and wants a QR
+        await world.take(port.QrShown, a.name)
 
 
-async def test_a_logout_of_ours_leaves_no_device(world: World) -> None:
-    number = await link(world)
-    await world.engine.close("a", number, logout=True)
+async def test_a_logout_of_ours_leaves_no_device(world: World, a: Account) -> None:
+    number = await link(world, a)
+    await world.engine.close(a.name, number, logout=True)
     await world.store.save_state(
-        "a", world.epochs["a"], {}, me=None, timeline=None, clear_credentials=True
+        a.name, world.epochs[a.name], {}, me=None, timeline=None, clear_credentials=True
     )  # as the actor does
-    await world.open("a", pair=True)
-    await world.admin("mock-phone/scan-qr", (await world.take(port.QrShown, "a")).qr, phone=ANA)
-    await opened(world, "a", ANA)
+    await world.open(a.name, pair=True)
+    await scan(world, a)
+    await opened(world, a)
 
 
-async def test_a_grant_that_lapses_closes(world: World) -> None:
-    await link(world)
-    await world.engine.grant({"a": world.grant("a", 1.0)})
-    assert (await world.take(port.Closed, within=10.0)).tag == "grant"
+async def test_a_grant_that_lapses_closes(world: World, a: Account) -> None:
+    await link(world, a)
+    await world.engine.grant({a.name: world.grant(a.name, 1.0)})
+    assert (await world.take(port.Closed, a.name, within=10.0)).tag == "grant"
     with pytest.raises(NotConnected):
-        await world.send("a", BEA_JID, "without a right", "3EB0AA11223344556611")
+        await world.send(a.name, BEA_JID, "without a right", "3EB0AA11223344556611")
 
 
 async def test_a_session_that_it_knows_not(world: World) -> None:
@@ -173,7 +198,7 @@ async def test_a_session_that_it_knows_not(world: World) -> None:
     with pytest.raises(NotConnected):
         await engine.call("nobody", 1, "check_number", {"phone": BEA})
     with pytest.raises(NotConnected):
-        await engine.request_code("nobody", 1, ANA)
+        await engine.request_code("nobody", 1, BEA)
     assert await engine.probe("nobody", 1, listed=False, timeout=1.0) is port.Probed.SILENT
     await engine.close("nobody", 1)
     await engine.grant({"nobody": port.Grant(1, 1.0)})

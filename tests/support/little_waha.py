@@ -468,7 +468,7 @@ def _page(request: web.Request, rows: list[Json]) -> list[Json]:
 def _checked(model: type[BaseModel], body: Any) -> None:
     """Raises WAHA's 400, with what is wrong."""
     try:
-        model.model_validate(body)
+        fits(model, body)
     except ValidationError as error:
         wrong = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
         raise Refused.plain(400, wrong, "Bad Request") from error

@@ -14,13 +14,18 @@ NULL_AT_WAHA_TOO: dict[str, Any] = {
 
 
 def filled(value: Any) -> Any:
-    """The same, without the nulls that WAHA sends against its own description."""
+    """The same as WAHA's description would have it: without nulls, and the names of events as objects."""
     if isinstance(value, dict):
-        return {
-            key: NULL_AT_WAHA_TOO[key] if part is None and key in NULL_AT_WAHA_TOO else filled(part)
-            for key, part in value.items()
-        }
+        return {key: _filled(key, part) for key, part in value.items()}
     return [filled(part) for part in value] if isinstance(value, list) else value
+
+
+def _filled(key: str, part: Any) -> Any:
+    if part is None and key in NULL_AT_WAHA_TOO:
+        return NULL_AT_WAHA_TOO[key]
+    if key == "events" and isinstance(part, list):
+        return [{"event": name} if isinstance(name, str) else name for name in part]
+    return filled(part)
 
 
 def fits(model: type[BaseModel], value: Any) -> None:
