@@ -20,6 +20,7 @@ from verify import (
     outage,
     promises,
     seeds,
+    sending,
     simulation,
     torture,
     truth,
@@ -28,6 +29,7 @@ from verify.harness import CHECKS, run_all
 
 TOPICS = (
     promises,
+    sending,
     delivery,
     crashes,
     instances,

@@ -215,14 +215,14 @@ class Sending(Filing):
         view = await self.session(name)
         actor = self._supervisor.actors.get(name)
         state = actor.state if actor is not None else s.State.from_json((await self._row(name)).state)
-        caps, now = Caps.of(view.config, self._factor), await self._store.now()
-        restricted = state.restricted_until
+        caps, restricted = Caps.of(view.config, self._factor), state.restricted_until
+        lately = None if caps is None else await self._store.outbox_lately(name, caps)
         return Circumstances(
-            now,
+            await self._store.now() if lately is None else lately.now,
             view.status == "WORKING",
             view.message,
             restricted if restricted is not None and restricted > self._clock.now() else None,
-            None if caps is None else allowance(caps, await self._store.outbox_lately(name, caps)),
+            None if caps is None or lately is None else allowance(caps, lately),
         )
 
     async def cancel(self, name: str, id: str) -> OutboxRow:
