@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import time
+from collections.abc import Iterator
 from typing import Any, Self
 from urllib.parse import quote, urlsplit
 
@@ -97,6 +98,18 @@ class Client:
                 f"No Holdfast answers at {self.url}. Start it with `holdfast serve`, or give its address with --url."
             ) from error
 
+    def lines(self, method: str, path: str) -> Iterator[bytes]:
+        """The lines of a long answer, as they come. Raises `ServerUnreachable`, also where it is cut; `Refused`."""
+        try:
+            self._http.request(method, self._base + path, None, {"X-Api-Key": self._key})
+            answer = self._http.getresponse()
+            if answer.status >= 400:
+                raise Refused(_sentence(answer.status, answer.read()))
+            yield from answer
+        except (OSError, http.client.HTTPException) as error:
+            self._http.close()
+            raise ServerUnreachable(f"{self.url} gave no answer, or not all of it. Try again.") from error
+
     def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         """Status and decoded body. Raises `ServerUnreachable`; `Refused` for a wrong key."""
         status, raw = self.fetch(method, path, body)
@@ -128,6 +141,15 @@ class Client:
             said = answer.get("message") or answer.get("error") if isinstance(answer, dict) else None
             raise Refused(str(said or f"The server answered {status}."))
         return answer
+
+
+def _sentence(status: int, body: bytes) -> str:
+    if status == http.HTTPStatus.UNAUTHORIZED:
+        return WRONG_KEY
+    try:
+        return str(json.loads(body)["message"])
+    except (ValueError, KeyError, TypeError):
+        return f"The server answered {status}."
 
 
 def pair_in_terminal(client: Client, name: str, code: str | None, out: Console) -> None:
