@@ -166,15 +166,16 @@ def _resent(row: InboxRow, me: Me) -> Interpreted:
 
 
 def _where(attrs: Mapping[str, str], destination: str, me: Me) -> _Where:
-    """Chat and sender. A message from our own account is ours, whichever of our devices sent it."""
+    """Chat and sender. A message from our own account is ours, whichever of our devices sent it; we go by number."""
     origin = jids.bare(attrs.get("from", ""))
     own = _own(me)
+    ours = f"{me.get('phone')}@{jids.PN}"
     if jids.is_group(origin) or origin.endswith("@broadcast"):
         sender = jids.bare(attrs.get("participant") or origin)
-        return _Where(origin, sender, sender in own)
+        return _Where(origin, ours, True) if sender in own else _Where(origin, sender, False)
     if origin in own:
         recipient = destination or (jids.bare(attrs["recipient"]) if attrs.get("recipient") else origin)
-        return _Where(recipient, origin, True)
+        return _Where(recipient, ours, True)
     return _Where(origin, origin, False)
 
 

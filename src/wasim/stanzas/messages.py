@@ -128,6 +128,8 @@ def _to_all(hub: Hub, device: Device, account: Account, to: Jid, node: Node) -> 
     for address, target, enc in listed:
         attrs = _attrs(hub, device, node, address.server)
         if target.phone == device.phone:
+            # An own device is told who the chat is, not who we are: Baileys takes either for the other side's address.
+            attrs.pop("sender_pn" if address.server == jids.LID else "sender_lid", None)
             attrs["recipient"] = str(account.address(address.server))
             alt = "peer_recipient_lid" if address.server == jids.PN else "peer_recipient_pn"
             attrs[alt] = str(account.lid if address.server == jids.PN else account.pn)
