@@ -155,6 +155,8 @@ class Link:
         self._database = database
         self._loop = loop
         self._rand = rand
+        self.trouble: StoreUnavailable | None = None
+        """Why the last call came to nothing, as the real store tells it of its last write."""
 
     def __getattr__(self, method: str) -> Callable[..., asyncio.Future[Any]]:
         if method.startswith("_"):
@@ -179,7 +181,13 @@ class Link:
         else:
             loses = fate < weather.fails + weather.loses
             self._world(there, self._arrive, answer, (method, args, options), loses, back)
-        return await answer
+        try:
+            given = await answer
+        except StoreUnavailable as error:
+            self.trouble = error
+            raise
+        self.trouble = None
+        return given
 
     def _world(self, after: float, callback: Callable[..., None], *args: Any) -> None:
         self._loop.call_later(after, callback, *args, context=WORLD)
