@@ -229,7 +229,9 @@ def _seconds(stamp: object) -> float:
         value = float(str(stamp))
     except ValueError:
         return 0.0
-    return value / 1000 if value > 1e11 else value if value > 0 else 0.0
+    if not 0 < value < 1e15:
+        return 0.0
+    return value / 1000 if value > 1e11 else value
 
 
 def _map(value: object) -> Mapping[str, Any]:
