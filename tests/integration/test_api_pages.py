@@ -4,6 +4,7 @@ in the middle of a page.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -94,5 +95,39 @@ def test_the_timeline_says_what_when_and_where(tmp_path: Path) -> None:
                 assert f"<code>{entry['code']}</code>" in page
                 assert entry["message"].replace("'", "&#39;") in page
             assert "instance <code>test-ins</code>" in page
+
+    check(tmp_path, body)
+
+
+def test_messages_are_searched_and_undelivered_events_replayed(tmp_path: Path) -> None:
+    async def body(it: Served) -> None:
+        hook = {"url": "http://127.0.0.1:9/hook?token=secret-of-the-hook", "events": ["message.any"]}
+        made = {"name": "shop", "start": True, "config": {"webhooks": [{**hook, "retries": {"attempts": 1}}]}}
+        assert (await it.http.post("/api/sessions", json=made)).status_code == 201
+        await it.until("shop", "SCAN_QR_CODE")
+        it.engine.scan("shop")
+        await it.until("shop", "WORKING")
+        sent = {"session": "shop", "chatId": "40733222111@c.us", "text": "<b>the invoice</b>"}
+        assert (await it.http.post("/api/sendText", json=sent)).status_code == 201
+        async with signed_in(it) as person:
+            page = (await person.get("/dashboard/search", params={"q": "INVO", "session": "shop"})).text
+            assert "&lt;b&gt;the invoice&lt;/b&gt;" in page
+            assert 'value="INVO"' in page
+            assert "at least one word" in (await person.get("/dashboard/search", params={"q": "%"})).text
+            assert "No message has" in (await person.get("/dashboard/search", params={"q": "nothing"})).text
+            async with asyncio.timeout(20):
+                while "given up" not in (listed := (await person.get("/dashboard/deliveries")).text):
+                    await asyncio.sleep(0.05)
+            assert "cannot be reached" in listed
+            assert "secret-of-the-hook" not in listed
+            assert "40733222111" not in listed
+            (row,) = (await it.http.get("/api/holdfast/deliveries")).json()
+            again = await person.post(f"/dashboard/deliveries/{row['id']}/replay", headers=HX)
+            assert again.status_code == 200
+            (row,) = (await it.http.get("/api/holdfast/deliveries")).json()
+            assert row["state"] == "parked"
+            many = await person.post("/dashboard/deliveries/all/parked", headers=HX)
+            assert "1 to be tried again" in many.text
+            assert "no such delivery" in (await person.post("/dashboard/deliveries/99/replay", headers=HX)).text
 
     check(tmp_path, body)

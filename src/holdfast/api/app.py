@@ -39,7 +39,7 @@ from holdfast.api.waha.sessions import Sessions
 from holdfast.ports.accounts import Accounts
 from holdfast.ports.gateway import Gateway
 from holdfast.ports.store import Json
-from holdfast.web import queue
+from holdfast.web import queue, search, undelivered
 from holdfast.web.alerts import alert_bar
 from holdfast.web.docs import DocsPage
 from holdfast.web.errors import with_pages
@@ -66,6 +66,11 @@ HANDLED: tuple[Any, ...] = (
     alert_bar,
     queue.queue,
     queue.cancel,
+    search.search,
+    undelivered.deliveries,
+    undelivered.delivery_list,
+    undelivered.replay_one,
+    undelivered.replay_many,
     asked_by_peer,
     told_by_waha,
     *PAGES,
