@@ -24,10 +24,10 @@ MAY_IMPORT = {
 }
 """Which rooms of `holdfast` each room may use; modules beside the rooms put them together and may use all."""
 
-IMPURE = frozenset(
-    ["asyncio", "datetime", "io", "os", "pathlib", "random", "secrets", "socket", "subprocess", "threading", "time"]
-)
+IMPURE = frozenset(["asyncio", "io", "os", "pathlib", "random", "secrets", "socket", "subprocess", "threading", "time"])
 """What the core may not touch: it decides, others act and tell the time."""
+CLOCKS = frozenset(["datetime.now", "datetime.utcnow", "datetime.today", "date.today"])
+"""What of `datetime`, which else reads and writes dates, tells the time."""
 
 SPEAKS_WASIM = {"demo"}
 """The only module of `holdfast` that may use the simulator: the demo, which the command line starts."""
@@ -67,6 +67,7 @@ def test_the_core_is_pure(path: Path) -> None:
     assert tops <= {"holdfast", "__future__", *sys.stdlib_module_names}, f"{name_of(path)}: only the standard library"
     tree = ast.parse(path.read_text())
     assert not [node for node in ast.walk(tree) if isinstance(node, ast.AsyncFunctionDef | ast.Await)]
+    assert not {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)} & CLOCKS
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
