@@ -120,6 +120,7 @@ async def _figure(one: Check) -> str:
 async def run_all(only: str, console: Console) -> int:
     """Run the checks whose ids begin with `only`; how many failed."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))  # an engine in here
+    began = time.monotonic()
     chosen = [one for one in CHECKS if one.id.startswith(only)]
     chosen.sort(key=lambda one: -one.timeout)  # what takes longest begins first
     gate, failed, done = asyncio.Semaphore(AT_ONCE), 0, 0
@@ -145,5 +146,6 @@ async def run_all(only: str, console: Console) -> int:
             task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.gather(*tasks, return_exceptions=True)
-    console.print(f"{len(chosen) - failed} passed, {failed} failed")
+    minutes = (time.monotonic() - began) / 60
+    console.print(f"{len(chosen) - failed} passed, {failed} failed, in {minutes:.1f} min", highlight=False)
     return failed
