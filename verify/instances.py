@@ -16,6 +16,7 @@ from pathlib import Path
 
 import aiohttp
 import asyncpg
+import psutil
 
 from tests.support.cluster import Cluster, cluster, me, owner, until_owner
 from tests.support.commands import run, settings
@@ -326,3 +327,64 @@ async def says_passive() -> str:
             os.kill(first.child.pid, signal.SIGCONT)
         assert "another instance holds lock; retry shortly" in said, said
         return "503 with Retry-After"
+
+
+@alone("S2.g.send", "SIGTERM while a message is on its way: it gets its acknowledgement before the socket closes")
+async def finishes_the_send() -> str:
+    async with two(postgres=False) as (world, first, second, _hook):
+        since = await world.wasim.seq()
+        await world.wasim.post("fault", {"kind": "slow", "jid": SHOP, "ms": 1000})
+        body = {"session": "shop", "chatId": f"{ANA}@c.us", "text": "on its way"}
+        asked = asyncio.create_task(first.ask("POST", "/api/sendText", body))
+        await world.wasim.get("wait", since=since, kind="message", jid=ANA, timeout=20)
+        await first.stop(signal.SIGTERM)
+        await world.wasim.post("fault", {"kind": "clear"})
+        answer = await asked
+        await until_owner(second, await me(second))
+        got = [m for m in (await world.wasim.get(f"phones/{ANA}/messages"))["messages"] if m["text"] == "on its way"]
+        assert len(got) == 1, got
+        with sqlite3.connect(world.folder / "holdfast.sqlite3", timeout=10) as db:
+            rows = db.execute("SELECT state, attempts FROM outbox").fetchall()
+        assert [attempts for _, attempts in rows] == [1], f"tried again, for the answer was not awaited: {rows}"
+        assert rows[0][0] in ("sent", "delivered"), rows
+        assert await world.overlaps() == []
+        return f"answered {answer['ackName']}"
+
+
+@alone("S2.g.twice", "a second signal stops at once, sidecar included; nothing is lost, and the next one takes over")
+async def stops_at_once() -> str:
+    async with two(postgres=False) as (world, first, second, _hook):
+        await world.wasim.post("fault", {"kind": "no_ack", "jid": SHOP})
+        body = {"session": "shop", "chatId": f"{ANA}@c.us", "text": "in doubt"}
+        since = await world.wasim.seq()
+        asked = asyncio.create_task(first.ask("POST", "/api/sendText", body))
+        await world.wasim.get("wait", since=since, kind="message", jid=ANA, timeout=20)
+        family = psutil.Process(first.child.pid).children()
+        first.child.send_signal(signal.SIGTERM)
+        done, _ = await asyncio.wait([asyncio.create_task(first.child.wait())], timeout=1)
+        assert not done, "it did not wait for the message"
+        began = time.time()
+        first.child.send_signal(signal.SIGTERM)
+        assert await first.child.wait() == 130
+        took = time.time() - began
+        psutil.wait_procs(family, timeout=5)
+        assert not [child for child in family if child.is_running()], "a sidecar was left behind"
+        await asyncio.gather(asked, return_exceptions=True)
+        await world.wasim.post("fault", {"kind": "clear"})
+        await until_owner(second, await me(second))
+        got = await _received_once(world, "in doubt")
+        assert await world.overlaps() == []
+        return f"{within(took, 0.5, 'the end')}, then sent, as 1 message in {got} tries"
+
+
+async def _received_once(world: Cluster, text: str) -> int:
+    """However often it was sent, it has one id."""
+    end = time.time() + 30
+    while True:
+        messages = (await world.wasim.get(f"phones/{ANA}/messages"))["messages"]
+        found = [message for message in messages if message["text"] == text]
+        if found:
+            assert len({message["id"] for message in found}) == 1, found
+            return len(found)
+        assert time.time() < end, messages
+        await asyncio.sleep(0.1)
