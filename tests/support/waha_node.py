@@ -1,4 +1,4 @@
-"""A whole instance in this process, put together from settings as a user gives them, over a little WAHA."""
+"""An instance in this process, with settings as a user gives them, over a little WAHA. Its Baileys is scripted."""
 
 from __future__ import annotations
 
@@ -14,15 +14,20 @@ from typing import Any
 
 import httpx
 
-from holdfast.app import running, server
+from holdfast.app import _node_settings, server
 from holdfast.config import Settings
 from holdfast.domain.access import key_hash
-from holdfast.ground import bind, ground
+from holdfast.engines.waha.engine import WahaEngine
+from holdfast.ground import bind
 from holdfast.ports.gateway import SessionView
 from holdfast.ports.store import Store
+from holdfast.remotes import waha_options
+from holdfast.runtime.clock import SystemClock
 from holdfast.runtime.node import Node
+from holdfast.store import open_store
 from tests.support.little_waha import KEY as WAHA_KEY
 from tests.support.little_waha import LittleWaha
+from tests.support.scripted_engine import ScriptedEngine
 
 KEY = "test-key-of-the-api"
 HOOK_KEY = "hooks-of-waha"
@@ -42,6 +47,8 @@ class OnWaha:
     http: httpx.AsyncClient
     node: Node
     store: Store
+    scripted: ScriptedEngine
+    """In place of Baileys."""
 
     async def make(self, name: str = "shop", server: str = "main", **config: Any) -> httpx.Response:
         """A session that lives on that WAHA, started."""
@@ -135,8 +142,11 @@ async def on_waha(
             send_wait=2.0,
             **settings,
         )
-        base = await stack.enter_async_context(ground(made, "00000000-0000-4000-8000-000000000001"))
-        node, store = await stack.enter_async_context(running(base, port))
+        clock, scripted, url = SystemClock(), ScriptedEngine(latency=0.01), f"http://127.0.0.1:{port}"
+        store = open_store(made.url, clock)
+        engines = {"baileys": scripted, "waha": WahaEngine(waha_options(made, url), store, clock)}
+        node = Node(store, engines, clock, _node_settings(made, url), instance="test-instance")
+        await stack.enter_async_context(node)
         web = await server(node, made, key_hash(KEY))
         web.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
         serving = asyncio.create_task(web.serve(sockets=[listener]))
@@ -146,9 +156,8 @@ async def on_waha(
             await serving
 
         stack.push_async_callback(stop)
-        url = f"http://127.0.0.1:{port}"
         http = httpx.AsyncClient(base_url=url, headers={"X-Api-Key": KEY}, timeout=30)
-        yield OnWaha(little, url, await stack.enter_async_context(http), node, store)
+        yield OnWaha(little, url, await stack.enter_async_context(http), node, store, scripted)
 
 
 def since() -> float:

@@ -109,7 +109,7 @@ def next_step(status: str, opening: Opening, tried: Tried, now: float, times: Re
 
 def _missing(opening: Opening, tried: Tried) -> Next:
     """What was linked and is gone was deleted by somebody: only a person makes a new one. We may have deleted it."""
-    if opening.pair or tried.remade:
+    if (opening.pair and not opening.open) or tried.remade:
         return Next(Act.CREATE, tried)
     return Next(Act.LOST, tried, "waha_missing")
 

@@ -321,7 +321,7 @@ class WahaEngine:
         if not payload.get("fromMe"):
             return rows
         if event in ("message", "message.any") and payload.get("source") != "app":
-            await hosted.sending.posted()
+            await hosted.sending.claim(payload)
         id_, _ = read.ack_of({"ack": 0, **payload})
         ours = await hosted.sending.ours(id_)
         hosted.sending.heard(ours, payload)

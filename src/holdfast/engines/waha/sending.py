@@ -57,6 +57,8 @@ class Sending:
         self._acks: dict[str, asyncio.Future[port.ServerAck]] = {}
         self._posting: set[asyncio.Future[None]] = set()
         """Posts whose id WAHA chooses, and whose answer is not there yet."""
+        self._doubtful: dict[str, Json] = {}
+        """Bodies of posts without an answer, by our id."""
 
     # --- out ----------------------------------------------------------------------------------------------------
     async def send(self, message: port.OutgoingMessage) -> port.ServerAck:
@@ -90,6 +92,8 @@ class Sending:
             await self._note_alias(message, told)
             return told
         except WahaUnavailable as error:
+            if error.asked:
+                self._doubtful[message.id] = body
             raise (SendInDoubt if error.asked else NotConnected)(error.sentence) from error
         except WahaBusy as error:
             raise NotConnected(error.sentence) from error
@@ -137,8 +141,11 @@ class Sending:
         """WAHA gave it another id: note which, so that its acknowledgements find our message."""
         theirs = plain_message_id(str(told.get("id") or ""))
         if theirs and theirs != message.id:
-            write = EngineWrite(keys={(ALIAS, theirs): message.id.encode()})
-            await self._store.write_engine(self._link.name, self._link.grant.epoch, write)
+            await self._note(theirs, message.id)
+
+    async def _note(self, theirs: str, ours: str) -> None:
+        write = EngineWrite(keys={(ALIAS, theirs): ours.encode()})
+        await self._store.write_engine(self._link.name, self._link.grant.epoch, write)
 
     # --- in doubt -------------------------------------------------------------------------------------------------
     async def _found(self, message: port.OutgoingMessage) -> Json | None:
@@ -198,6 +205,19 @@ class Sending:
         """Our id of a message that WAHA knows under `theirs`."""
         found = (await self._store.read_keys(self._link.name, [(ALIAS, theirs)])).get((ALIAS, theirs))
         return found.decode() if found else theirs
+
+    async def claim(self, payload: Json) -> None:
+        """WAHA tells of a message that its API sent. It may be one whose post was never answered: note under which id
+        it went out, so that it is neither repeated nor shown twice.
+        """
+        await self.posted()
+        theirs, to = plain_message_id(str(payload.get("id") or "")), str(payload.get("to") or "")
+        for id_, body in self._doubtful.items():
+            if body["text"] == payload.get("body") and (to == body["chatId"] or to.endswith("@lid")):
+                del self._doubtful[id_]
+                if theirs != id_:
+                    await self._note(theirs, id_)
+                return
 
     async def posted(self) -> None:
         """Wait for the answers that say which ids WAHA chose, so that no message of ours is taken for another's."""
