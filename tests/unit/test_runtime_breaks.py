@@ -11,6 +11,7 @@ from holdfast.domain.errors import WrongNumber
 from holdfast.domain.lease import LeaseTimes
 from holdfast.domain.pacing import Pace
 from holdfast.domain.rows import MessageRow, Processed
+from holdfast.domain.terms import Terms
 from holdfast.ports import engine as e
 from holdfast.runtime.node import Node
 from tests.support.instances import SETTINGS, instance, linked, memory_store, until
@@ -129,6 +130,38 @@ def test_another_number_is_refused_and_once_confirmed_starts_clean_with_the_old_
             assert [m.text for m in await node.gateway.messages(apart.name, None, 10, 0)] == ["old"]
             assert (await node.gateway.outgoing(apart.name, doubt.id)).state == "failed"
             assert len(engine.sent) == 1, "the old queue is never sent from another number"
+
+    run(main)
+
+
+def test_linked_again_with_the_same_number_history_and_queue_go_on_but_for_what_expired() -> None:
+    async def main(clock: VirtualClock) -> None:
+        engine = ScriptedEngine()
+        async with memory_store(clock) as store, instance(store, clock, engine) as node:
+            view = await linked(node, engine)
+            chat = "40712345670@s.whatsapp.net"
+            old = MessageRow("A1", chat, False, chat, clock.now(), "text", "old", 1, {})
+            await store.apply_inbox("shop", view.epoch, Processed([], [old], [], [], [], [], []))
+            engine.account("shop").down = (503, "stream:error", {})
+            engine.close_with("shop", 503)
+            waits, ends = [
+                await node.gateway.send("shop", chat, {"type": "text", "text": text}, terms=terms, wait=0.0)
+                for text, terms in (("waits", Terms()), ("ends", Terms(expires_in=60.0)))
+            ]
+            engine.account("shop").down = (401, "failure", {})
+            await until(node, "shop", lambda v: v.needs_qr)
+            engine.account("shop").down = None
+            await clock.sleep(120.0)
+            assert engine.sent == []
+            await node.gateway.start("shop")
+            await until(node, "shop", lambda v: v.status == "SCAN_QR_CODE")
+            engine.scan("shop")
+            await until(node, "shop", lambda v: v.status == "WORKING")
+            await clock.sleep(10.0)
+            states = [(await node.gateway.outgoing("shop", row.id)).state for row in (waits, ends)]
+            assert (states, [text for _, _, text in engine.sent]) == (["sent", "expired"], ["waits"])
+            assert "old" in [m.text for m in await node.gateway.messages("shop", None, 10, 0)]
+            assert [v.name for v in await node.gateway.sessions()] == ["shop"]
 
     run(main)
 
