@@ -155,6 +155,12 @@ def test_pages_of_chats() -> None:
     ]
 
 
+@pytest.mark.parametrize("stamp", ["inf", "nan", -1, 1e300, None, "soon", {}])
+def test_times_that_are_none(stamp: object) -> None:
+    (row,) = inbox_rows("message", told(timestamp=stamp), OWN)
+    assert row.attrs["t"] == "0"
+
+
 def test_small_facts() -> None:
     assert own_phone({"id": f"{OWN}@c.us"}) == own_phone({"id": f"{OWN}:12@s.whatsapp.net"}) == OWN
     assert own_phone(None) == own_phone({}) == ""
@@ -166,7 +172,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=8,
 )
-FIELDS = tuple(told()) + ("reaction", "editedMessageId", "revokedMessageId", "after", "before", "author")
+FIELDS = (*told(), "reaction", "editedMessageId", "revokedMessageId", "after", "before", "author")
 EVENTS = ("message", "message.any", "message.ack", "message.reaction", "message.edited", "message.revoked", "else")
 
 

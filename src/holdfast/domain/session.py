@@ -236,7 +236,8 @@ def _on_qr(state: State, now: float, times: Times) -> Step:
     timer = SetTimer(TimerKind.PAIRING, max(until - now, 0.0), entered.generation)
     if _is_pairing(state):
         return entered, (timer,)
-    unlinked = replace(entered, message=f"{disconnects.WAHA_UNLINKED.message} {message}", failed=False, attempt=0)
+    row = disconnects.WAHA_UNLINKED  # nobody ordered it: the engine's server asks for it by itself
+    unlinked = replace(entered, code=row.code, message=f"{row.message} {message}", failed=False, attempt=0)
     return unlinked, (ClearCredentials(), timer)
 
 
@@ -340,6 +341,9 @@ def _pairing_lost(state: State, why: Disconnect, now: float, rand: float, times:
     """While pairing nothing is lost yet: open again until the deadline, without counting attempts for FAILED."""
     if why in (disconnects.PAIRING_REFUSED, disconnects.PAIRING_EXPIRED):
         return terminal(state, now, why.code, why.message)
+    if state.code == disconnects.WAHA_UNLINKED.code:  # a pairing that nobody ordered is not begun again
+        message = f"{disconnects.WAHA_UNLINKED.message} {disconnects.PAIRING_EXPIRED.advice}"
+        return terminal(state, now, state.code, message)
     if why.kind is Kind.HALT:
         return halt(state, now, why.code, why.message)
     if why.kind is Kind.NOW:
