@@ -8,7 +8,8 @@ import time
 from itertools import pairwise
 from typing import Any
 
-from verify.harness import World, check
+from verify.harness import World, alone, check
+from verify.instances import two
 
 SHOP = "40712345678"
 PEOPLE = [f"407123456{number:02d}" for number in range(1, 7)]
@@ -309,3 +310,29 @@ async def no_ids(w: World) -> str:
                 assert (answer.status, said["code"]) == (404, "message_not_found"), said
             asked += 1
     return f"{asked} of {asked}"
+
+
+@alone("G4.n", "limits and schedules through the holder's death, sent through the other instance, on PostgreSQL")
+async def failover() -> str:
+    async with two(postgres=True, HOLDFAST_TIME_FACTOR="0.2", HOLDFAST_SEND_WAIT="0") as (world, first, second, hook):
+        w = World(world.wasim, second, hook)
+        for phone in PEOPLE[:4]:
+            await w.wasim.post("phones", {"phone": phone})
+        config = {**hook.config(), "holdfast": {"pacing": {"messages_per_minute": 4}}}  # a minute has 12 s
+        await second.ask("PUT", "/api/sessions/shop", {"config": config})
+        due = time.time() + 20
+        late = await accepted(w, ANA, "late", send_at=due)
+        ids = [await accepted(w, PEOPLE[number % 4], f"{number:02d}") for number in range(10)]
+        await until(w, ids[3], "sent", "delivered", "read")
+        await first.stop(signal.SIGKILL)
+        for id_ in (*ids, late):
+            await until(w, id_, "sent", "delivered", "read", timeout=120)
+        times = await left_at(w, [*ids, late])
+        closest = min(fifth - earliest for earliest, fifth in zip(times, times[4:], strict=False))
+        assert closest > 11.5, f"five messages within {closest:.1f} s of 12"
+        assert (await left_at(w, [late]))[0] >= due
+        for phone in PEOPLE[:4]:
+            came = [text for text in await texts(w, phone) if text != "late"]
+            assert came == sorted(came), came
+        assert await world.overlaps() == []
+        return f"{len(times)} messages, never five within {closest:.1f} s"
