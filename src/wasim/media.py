@@ -38,7 +38,7 @@ class MediaServer:
 
     :param port: 0 picks a free one; ``port`` then has it
     :param folder: keeps files and certificates over restarts; None for one that is deleted by ``stop``
-    :param fault: gives the status with which the next request is refused; 0: it is not
+    :param fault: gives the status with which an ``upload`` or a ``download`` is refused; 0: it is not
     :param authorised: whether an upload's ``auth`` was given out by ``media_conn``; None takes any that is not empty
     """
 
@@ -49,7 +49,7 @@ class MediaServer:
         *,
         folder: Path | None = None,
         authorised: Callable[[str], bool] | None = None,
-        fault: Callable[[], int] = int,
+        fault: Callable[[str], int] = lambda _: 0,
     ) -> None:
         self.host = host
         self.port = port
@@ -106,7 +106,7 @@ class MediaServer:
     # -- requests
 
     async def _upload(self, request: web.Request) -> web.Response:
-        if status := self._fault():
+        if status := self._fault("upload"):
             return _refusal(status, "fault media_error")
         name = request.match_info["name"]
         claimed = _hash(name)
@@ -139,7 +139,7 @@ class MediaServer:
         return hmac.new(self._secret, name.encode(), hashlib.sha256).hexdigest()[:32]
 
     async def _download(self, request: web.Request) -> web.StreamResponse:
-        if status := self._fault():
+        if status := self._fault("download"):
             return _refusal(status, "fault media_error")
         name = request.match_info["name"]
         wanted = _hash(name)

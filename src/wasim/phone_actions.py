@@ -50,6 +50,10 @@ async def _picture(phone: Any, body: Mapping[str, Any]) -> Any:
     return await phone.send_image(_text(body, "chat"), data, caption, mimetype)
 
 
+async def _download(phone: Any, body: Mapping[str, Any]) -> Any:
+    return base64.b64encode(await phone.download(_text(body, "id"))).decode()
+
+
 async def _typing(phone: Any, body: Mapping[str, Any]) -> Any:
     return await phone.typing(_text(body, "chat"), _text(body, "state", "composing"))
 
@@ -120,6 +124,7 @@ ACTIONS: Mapping[str, Action] = {
     "edit": _edit,
     "revoke": _revoke,
     "picture": _picture,
+    "download": _download,
     "typing": _typing,
     "available": _available,
     "auto-reply": _auto_reply,

@@ -98,9 +98,12 @@ class WasimServer:
         self.hub.media_host = f"localhost:{self.media.port}"
         self.hub.media_tls = self.media.client_tls()
 
-    def _media_fault(self) -> int:
-        fault = self.hub.faults.take("media_error")
-        return int(fault.options.get("status", 500)) if fault else 0
+    def _media_fault(self, what: str) -> int:
+        fault = self.hub.faults.find("media_error")
+        if fault is None or fault.options.get("on", what) != what:
+            return 0
+        self.hub.faults.take("media_error")
+        return int(fault.options.get("status", 500))
 
     def _may_upload(self, auth: str) -> bool:
         return any(auth == devices.media_auth(d) for a in self.hub.accounts for d in a.devices.values())
