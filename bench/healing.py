@@ -30,10 +30,24 @@ def fault(kind: str, **facts: Any) -> Strike:
     return strike
 
 
-async def crash(_: Wasim, holdfast: Holdfast) -> None:
-    """kill -9 of the sidecar."""
-    for child in psutil.Process(holdfast.child.pid).children():
-        os.kill(child.pid, signal.SIGKILL)
+def at_the_door(kind: str, **facts: Any) -> Strike:
+    """The connections drop, and the next logins meet the fault."""
+
+    async def strike(wasim: Wasim, _: Holdfast) -> None:
+        await wasim.post("fault", {"kind": kind, **facts})
+        await wasim.post("fault", {"kind": "drop"})
+
+    return strike
+
+
+def signalled(number: signal.Signals) -> Strike:
+    """The sidecars get a signal."""
+
+    async def strike(_: Wasim, holdfast: Holdfast) -> None:
+        for child in psutil.Process(holdfast.child.pid).children():
+            os.kill(child.pid, number)
+
+    return strike
 
 
 async def outage(wasim: Wasim, _: Holdfast) -> None:
@@ -44,10 +58,15 @@ async def outage(wasim: Wasim, _: Holdfast) -> None:
 FAULTS: dict[str, tuple[str, Strike, float]] = {
     "drop": ("the connection drops", fault("drop"), 10.0),
     "503": ("503 in the stream", fault("stream_error", code=503), 10.0),
+    "500": ("500 in the stream", fault("stream_error", code=500), 10.0),
     "515": ("515 in the stream", fault("stream_error", code=515), 10.0),
     "outage": ("an outage of 3 s", outage, 20.0),
     "blackhole": ("half-open: nothing comes through for 40 s", fault("blackhole", seconds=40), 75.0),
-    "crash": ("kill -9 of the sidecar", crash, 10.0),
+    "garbage": ("a frame that cannot be read", fault("corrupt_frame"), 10.0),
+    "405": ("a newer client version is asked for", at_the_door("outdated", version="2.3000.1999999999"), 15.0),
+    "refused": ("a proxy refuses connections for 3 s", at_the_door("refuse_upgrade", status=403, seconds=3), 20.0),
+    "crash": ("kill -9 of the sidecar", signalled(signal.SIGKILL), 10.0),
+    "hang": ("the sidecar hangs", signalled(signal.SIGSTOP), 40.0),
 }
 
 

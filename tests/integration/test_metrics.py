@@ -11,8 +11,9 @@ from typing import Any
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from holdfast.domain.alerts import Kind
+from holdfast.domain.alerts import Kind, Limits
 from holdfast.domain.errors import StoreUnavailable
+from holdfast.domain.outages import Outage, Sighting, look
 from holdfast.domain.rows import EngineWrite
 from holdfast.runtime.clock import SystemClock
 from holdfast.runtime.metrics import Meters
@@ -118,6 +119,14 @@ def test_what_waits_is_told_and_a_logout_is_an_alert(tmp_path: Path) -> None:
         bar = (await it.http.get("/dashboard/alerts")).text
         assert "shop" in bar
         assert alerts[0]["message"] in bar
+        now = await it.store.now()
+        seen = Sighting(now, now - 400, ("shop",))
+        outage = look(Outage("hooks.test"), seen, instance="another", now=now, limits=Limits())
+        assert await it.store.swap_outage("hooks.test", None, outage.to_json())
+        [dead] = [a for a in (await it.http.get("/api/holdfast/alerts")).json() if a["kind"] == "webhook_dead"]
+        assert (dead["session"], dead["receiver"], dead["sessions"]) == (None, "hooks.test", ["shop"])
+        assert one(await scrape(it), "alerts", kind="webhook_dead") == 1
+        assert "<strong>hooks.test</strong>" in (await it.http.get("/dashboard/alerts")).text
 
     check(tmp_path, body)
 
