@@ -50,9 +50,11 @@ export function waitingRow(envelope: Envelope): InboxRow {
 
 /** The same for a message that comes without anything to decrypt: only our own phone has it. */
 export function unavailableRow(node: BinaryNode): InboxRow | null {
-  const parts = Array.isArray(node.content) ? node.content.map((child) => child.tag) : [];
-  if (parts.includes('enc') || !parts.includes('unavailable')) return null;
-  return waitingRow({ key: keyOf(node.attrs), attrs: { ...node.attrs }, last: true });
+  const parts = Array.isArray(node.content) ? node.content : [];
+  const word = parts.find((child) => child.tag === 'unavailable');
+  if (word === undefined || parts.some((child) => child.tag === 'enc')) return null;
+  const row = waitingRow({ key: keyOf(node.attrs), attrs: { ...node.attrs }, last: true });
+  return { ...row, body: { unavailable: word.attrs['type'] ?? '' } };
 }
 
 /** A notification about a group, with what it tells: members that join and leave, names, settings. */

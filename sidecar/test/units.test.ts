@@ -12,7 +12,7 @@ import { EventQueue } from '../src/events.ts';
 import { encodeFrame, type Frame, FrameReader, NOTE, REQUEST } from '../src/frames.ts';
 import { KeyCache } from '../src/keys.ts';
 import { fromSocketError, fromStreamError } from '../src/reasons.ts';
-import { messageRow, receiptRow } from '../src/stanzas.ts';
+import { groupRow, messageRow, receiptRow, unavailableRow } from '../src/stanzas.ts';
 
 test('frames survive any chopping', () => {
   const sent: Frame[] = [[REQUEST, 1, 'keys_get', { a: [Buffer.of(1, 2), null, 'é'] }], [NOTE, 'n', 5]];
@@ -72,6 +72,42 @@ test('a row holds the message as plain JSON, and what our phone sent stays visib
     protocolMessage: { type: 'REVOKE' },
   });
   assert.deepEqual(proto.Message.decode(row.plaintext), message);
+});
+
+test('a message without content keeps its place, and a notification about a group its children', () => {
+  const attrs = { from: '1@lid', id: 'A', t: '9' };
+  const word = { tag: 'unavailable', attrs: { type: 'view_once_unavailable_fanout' } };
+  const row = unavailableRow({ tag: 'message', attrs, content: [word] });
+  assert.deepEqual(
+    [row?.kind, row?.key, row?.body, row?.attrs],
+    ['waiting', 'waiting|1@lid||A', { unavailable: 'view_once_unavailable_fanout' }, attrs],
+  );
+  assert.equal(unavailableRow({ tag: 'message', attrs, content: [{ tag: 'enc', attrs: {} }, word] }), null);
+  const body = { tag: 'body', attrs: {}, content: Buffer.from('about') };
+  const change = { tag: 'description', attrs: { id: 'D' }, content: [body] };
+  const told = groupRow({ tag: 'notification', attrs: { ...attrs, type: 'w:gp2' }, content: [change] });
+  assert.deepEqual(told?.body, {
+    children: [
+      { tag: 'description', attrs: { id: 'D' }, text: '', children: [{ tag: 'body', attrs: {}, text: 'about', children: [] }] },
+    ],
+  });
+  assert.equal(groupRow({ tag: 'notification', attrs: { ...attrs, type: 'devices' }, content: [] }), null);
+});
+
+test('what our own phone hands us is read, each with its plaintext', () => {
+  const inner = { conversation: 'late' };
+  const info = proto.WebMessageInfo.fromObject({ key: { id: 'B', remoteJid: '2@lid' }, messageTimestamp: 7, message: inner });
+  const webMessageInfoBytes = proto.WebMessageInfo.encode(info).finish();
+  const response = { peerDataOperationResult: [{ placeholderMessageResendResponse: { webMessageInfoBytes } }, {}] };
+  const message = proto.Message.fromObject({
+    protocolMessage: { type: 17, peerDataOperationRequestResponseMessage: response },
+  });
+  const padded = Buffer.concat([proto.Message.encode(message).finish(), Buffer.of(1)]);
+  const row = messageRow({ key: 'k', attrs: { id: '1' }, last: true }, padded);
+  const [resent] = (row.body as { resent: Record<string, unknown>[] }).resent;
+  assert.deepEqual([resent?.['body'], resent?.['timestamp'], resent?.['key']], [inner, 7, { id: 'B', remoteJid: '2@lid' }]);
+  const { $b } = resent?.['plaintext'] as { $b: string };
+  assert.equal(proto.Message.decode(Buffer.from($b, 'base64')).conversation, 'late');
 });
 
 test('receipts name every message they are for; retries are none', () => {

@@ -180,6 +180,14 @@ async def test_the_newest_reaction_of_each_person_belongs_to_the_message(held: W
     assert [row.body["reactions"][0]["text"] for row in await store.messages("a", PN, 10, 0)] == ["other"]
 
 
+async def test_what_turns_out_to_be_a_reaction_has_no_place_of_its_own(held: World) -> None:
+    store = held.store
+    await store.apply_inbox("a", 1, Processed(messages=[message(), message("r1", kind="waiting", text="")]))
+    await store.apply_inbox("a", 1, reaction("at last"))
+    assert [row.id for row in await store.messages("a", PN, 10, 0)] == ["m1"]
+    assert await reactions(store) == [(PN, "at last")]
+
+
 async def test_what_came_by_lid_finds_the_message_that_came_by_phone(held: World) -> None:
     """Before the mapping is known, and after."""
     store = held.store

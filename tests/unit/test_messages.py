@@ -257,7 +257,12 @@ def test_a_reaction_is_told_and_changes_no_message() -> None:
 def test_an_edit_names_the_message_and_keeps_its_kind(body: dict[str, Any]) -> None:
     result = interpret(row(body), ME)
     (changed,) = result.edits
-    assert (changed.id, changed.kind, changed.text, changed.body) == ("old", "text", "new", {"edited": True, "change": "3EB0AA"})
+    assert (changed.id, changed.kind, changed.text, changed.body) == (
+        "old",
+        "text",
+        "new",
+        {"edited": True, "change": "3EB0AA"},
+    )
     (event,) = result.events
     assert (event.kind, event.payload["target"], event.payload["message"]["id"]) == ("message.edited", "old", "3EB0AA")
     assert result.messages == ()
@@ -288,6 +293,54 @@ def test_only_a_groups_admin_deletes_what_others_wrote(
 ) -> None:
     (changed,) = interpret(row(revoke(participant=claimed), **attrs), ME).edits
     assert (changed.sender, changed.from_me) == (author, from_me)
+
+
+def waiting(**attrs: str) -> Interpreted:
+    found = row({}, **attrs)
+    return interpret(InboxRow("w", "waiting", found.attrs, b"", {}, 9), ME)
+
+
+def test_what_cannot_be_read_keeps_its_place() -> None:
+    result = waiting(from_="111222333:2@lid", sender_pn=ANA, notify="Ana")
+    (message,) = result.messages
+    assert (message.kind, message.text, message.id, message.chat) == ("waiting", "", "3EB0AA", ANA_LID)
+    assert (result.seq, [event.kind for event in result.events]) == (9, ["message.waiting"])
+    assert result.mappings == ((ANA_LID, ANA),)
+    for attrs in ({"edit": "1"}, {"type": "reaction"}, {"category": "peer", "from_": OWN}):
+        assert (waiting(**attrs).messages, waiting(**attrs).events) == ((), ())
+    once = InboxRow("w", "waiting", row({}).attrs, b"", {"unavailable": "view_once_unavailable_fanout"}, 9)
+    assert interpret(once, ME).messages[0].body["view_once"] is True
+
+
+def resent(**key: Any) -> dict[str, Any]:
+    one = {"key": {"id": "3EB0R", **key}, "timestamp": 1_700_000_100, "push_name": "Ana", "participant": ANA,
+           "plaintext": {"$b": "cmF3"}, "body": {"conversation": "late"}}  # fmt: skip
+    return {"protocolMessage": {"type": "PEER_DATA_OPERATION_REQUEST_RESPONSE_MESSAGE"}, "resent": [one]}
+
+
+@pytest.mark.parametrize(
+    ("key", "chat", "sender", "from_me"),
+    [
+        ({"remoteJid": ANA_LID}, ANA_LID, ANA_LID, False),
+        ({"remoteJid": ANA, "fromMe": True}, ANA, OWN, True),
+        ({"remoteJid": GROUP, "participant": DAN}, GROUP, DAN, False),
+        ({"remoteJid": GROUP}, GROUP, ANA, False),
+        ({"remoteJid": GROUP, "fromMe": True}, GROUP, OWN, True),
+    ],
+)
+def test_what_our_phone_hands_us_is_as_if_it_came_by_itself(
+    key: dict[str, Any], chat: str, sender: str, from_me: bool
+) -> None:
+    result = interpret(row(resent(**key), from_=OWN, category="peer"), ME)
+    (message,) = result.messages
+    assert (message.id, message.text, message.raw, message.timestamp) == ("3EB0R", "late", b"raw", 1_700_000_100.0)
+    assert (message.chat, message.sender, message.from_me) == (chat, sender, from_me)
+    assert [event.kind for event in result.events] == ["message"]
+
+
+def test_nobody_else_hands_us_messages() -> None:
+    for attrs in ({"from_": ANA, "category": "peer"}, {"from_": OWN}):
+        assert interpret(row(resent(remoteJid=DAN), **attrs), ME).messages == ()
 
 
 # --- receipts ---------------------------------------------------------------------------------------------------

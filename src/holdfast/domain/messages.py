@@ -198,11 +198,16 @@ def _author(attrs: Mapping[str, str], where: _Where, content: Content, me: Me) -
 
 
 def _waiting(row: InboxRow, me: Me) -> Interpreted:
-    """A message that could not be read: its place is kept until it comes again under the same id."""
+    """A message that could not be read: its place is kept until it comes again under the same id. What changes other
+    messages, or is between our own devices, has no place of its own.
+    """
     where = _where(row.attrs, "", me)
-    message = _row(row, where, Content("waiting"), Opened({}))
-    event = NewEvent("message.waiting", {"message": message_to_json(message)}, where.chat)
     mappings = _mappings(row.attrs, lid_chat=where.from_me)
+    if row.attrs.get("category") == "peer" or row.attrs.get("edit") or row.attrs.get("type") == "reaction":
+        return Interpreted(row.seq, mappings=mappings)
+    once = str(row.body.get("unavailable") or "").startswith("view_once")  # WhatsApp gives it to phones alone
+    message = _row(row, where, Content("waiting"), Opened({}, view_once=once))
+    event = NewEvent("message.waiting", {"message": message_to_json(message)}, where.chat)
     return Interpreted(row.seq, messages=(message,), mappings=mappings, events=(event,))
 
 

@@ -42,6 +42,7 @@ def apply_inbox(
         if (done := messages.edit(c, name, row)) is not None:
             news.edited[str(row.body.get("change"))] = done.before
     for addon in people.canonical(c, name, processed.addons):
+        messages.came(c, name, addon.id)
         if addons.put(c, name, addon):
             news.addons.add(addon.id)
     for _, id_, level in processed.acks:
@@ -87,7 +88,10 @@ class _News:
         payload = event.payload
         if event.kind == "message.ack":
             moved = (str(payload.get("id")), int(payload.get("ack") or 0))
-            return moved in self.acks and not self.acks.remove(moved)  # told once, though many members got it
+            if moved not in self.acks:
+                return False
+            self.acks.remove(moved)  # told once, though many members of a group got it
+            return True
         message = payload.get("message")
         if not isinstance(message, dict):
             return True

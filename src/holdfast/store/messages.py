@@ -117,6 +117,14 @@ def edit(c: Connection, name: str, row: MessageRow) -> Edited | None:
     return Edited(before)
 
 
+_CAME = Query("DELETE FROM message WHERE session_name = ? AND id = ? AND kind = 'waiting' RETURNING seq")
+
+
+def came(c: Connection, name: str, id_: str) -> None:
+    """What could not be read turned out to be about another message: it has no place of its own."""
+    _CAME.all(c, name, id_)
+
+
 def catch_up(c: Connection, name: str, chat_id: str, target: str) -> None:
     """Make the changes that came before their message."""
     for addon in addons.take_waiting(c, name, chat_id, target):
