@@ -7,7 +7,7 @@ import http.client
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Self
 from urllib.parse import quote, urlsplit
 
@@ -152,12 +152,12 @@ def _sentence(status: int, body: bytes) -> str:
         return f"The server answered {status}."
 
 
-def pair_in_terminal(client: Client, name: str, code: str | None, out: Console) -> None:
-    """Show the QR, or the code, until the session works."""
+def pair_in_terminal(client: Client, name: str, code: str | None, place: Mapping[str, str], out: Console) -> None:
+    """Show the QR, or the code, until the session works. `place`: the engine and server of one that is made."""
     path = f"/api/sessions/{quote(name)}"
     status, _ = client.ask("GET", path)
     if status == 404:
-        client.get("POST", "/api/sessions", {"name": name, "start": True})
+        client.get("POST", "/api/sessions", {"name": name, "start": True, **place})
     else:
         client.get("POST", f"{path}/start")
     if code:

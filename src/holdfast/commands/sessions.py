@@ -12,6 +12,8 @@ from holdfast.commands.options import DataDir, Key, Url, out, settings_of
 def pair(
     name: Annotated[str, typer.Argument(help="Session to link; made if it does not exist.")] = "default",
     code: Annotated[str | None, typer.Option(help="Phone number: show a code to type instead of a QR.")] = None,
+    engine: Annotated[str | None, typer.Option(help="Where a new session lives: baileys or waha.")] = None,
+    server: Annotated[str | None, typer.Option(help="The WAHA server of a new session.")] = None,
     url: Url = None,
     key: Key = None,
     data_dir: DataDir = None,
@@ -21,7 +23,8 @@ def pair(
 
     settings = settings_of(data_dir=data_dir)
     with Client.of(settings, url, key) as client:
-        pair_in_terminal(client, name, code, out)
+        place = {key: value for key, value in (("engine", engine), ("server", server)) if value}
+        pair_in_terminal(client, name, code, place, out)
 
 
 def sessions(
