@@ -8,7 +8,7 @@ import secrets
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
@@ -20,14 +20,20 @@ from holdfast.domain.alerts import Limits
 from holdfast.engines.baileys.engine import BaileysEngine
 from holdfast.engines.waha.engine import WahaEngine
 from holdfast.ground import Ground
+from holdfast.ports.clock import Clock
+from holdfast.ports.media import Files
 from holdfast.ports.store import Store
 from holdfast.remotes import waha_options
 from holdfast.runtime.alerts import AlertSettings
 from holdfast.runtime.delivery import DeliverySettings
+from holdfast.runtime.media import MediaSettings
 from holdfast.runtime.metrics import MetricsSettings
 from holdfast.runtime.node import Node, NodeSettings
 from holdfast.runtime.webhook import Webhook
 from holdfast.store import open_store
+from holdfast.store.files.bucket import Bucket
+from holdfast.store.files.folder import Folder
+from holdfast.store.files.signing import Keys
 
 if TYPE_CHECKING:
     import uvicorn
@@ -50,10 +56,11 @@ async def running(ground: Ground, port: int) -> AsyncIterator[tuple[Node, Store]
             "waha": WahaEngine(waha_options(settings, url), store, clock),
         },
         clock,
-        replace(_node_settings(settings), url=url),
+        _node_settings(settings, url),
         instance=ground.instance,
         proved_dead=ground.presence.proved_dead,
         put_right=None if settings.url.startswith("sqlite") else clock.put_right,
+        files=_files(settings, clock),
     )
     async with node:
         yield node, store
@@ -67,7 +74,16 @@ def reachable_at(settings: Settings, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _delivery(settings: Settings) -> DeliverySettings:
+def _files(settings: Settings, clock: Clock) -> Files:
+    folder = Path(settings.media_dir) if settings.media_dir else settings.data_dir / "media"
+    if not settings.media_s3_url:
+        return Folder(folder)
+    secret = settings.media_s3_secret.get_secret_value() if settings.media_s3_secret else ""
+    keys = Keys(settings.media_s3_key_id, secret, settings.media_s3_region)
+    return Bucket(settings.media_s3_url, keys, folder / "under-way", clock)
+
+
+def _delivery(settings: Settings, url: str) -> DeliverySettings:
     hooks, factor = [], settings.time_factor
     if settings.webhook_url:
         key = settings.webhook_hmac_key.get_secret_value() if settings.webhook_hmac_key else None
@@ -82,12 +98,14 @@ def _delivery(settings: Settings) -> DeliverySettings:
         look_every=5.0 * factor,
         parallel=settings.webhook_parallel,
         factor=factor,
+        url=(settings.public_url or url).rstrip("/"),
     )
 
 
-def _node_settings(settings: Settings) -> NodeSettings:
+def _node_settings(settings: Settings, url: str) -> NodeSettings:
     factor = settings.time_factor
     return NodeSettings(
+        url=url,
         version=holdfast.__version__,
         labels=frozenset(part.strip() for part in settings.labels.split(",") if part.strip()),
         times=settings.times(),
@@ -101,11 +119,17 @@ def _node_settings(settings: Settings) -> NodeSettings:
         greet_every=30.0 * factor,
         engine=settings.engine,
         account_namespace=settings.account_namespace,
-        delivery=_delivery(settings),
+        delivery=_delivery(settings, url),
         keep_events=settings.event_retention * factor,
         keep_dead=settings.dead_letter_retention * factor,
         alerts=_alerts(settings),
         metrics=MetricsSettings(by_session=settings.metrics_sessions, memory_every=300.0 * factor),
+        media=MediaSettings(
+            limit=settings.media_limit,
+            keep=settings.media_retention * factor,
+            reach=settings.media_reach(),
+            factor=factor,
+        ),
         time_factor=factor,
     )
 
