@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -131,5 +132,36 @@ def test_clocks_that_are_minutes_apart_are_put_right_by_the_stores(minutes: floa
                 assert abs(wrong.now() - clock.now()) < 2.0
                 rows = {row["id"]: row["facts"]["clock_ahead"] for row in await second.gateway.instances()}
                 assert rows == {"one": 0, "two": 0}
+
+    run(main)
+
+
+class Narrow(Shared):
+    """A store that does eight claims at a time, each in a second, as a database that many start on at once."""
+
+    def __init__(self, store: Store, clock: VirtualClock) -> None:
+        super().__init__(store)
+        self._clock, self._room = clock, asyncio.Semaphore(8)
+
+    async def claim(self, session: str, instance: str, ttl: float) -> object:
+        async with self._room:
+            await self._clock.sleep(1.0)
+            return await self._store.claim(session, instance, ttl)
+
+
+def test_claims_that_wait_for_each_other_are_not_over_when_they_are_won() -> None:
+    """Twenty-five seconds of claims, and leases of fifteen: each is dated when its turn comes, and kept."""
+
+    async def main(clock: VirtualClock) -> None:
+        async with memory_store(clock) as store:
+            for number in range(200):
+                await store.create_session(f"s{number:03d}", "baileys", {}, "running")
+            settings = replace(SETTINGS, facts=FACTS)
+            narrow = Narrow(store, clock)
+            async with Node(narrow, {"baileys": ScriptedEngine()}, clock, settings, instance="one") as one:  # type: ignore[arg-type]
+                await clock.sleep(60)
+                holders = await store.holders()
+                assert len(holders) == len(one.supervisor.actors) == 200
+                assert {holder.epoch for holder in holders.values()} == {1}, "won, given up, and claimed again"
 
     run(main)

@@ -25,6 +25,9 @@ PATIENCE = 2
 """After so many sweeps a session that nobody took is taken, whatever the share."""
 HANDOVER = 2
 """Sweeps between two handovers."""
+CLAIMS = 8
+"""Claims under way at once. A lease counts from before its claim was sent: one that waits behind hundreds of others for
+a connection would be over by the time it is won, and given up, and claimed again by all."""
 
 
 class Supervisor:
@@ -59,6 +62,7 @@ class Supervisor:
         self._look = asyncio.Event()
         self._runs: dict[str, asyncio.Task[None]] = {}
         self._claiming: dict[str, asyncio.Lock] = {}
+        self._claims = asyncio.Semaphore(CLAIMS)
         self._loops: list[asyncio.Task[None]] = []
         self._stopping = False
         self._passive: set[str] = set()
@@ -190,8 +194,9 @@ class Supervisor:
         async with self._claiming.setdefault(name, asyncio.Lock()):
             if self._stopping or name in self.actors:
                 return self.actors.get(name)
-            sent_at = self._deps.clock.boot()
-            won = await self._deps.store.claim(name, self._deps.instance, self._deps.lease.ttl)
+            async with self._claims:
+                sent_at = self._deps.clock.boot()
+                won = await self._deps.store.claim(name, self._deps.instance, self._deps.lease.ttl)
             if not isinstance(won, Lease):
                 self._say_passive(name, won)
                 return None
