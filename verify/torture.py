@@ -170,9 +170,14 @@ class Torture:
         assert Counter(stored) == Counter(came_in + went_out), _differ(stored, came_in + went_out)
 
     async def _on_the_phone(self, number: int) -> list[str]:
-        """A message that was sent again is one if its id is the same, as phones take it."""
+        """In the order in which WhatsApp took them: one that a phone has to ask for again is shown later there. One that
+        was sent again is one if its id is the same, as phones take it.
+        """
         seen: dict[str, Any] = await self.world.wasim.get(f"phones/{theirs(number)}/messages")
-        return list({message["id"]: message["text"] for message in seen["messages"] if not message["from_me"]}.values())
+        texts = {message["id"]: message["text"] for message in seen["messages"] if not message["from_me"]}
+        taken = await self.world.wasim.get("log", since=0, kind="message", jid=ours(number), limit=100_000)
+        order = list(dict.fromkeys(entry["id"] for entry in taken))
+        return [texts[known] for known in sorted(texts, key=order.index)]
 
 
 def _differ(found: list[str], wanted: list[str]) -> str:
@@ -202,4 +207,7 @@ async def torture() -> str:
             assert await world.overlaps() == []
             replaced = await world.wasim.get("log", since=0, kind="replaced,login-refused", limit=100_000)
             assert replaced == [], replaced[:5]
-            return f"{2 * sum(victim.done)} messages, healed after at most {max(healing):.0f} s"
+            receipts = await world.wasim.get("log", since=0, kind="receipt", limit=100_000)
+            again = sum(entry.get("type") == "retry" for entry in receipts)
+            asked = f"{again} of them asked for again by a phone or by us"
+            return f"{2 * sum(victim.done)} messages, {asked}, healed after at most {max(healing):.0f} s"
