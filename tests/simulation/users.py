@@ -7,6 +7,7 @@ import random
 from collections.abc import Sequence
 
 from holdfast.domain.errors import HoldfastError, StoreUnavailable
+from holdfast.domain.terms import Terms
 from tests.simulation.instances import Instance
 from tests.simulation.whatsapp import WhatsApp
 
@@ -33,6 +34,8 @@ class Users:
             if kind < 0.4:
                 self._messages += 1
                 self.ask("send", name, f"m{self._messages}", f"4071234{rand.randrange(CHATS):04d}@c.us")
+                if self._messages % 8 == 0:
+                    self.ask("cancel", name)
             elif kind < 0.65:
                 for socket in list(self._whatsapp.connected.get(name, ())):
                     self._whatsapp.deliver(socket)
@@ -63,7 +66,12 @@ class Users:
         try:
             if what == "send":
                 text, chat = facts
-                await gateway.send(name, chat, {"type": "text", "text": text}, idempotency_key=text)
+                brief = int(text[1:]) % 5 == 0
+                terms = Terms(expires_in=2.0, queue=True) if brief else None
+                await gateway.send(name, chat, {"type": "text", "text": text}, idempotency_key=text, terms=terms)
+            elif what == "cancel":
+                for one in (await gateway.queue(name))[:1]:
+                    await gateway.cancel(name, one.row.id)
             else:
                 await getattr(gateway, what)(name)
         except StoreUnavailable:
