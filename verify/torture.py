@@ -170,8 +170,8 @@ class Torture:
         assert Counter(stored) == Counter(came_in + went_out), _differ(stored, came_in + went_out)
 
     async def _on_the_phone(self, number: int) -> list[str]:
-        """In the order in which WhatsApp took them: one that a phone has to ask for again is shown later there. What was
-        sent again is one if its id is the same, as phones take it.
+        """In the order in which WhatsApp took them: one that a phone has to ask for again is shown later. What was sent
+        again is one if its id is the same, as phones take it.
         """
         seen: dict[str, Any] = await self.world.wasim.get(f"phones/{theirs(number)}/messages")
         texts = {message["id"]: message["text"] for message in seen["messages"] if not message["from_me"]}
