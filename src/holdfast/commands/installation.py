@@ -101,6 +101,8 @@ def _database(settings: Settings) -> Finding:
     try:
         found = asyncio.run(examine(settings.url))
     except StoreUnavailable as error:
+        if type(error) is not StoreUnavailable:  # it is there, and its sentence names the way out
+            raise
         advice = "Start the database, or check HOLDFAST_DATABASE_URL, the network and the firewall."
         return Finding("database", False, error.sentence.rstrip("."), advice)
     if abs(found.ahead) > SKEW:
