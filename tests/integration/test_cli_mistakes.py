@@ -86,6 +86,23 @@ async def test_settings_that_are_not_valid(tmp_path: Path) -> None:
     assert "HOLDFAST_DATABASE_URL" in said
 
 
+@pytest.mark.parametrize("renew", ["7.5", "15", "60"])
+async def test_a_lease_that_ends_before_it_is_surely_renewed(tmp_path: Path, renew: str) -> None:
+    said = await _served(tmp_path, HOLDFAST_LEASE_TTL="15", HOLDFAST_LEASE_RENEW=renew)
+    assert "HOLDFAST_LEASE_RENEW must be less than half of HOLDFAST_LEASE_TTL" in said
+    assert not (tmp_path / "holdfast.sqlite3").exists(), "nothing was begun"
+
+
+async def test_an_instance_of_another_whatsapp_beside_one_that_runs(tmp_path: Path) -> None:
+    """And one of other settings, which runs: `doctor` names them."""
+    async with Holdfast(NOWHERE, tmp_path) as server:
+        said = await _served(tmp_path, HOLDFAST_WHATSAPP_ROOT_KEY="cd" * 32, HOLDFAST_LOG_LEVEL="error")
+        assert said.startswith("HOLDFAST_WHATSAPP_ROOT_KEY is another than that of a running instance")
+        assert [row["this"] for row in await server.ask("GET", "/api/holdfast/instances")] == [True]
+        found = await run("doctor", env={**settings(server), "HOLDFAST_LEASE_TTL": "40"})
+        assert "HOLDFAST_LEASE_TTL is 15 there and 40 here" in " ".join(found.out.split())
+
+
 async def test_whatsapp_that_cannot_be_reached_is_told_in_the_status(tmp_path: Path) -> None:
     async with Holdfast(NOWHERE, tmp_path) as server:
         await server.ask("POST", "/api/sessions", {"name": "shop", "start": True})
