@@ -268,3 +268,23 @@ def test_a_message_in_doubt_says_its_tries_and_its_story() -> None:
             assert {sent_id for _, sent_id, _ in engine.sent} == {row.id}
 
     run(main)
+
+
+@pytest.mark.parametrize("jump", [-200_000.0, 200_000.0])
+def test_a_wall_clock_that_was_set_moves_no_schedule_and_no_deadline(jump: float) -> None:
+    async def main(clock: VirtualClock) -> None:
+        engine = Noted()
+        async with memory_store(clock) as store, instance(store, clock, engine) as node:
+            await linked(node, engine)
+            clock.wall_offset += jump
+            await clock.sleep(20)
+            began = clock.boot()
+            assert (await node.gateway.send("shop", BEN, text("now"))).state == "sent"
+            later = await node.gateway.send("shop", ANA, text("later"), terms=Terms(send_at=clock.now() + 60))
+            brief = await node.gateway.send("shop", EVA, text("brief"), terms=Terms(send_at=clock.now() + 9e4))
+            await clock.sleep(70)
+            assert await state(node, later) == "sent"
+            assert 60 <= engine.left[-1][0] - began < 67
+            assert await state(node, brief) == "queued"
+
+    run(main)

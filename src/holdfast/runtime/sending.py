@@ -36,10 +36,15 @@ PEER_TIMEOUT = 5.0
 """Seconds beyond its own wait that another instance may take to answer."""
 CLOCKS_DIFFER = 1.0
 """Seconds by which the database's clock may differ from ours without being minded."""
+CLOCKS_KEPT = 10.0
+"""Seconds for which their difference is remembered."""
 
 
 class Sending(Filing):
     """See the port for outcomes and errors."""
+
+    _clocks = 0.0, 0.0
+    """Until when (boot clock) it is known how far the database's clock is ahead of ours, and that, in seconds."""
 
     async def send(
         self,
@@ -154,10 +159,9 @@ class Sending(Filing):
         said = own(view.config).get("expires_in")
         lasts = self._send_deadline if said is None else float(said) * self._factor
         send_at, expires_at = terms.instants(now, lasts)
-        if terms.timed or said is not None:  # due and ended by the database's clock, given by ours
-            ahead = await self._store.now() - self._clock.now()
-            if abs(ahead) > CLOCKS_DIFFER:
-                send_at, expires_at = send_at and send_at + ahead, expires_at + ahead
+        ahead = await self._ahead(look=terms.timed)
+        if abs(ahead) > CLOCKS_DIFFER:  # due and ended by the database's clock, given by ours
+            send_at, expires_at = send_at and send_at + ahead, expires_at + ahead
         return OutboxRow(
             id=f"3EB0{self._clock.token(9).hex().upper()}",
             session=view.name,
@@ -172,6 +176,14 @@ class Sending(Filing):
             error=0,
             message="",
         )
+
+    async def _ahead(self, *, look: bool) -> float:
+        """By how many seconds the database's clock is ahead of ours: as it was lately, unless it is to be looked at."""
+        until, ahead = self._clocks
+        if look or self._clock.boot() >= until:
+            ahead = await self._store.now() - self._clock.now()
+            self._clocks = self._clock.boot() + CLOCKS_KEPT, ahead
+        return ahead
 
     async def _settled(self, name: str, row: OutboxRow, wait: float) -> OutboxRow:
         latest = row
