@@ -8,7 +8,7 @@ import pytest
 
 from holdfast.domain.accounts import AccountRow
 from holdfast.domain.errors import SessionExists, SessionNotFound, StaleEpoch
-from holdfast.domain.rows import EngineWrite, NewEvent, Processed
+from holdfast.domain.rows import AddonRow, EngineWrite, NewEvent, Processed
 from tests.contract.conftest import World
 from tests.contract.rows import entry, message, outgoing, received, told
 
@@ -191,7 +191,8 @@ async def test_settings(world: World) -> None:
 
 async def test_a_change_of_number_puts_conversations_apart_and_sends_nothing_old(held: World) -> None:
     store = held.store
-    await store.apply_inbox("a", 1, Processed([], [message("M1")], [], [], [], [], []))
+    thumb = AddonRow(message().chat, "M1", "reaction", message().chat, False, "R1", 1.0, "👍")
+    await store.apply_inbox("a", 1, Processed(messages=[message("M1")], addons=[thumb]))
     row, _ = await store.enqueue(outgoing(), "f")
     await store.save_state(
         "a", 1, {"phase": "working", "phone": "40712345678"}, me={"phone": "40712345678"}, timeline=None
@@ -200,7 +201,8 @@ async def test_a_change_of_number_puts_conversations_apart_and_sends_nothing_old
     await store.save_state("a", 1, changed, me={"phone": "49"}, timeline=None, put_apart="a_until_1")
     assert await store.messages("a", None, 10, 0) == []
     assert await store.chats("a", 10, 0) == []
-    assert [found.id for found in await store.messages("a_until_1", None, 10, 0)] == ["M1"]
+    [apart] = await store.messages("a_until_1", None, 10, 0)
+    assert (apart.id, apart.body["reactions"][0]["text"]) == ("M1", "👍")
     failed = await store.outbox_get("a_until_1", row.id)
     assert failed is not None
     assert failed.state == "failed"

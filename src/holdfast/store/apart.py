@@ -14,6 +14,7 @@ from holdfast.domain.state import State
 from holdfast.store.outbox import OPEN, step
 from holdfast.store.schema import (
     account,
+    addon,
     chat,
     contact,
     inbox,
@@ -26,7 +27,7 @@ from holdfast.store.schema import (
 )
 from holdfast.store.sql import Query, insert, now
 
-_MOVED = (chat, contact, lid_map, message, media, inbox, outbox)
+_MOVED = (chat, contact, lid_map, message, addon, media, inbox, outbox)
 NOT_SENT = "The session changed its number before this message was sent."
 _FAIL = Query(
     f"UPDATE outbox SET state = 'failed', message = ?, updated_at = holdfast_now(), {step('failed')} "  # noqa: S608
