@@ -305,6 +305,23 @@ async def _texts(w: World, name: str, phone: str) -> list[str]:
     return [m["body"] for m in await w.holdfast.ask("GET", f"/api/{name}/chats/{phone}@c.us/messages")]
 
 
+@check("D.pairing_refused", "no pairing code for the number: said so, not asked for again and again; a QR links it")
+async def pairing_refused(w: World) -> str:
+    await w.holdfast.ask("POST", "/api/sessions", {"name": "shop", "start": False})
+    await w.fault("refuse_code", jid=SHOP)
+    since = await w.wasim.seq()
+    await w.holdfast.ask("POST", "/api/holdfast/sessions/shop/pair", {"phone": SHOP})
+    view = await w.holdfast.until("shop", lambda view: view["reason"] == "pairing_refused")
+    assert (view["status"], view["needs_qr"]) == ("FAILED", True), view
+    assert "gave no pairing code for this number. Check the number" in view["message"], view
+    await quiet(w, 3, "a code was refused")
+    assert len(await w.wasim.get("log", since=since, kind="refused")) == 1, "it asked again"
+    await w.holdfast.ask("POST", "/api/sessions/shop/start")
+    await w.holdfast.scan(w.wasim, "shop", SHOP)
+    await w.holdfast.until_working("shop")
+    return str(view["message"])
+
+
 @check("D.needs_pairing", "credentials gone while the server was down: says so, and waits for a person")
 async def needs_pairing(w: World) -> str:
     await w.link()

@@ -22,6 +22,7 @@ LASTING = frozenset(
         "failure",
         "outdated",
         "refuse_upgrade",
+        "refuse_code",
         "slow",
         "duplicate",
         "outage",

@@ -305,6 +305,9 @@ class PairingSession:
             if hello is None or len(hello.bytes()) != 80 or noise is None or noise.bytes() != self._noise:
                 self._bad(iq, "companion_hello needs 80 bytes of wrapped key and the socket's own Noise key")
                 return
+            if fault := self._hub.faults.take("refuse_code", (phone, f"{phone}@{jids.PN}")):
+                self._bad(iq, "fault refuse_code", str(fault.options.get("code", 429)), "rate-overlimit")
+                return
             self.code_phone, self._hello = phone, hello.bytes()
             self._code_ref = "3@" + base64.b64encode(secrets.token_bytes(16)).decode()
             ref = Node("link_code_pairing_ref", {}, self._code_ref.encode())
@@ -315,9 +318,9 @@ class PairingSession:
         else:
             self._bad(iq, f"unexpected stage {stage!r}")
 
-    def _bad(self, iq: Node, reason: str) -> None:
-        self._hub.journal.note("refused", tag="link_code_companion_reg", reason=reason, code=400)
-        self._answer(iq, [Node("error", {"code": "400", "text": "bad-request"})], "error")
+    def _bad(self, iq: Node, reason: str, code: str = "400", text: str = "bad-request") -> None:
+        self._hub.journal.note("refused", tag="link_code_companion_reg", reason=reason, code=int(code))
+        self._answer(iq, [Node("error", {"code": code, "text": text})], "error")
 
     async def _finish_code(self, iq: Node, code: Node) -> None:
         bundle, identity, ref = (

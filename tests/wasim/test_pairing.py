@@ -37,6 +37,18 @@ async def test_by_code() -> None:
         assert (await client.connect())["me"]["id"] == f"{ALICE}:1@s.whatsapp.net"
 
 
+async def test_a_code_is_refused_on_demand_to_the_number_that_is_meant() -> None:
+    async with WasimServer(media_port=None) as wasim, PlainClient(wasim) as client:
+        await shown(client)
+        wasim.hub.faults.add(wasim.hub.faults.make({"kind": "refuse_code", "jid": ALICE, "count": 1}))
+        await client.ask("pair-code", phone=ALICE)
+        assert (await noted(wasim, "refused", tag="link_code_companion_reg"))["code"] == 429
+        with pytest.raises(PairingError, match="no socket waits for a code"):
+            await wasim.pairings.enter_code("AAAAAAAA", ALICE)
+        await client.ask("pair-code", phone=ALICE)
+        await noted(wasim, "code-asked", jid=A)
+
+
 async def test_a_wrong_code_links_nothing() -> None:
     async with WasimServer(media_port=None) as wasim, PlainClient(wasim) as client:
         await shown(client)
