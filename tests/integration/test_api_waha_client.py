@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -48,6 +49,19 @@ async def talks(client: AsyncWahaClient) -> None:
         await call(payload=about)
     assert (await client.contacts.a_check_exists(params={"session": "shop", "phone": "40722000111"}))["numberExists"]
     assert isinstance(await client.contacts.a_get_all(params={"session": "shop"}), list)
+
+
+async def sends_files(client: AsyncWahaClient) -> None:
+    """Each kind, as base64."""
+    for call, mimetype, content in (
+        (client.chatting.a_send_image, "image/jpeg", b"\xff\xd8\xff\xe0"),
+        (client.chatting.a_send_file, "text/csv", b"a;b"),
+        (client.chatting.a_send_voice, "audio/ogg; codecs=opus", b"OggS" + bytes(24) + b"OpusHead"),
+        (client.chatting.a_send_video, "video/mp4", bytes(4) + b"ftypisom"),
+    ):
+        file = {"mimetype": mimetype, "data": base64.b64encode(content).decode(), "filename": "a"}
+        sent = await call(payload={"session": "shop", "chatId": CHAT, "file": file, "convert": False})
+        assert (sent["hasMedia"], sent["media"]["mimetype"]) == (True, mimetype)
 
 
 async def looks_and_ends(client: AsyncWahaClient, scan: Scan) -> None:
@@ -103,6 +117,7 @@ def test_every_call_that_holdfast_has_works_by_wahas_client(tmp_path: Path) -> N
         try:
             await links(client, scan)
             await talks(client)
+            await sends_files(client)
             await looks_and_ends(client, scan)
             await as_of_old(client, scan)
         finally:

@@ -31,15 +31,15 @@ async def send(world: World, folder: Path, id_: str, content: bytes, **more: Any
     return await world.engine.send("a", world.numbers["a"], message)
 
 
-async def fetch(world: World, path: Path, id_: str, limit: int = 10_000_000) -> Any:
-    """The file of the message that Bea's phone sent to Ana."""
+async def fetch(world: World, path: Path, id_: str, limit: int = 10_000_000, *, from_me: bool = False) -> Any:
+    """The file of a message between Ana and Bea."""
 
     async def stored() -> bytes | None:
         rows = await world.store.inbox_pending("a", 100)
         return next((row.plaintext for row in rows if row.attrs.get("id") == id_ and row.plaintext), None)
 
     args = {
-        "message": await world.until(stored), "path": str(path), "chat": CHAT, "id": id_, "from_me": False,
+        "message": await world.until(stored), "path": str(path), "chat": CHAT, "id": id_, "from_me": from_me,
         "participant": None, "limit": limit,
     }  # fmt: skip
     return await world.engine.call("a", world.numbers["a"], "download_media", args)
@@ -60,6 +60,9 @@ async def test_files_are_sent_and_come_whole_and_named(tmp_path: Path) -> None:
         sent = await send(world, tmp_path, "3EB0AA03", b"a;b", type="file", filename="x.csv", mimetype="text/csv")
         assert sent.error == 0
         assert (await bea.until_message(id="3EB0AA03")).text == "x.csv"
+        own = await (await person(world, ANA)).send_image(CHAT, JPEG, "from the phone itself")
+        assert (await fetch(world, tmp_path / "own", own, from_me=True))["size"] == len(JPEG)
+        assert (tmp_path / "own").read_bytes() == JPEG
         await world.admin("fault", {"kind": "media_error", "status": 503})
         with pytest.raises(NotConnected, match="uploaded"):
             await send(world, tmp_path, "3EB0AA04", JPEG, type="image")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import structlog
 
-from holdfast.domain.errors import HoldfastError, MediaGone, MediaTooLarge, NotConnected, StoreUnavailable
+from holdfast.domain.errors import CallFailed, HoldfastError, MediaGone, MediaTooLarge, NotConnected, StoreUnavailable
 from holdfast.domain.media import MediaRow
 from holdfast.domain.pacing import backoff
 from holdfast.domain.state import Phase
@@ -106,6 +106,9 @@ class Fetcher:
             await self._store.media_settle(row.name, "lost", problem=error.sentence)
         except HoldfastError as error:
             await self._again(row, error)
+        except Exception as error:  # a mistake of ours with one file: it must not keep the others waiting
+            self._log.error("a file cannot be fetched", action="media", code="bug", exc_info=error)
+            await self._again(row, CallFailed("Holdfast made a mistake with this file; its log says more."))
         else:
             await self._media.files.put(row.name, path)
             await self._store.media_settle(row.name, "kept", size=size)

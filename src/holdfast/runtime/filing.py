@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from holdfast.domain.errors import MediaGone, MediaNotFound, MediaUnavailable
 from holdfast.domain.media import NAME, MediaRow
 from holdfast.ports.media import Upload
-from holdfast.runtime.media import Media
+from holdfast.runtime.media import ELSEWHERE, Media
 from holdfast.runtime.views import Views
 
 
@@ -49,5 +49,8 @@ class Filing(Views):
             raise MediaGone(row.problem)
         if row.state == "awaited":
             raise MediaUnavailable(f"The file is not fetched yet. {row.problem}".strip())
-        size, pieces = await media.files.read(name)
+        try:
+            size, pieces = await media.files.read(name)
+        except MediaGone as error:
+            raise MediaUnavailable(ELSEWHERE) from error
         return row, size, pieces

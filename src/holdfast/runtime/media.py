@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 
 REDIRECTS = 5
 ELSEWHERE = (
-    "The message's file is not where this instance keeps files. Instances of one cluster need one folder "
+    "The file is not where this instance keeps files. Instances of one cluster need one folder "
     "(HOLDFAST_MEDIA_DIR) or bucket (HOLDFAST_MEDIA_S3_URL)."
 )
 PIECE = 256 * 1024
@@ -36,11 +36,10 @@ BATCH = 100
 
 @dataclass(frozen=True, slots=True)
 class MediaSettings:
-    """Times in seconds, sizes in bytes. `keep`: how long received files stay; `patience`: how long one is asked for."""
+    """Times in seconds, sizes in bytes. `keep`: how long received files stay."""
 
     limit: int = 100_000_000
     keep: float = 14 * 86_400.0
-    patience: float = 86_400.0
     reach: Reach = field(default_factory=Reach)
     timeout: float = 300.0
     factor: float = 1.0

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 from litestar import Controller, Request, Response, post
 from litestar.exceptions import ClientException
+from litestar.openapi.spec import OpenAPIFormat, OpenAPIMediaType, OpenAPIType, Operation, RequestBody, Schema
 
 from holdfast.api.common import gateway_of
 from holdfast.api.spooled import Base64, Body, spooled
@@ -45,6 +47,34 @@ class SendFile(SendOptions):
     asNote: bool | None = None  # noqa: N815
 
 
+@dataclass
+class FileOperation(Operation):
+    """What these calls take, for the API's description: their bodies are read as they come, not into a model."""
+
+    def __post_init__(self) -> None:
+        text, flag = Schema(type=OpenAPIType.STRING), Schema(type=OpenAPIType.BOOLEAN)
+        binary = Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY)
+        names = ("session", "chatId", "caption", "reply_to", "id")
+        fields: dict[str, Any] = {**dict.fromkeys(names, text), "asNote": flag}
+        file = Schema(
+            type=OpenAPIType.OBJECT,
+            properties=dict.fromkeys(("mimetype", "filename", "url", "data"), text),
+            description="`url`, or `data` in base64.",
+        )
+        needed = ["chatId", "file"]
+        self.request_body = RequestBody(
+            required=True,
+            content={
+                "application/json": OpenAPIMediaType(
+                    Schema(type=OpenAPIType.OBJECT, properties={**fields, "file": file}, required=needed)
+                ),
+                "multipart/form-data": OpenAPIMediaType(
+                    Schema(type=OpenAPIType.OBJECT, properties={**fields, "file": binary}, required=needed)
+                ),
+            },
+        )
+
+
 class Media(Controller):
     """WAHA's calls that send a file. The file is kept before the message is accepted."""
 
@@ -52,24 +82,24 @@ class Media(Controller):
     tags = ["Chatting"]  # noqa: RUF012 - Litestar's way
     request_max_body_size = None  # a file's own limit holds, while it comes in
 
-    @post("/sendImage", summary="Send a picture")
+    @post("/sendImage", summary="Send a picture", operation_class=FileOperation)
     async def send_image(self, request: Req, idempotency_key: IdempotencyKey = None) -> Response[dict[str, Any]]:
         """JPEG, PNG, WebP or GIF: `{"chatId", "session", "caption", "file": {"url" or "data", "mimetype", ...}}`,
         or the same as multipart/form-data with the file as `file`.
         """
         return await _send(request, "image", idempotency_key)
 
-    @post("/sendFile", summary="Send a file as a document")
+    @post("/sendFile", summary="Send a file as a document", operation_class=FileOperation)
     async def send_file(self, request: Req, idempotency_key: IdempotencyKey = None) -> Response[dict[str, Any]]:
         """Anything; see `sendImage` for the body."""
         return await _send(request, "file", idempotency_key)
 
-    @post("/sendVoice", summary="Send a voice message")
+    @post("/sendVoice", summary="Send a voice message", operation_class=FileOperation)
     async def send_voice(self, request: Req, idempotency_key: IdempotencyKey = None) -> Response[dict[str, Any]]:
         """OGG with Opus; see `sendImage` for the body. Holdfast converts nothing."""
         return await _send(request, "voice", idempotency_key)
 
-    @post("/sendVideo", summary="Send a video")
+    @post("/sendVideo", summary="Send a video", operation_class=FileOperation)
     async def send_video(self, request: Req, idempotency_key: IdempotencyKey = None) -> Response[dict[str, Any]]:
         """MP4, 3GP or QuickTime; `asNote` for a round one; see `sendImage` for the body. Holdfast converts nothing."""
         return await _send(request, "video", idempotency_key)
