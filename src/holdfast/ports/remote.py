@@ -26,9 +26,9 @@ class Remote(Protocol):
         """The name of the server that a session of that configuration lives on."""
         ...
 
-    async def take(self, session: str, envelope: Mapping[str, Any]) -> None:
-        """What happened to a session that is held here; durable when this returns.
+    async def take(self, session: str, envelope: Mapping[str, Any], *, epoch: int = 0) -> None:
+        """What happened to a session that is held here under `epoch`, connected or not; durable when this returns.
 
-        Raises `domain.errors.NotConnected` where it is not held, `StaleEpoch`, `StoreUnavailable`.
+        Raises `domain.errors.StaleEpoch`, `StoreUnavailable`; `NotConnected` without an epoch and a connection.
         """
         ...

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from holdfast.domain.errors import BadRequest, HeldElsewhere, NotConnected, SessionNotFound, StaleEpoch, Unauthorized
+from holdfast.domain.state import State
 from holdfast.ports.remote import Remote
 from holdfast.runtime.actor import Actor
 from holdfast.runtime.sending import PEER_TIMEOUT
@@ -30,9 +31,10 @@ class RemoteNews(Views):
             )
         envelope = _decoded(body)
         row = await self._store.session(str(envelope.get("session") or ""))
-        if row is None or row.engine != REMOTE or engine.server_of(row.config) != server or row.desired != "running":
-            return  # a session of that server which is none of ours, or at rest
-
+        if row is None or row.engine != REMOTE or engine.server_of(row.config) != server:
+            return  # none of ours
+        if row.desired != "running" or State.from_json(row.state).needs_qr:
+            return  # at rest
         try:
             await self.take_told(row.name, envelope)
         except (NotConnected, StaleEpoch) as error:
@@ -45,7 +47,7 @@ class RemoteNews(Views):
             engine = actor.engine
             if not isinstance(engine, Remote):
                 raise NotConnected
-            await engine.take(actor.name, envelope)
+            await engine.take(actor.name, envelope, epoch=actor.held.epoch)
 
         await self._live(name, here, "told", {"session": name, "envelope": dict(envelope)}, timeout=PEER_TIMEOUT)
 

@@ -291,45 +291,52 @@ class WahaEngine:
         right = hmac.new(known.server.hook_key.encode(), body, hashlib.sha512).hexdigest()
         return hmac.compare_digest(right.encode(), signature.strip().lower().encode())
 
-    async def take(self, session: str, envelope: Json) -> None:
+    async def take(self, session: str, envelope: Json, *, epoch: int = 0) -> None:
         """See `ports.remote`."""
         hosted = self._hosted.get(session)
-        if hosted is None or not hosted.link.may_act():
-            raise NotConnected
-        hosted.link.heard_at = self._clock.boot()
         event, payload = str(envelope.get("event") or ""), envelope.get("payload")
+        if hosted is None or not hosted.link.may_act():
+            if not epoch:
+                raise NotConnected
+            if event != "session.status" and isinstance(payload, Mapping):
+                await self._keep(session, 0, epoch, _readable(session, event, payload, _phone(envelope)))
+            return
+        hosted.link.heard_at = self._clock.boot()
         if event == "session.status":
             status = payload.get("status") if isinstance(payload, Mapping) else None
             log.info("webhook session.status", session=session, action="webhook", status=status)
             hosted.server.looks.now()
         elif isinstance(payload, Mapping):
-            await self._store_news(hosted, event, payload, read.own_phone(envelope.get("me")))
+            await self._store_news(hosted, event, payload, hosted.link.phone or _phone(envelope))
 
     async def _store_news(self, hosted: _Hosted, event: str, payload: Json, phone: str) -> None:
-        try:
-            rows = await self._rows(hosted, event, payload, phone)
-        except ValueError as error:
-            log.warning("a WAHA event cannot be read", session=hosted.link.name, action="waha", detail=str(error))
-            return
+        link = hosted.link
+        await self._keep(link.name, link.connection, link.grant.epoch, await self._rows(hosted, event, payload, phone))
+
+    async def _keep(self, session: str, connection: int, epoch: int, rows: list[InboxRow]) -> None:
         if rows:
-            link = hosted.link
-            await self._store.write_engine(link.name, link.grant.epoch, EngineWrite(inbox=rows))
-            self._sink(port.InboxStored(link.name, link.connection))
+            await self._store.write_engine(session, epoch, EngineWrite(inbox=rows))
+            self._sink(port.InboxStored(session, connection))
 
     async def _rows(self, hosted: _Hosted, event: str, payload: Json, phone: str) -> list[InboxRow]:
-        rows = read.inbox_rows(event, payload, hosted.link.phone or phone)
-        if not payload.get("fromMe"):
+        rows = _readable(hosted.link.name, event, payload, phone)
+        if not payload.get("fromMe") or not rows:
+            if payload.get("fromMe") and event.startswith("message.ack"):
+                await self._heard(hosted, payload)
             return rows
         if event in ("message", "message.any") and payload.get("source") != "app":
             await hosted.sending.claim(payload)
+        id_, ours = await self._heard(hosted, payload)
+        if event in ("message", "message.any") and await self._store.outbox_get(hosted.link.name, ours) is not None:
+            return _readable(hosted.link.name, "message.ack", _renamed(payload, id_, ours), phone)
+        return rows if ours == id_ else _readable(hosted.link.name, event, _renamed(payload, id_, ours), phone)
+
+    async def _heard(self, hosted: _Hosted, payload: Json) -> tuple[str, str]:
+        """Whoever waits for what became of that message hears of it. (WAHA's id of it, ours)"""
         id_, _ = read.ack_of({"ack": 0, **payload})
         ours = await hosted.sending.ours(id_)
         hosted.sending.heard(ours, payload)
-        if event in ("message", "message.any") and await self._store.outbox_get(hosted.link.name, ours) is not None:
-            return read.inbox_rows("message.ack", {**payload, "id": _renamed(payload, id_, ours)}, phone)
-        if ours != id_:
-            return read.inbox_rows(event, {**payload, "id": _renamed(payload, id_, ours)}, phone)
-        return rows
+        return id_, ours
 
     # --- what is asked for ----------------------------------------------------------------------------------------
     async def _pages(self, hosted: _Hosted) -> None:
@@ -369,8 +376,21 @@ class WahaEngine:
             log.error("messages could not be read", session=link.name, action="pages", code="bug", exc_info=error)
 
 
-def _renamed(payload: Json, theirs: str, ours: str) -> str:
-    return str(payload.get("id") or "").replace(theirs, ours)
+def _renamed(payload: Json, theirs: str, ours: str) -> Json:
+    return {**payload, "id": str(payload.get("id") or "").replace(theirs, ours)}
+
+
+def _phone(envelope: Json) -> str:
+    return read.own_phone(envelope.get("me"))
+
+
+def _readable(session: str, event: str, payload: Json, phone: str) -> list[InboxRow]:
+    """The rows of an event; one that cannot be read is told, and passed over: it would come again and again."""
+    try:
+        return read.inbox_rows(event, payload, phone)
+    except ValueError as error:
+        log.warning("a WAHA event cannot be read", session=session, action="waha", detail=str(error))
+        return []
 
 
 def _no_sink(event: port.EngineEvent | port.EngineDied) -> None:

@@ -292,6 +292,7 @@ class Link:
         """Whoever scanned our QR is unlinked again; what somebody else linked is left alone."""
         if self._opening.shown:
             await self.unlink()
+            await self._shared.client.post(f"/api/sessions/{quote(self.name)}/stop", again=True)
         self._close(port.Closed(self.name, self.connection, 0, "another_number", {"phone": phone}))
 
     async def _report(self, info: Json, phone: str, at: float, note: Json) -> None:
