@@ -27,6 +27,7 @@ from verify import (
     simulation,
     torture,
     truth,
+    waha,
 )
 from verify.harness import CHECKS, run_all
 
@@ -50,6 +51,7 @@ TOPICS = (
     checklist,
     operations,
     moving,
+    waha,
 )
 
 

@@ -280,8 +280,9 @@ async def test_unlinked_at_the_phone_needs_a_qr_which_no_look_renews(it: OnWaha)
     it.waha.sessions.qr_lives = (0.1,) * 6
     it.waha.sessions.unlink("shop")
     await it.until("shop", "SCAN_QR_CODE")
-    await it.holds(lambda view: view.needs_qr)  # its QR codes ran out
-    assert (await it.view()).status == "FAILED"
+    assert (await it.view()).needs_qr
+    view = await it.holds(lambda view: view.status == "FAILED")  # its QR codes ran out
+    assert view.needs_qr, view
     began = since()
     await it.node.gateway.wait_status("shop", until=frozenset({"WORKING"}), timeout=2.0)  # two looks and more
     assert [call.path for call in it.waha.called("^(POST|PUT|DELETE)", began)] == []

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from holdfast.domain.disconnects import WAHA_UNLINKED
 from holdfast.domain.phases import public_status
 from holdfast.domain.session import RESTORING
 from holdfast.domain.state import Phase, State
@@ -47,8 +48,13 @@ def status_now(
         verified_at=state.verified_at,
         next_attempt_at=state.next_attempt_at,
         attempt=state.attempt,
-        needs_qr=state.needs_qr,
+        needs_qr=asks_for_qr(state),
     )
+
+
+def asks_for_qr(state: State) -> bool:
+    """Whether users are told that a person must scan a QR code: also while a WAHA server shows one by itself."""
+    return state.needs_qr or (state.phase is Phase.PAIRING and state.code == WAHA_UNLINKED.code)
 
 
 def _unheld(has_credentials: bool) -> tuple[str, str, str]:

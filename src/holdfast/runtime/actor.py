@@ -20,6 +20,7 @@ from holdfast.domain.errors import EngineUnavailable, HoldfastError, StaleEpoch,
 from holdfast.domain.lease import Held, LeaseTimes, give_up_at, may_act
 from holdfast.domain.phases import public_status
 from holdfast.domain.session import decide
+from holdfast.domain.status import asks_for_qr
 from holdfast.ports import engine as e
 from holdfast.ports.clock import Clock
 from holdfast.ports.store import Json, NewEvent, SessionRow, Store, TimelineRow
@@ -254,7 +255,7 @@ class Actor:
             "status": public_status(state),
             "reason": state.code,
             "message": state.message,
-            "needs_qr": state.needs_qr,
+            "needs_qr": asks_for_qr(state),
             "attempt": state.attempt,
             "next_attempt_at": state.next_attempt_at,
             "at": self._deps.clock.now(),

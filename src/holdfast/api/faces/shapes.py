@@ -62,7 +62,7 @@ def accounts_of(request: Request[Any, Any, Any]) -> Accounts:
 
 def word(view: SessionView) -> str:
     """The status in these faces' words."""
-    if view.needs_qr:
+    if view.needs_qr and view.status != "SCAN_QR_CODE":
         return "needs_qr"
     return WORDS[view.status]
 
