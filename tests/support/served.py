@@ -96,7 +96,7 @@ async def served(folder: Path) -> AsyncIterator[Served]:
             store,
             {"baileys": engine},
             clock,
-            NodeSettings(version="test", media=MediaSettings(limit=MEDIA_LIMIT, reach=MEDIA_REACH)),
+            NodeSettings(version="test", media=MediaSettings(limit=MEDIA_LIMIT, reach=MEDIA_REACH, factor=0.02)),
             instance="test-instance",
             files=Folder(folder / "media"),
         ) as node,

@@ -38,6 +38,7 @@ class Fetcher:
         self._clock = clock
         self._hub = hub
         self._media = media
+        self._offline = OFFLINE * media.settings.factor
         self._wake = asyncio.Event()
         self._log = log.bind(session=actor.name)
 
@@ -53,13 +54,13 @@ class Fetcher:
                 rest = await self._round()
             except StoreUnavailable as error:
                 self._log.error("files to fetch cannot be read", action="media", code=error.code)
-                rest = OFFLINE
+                rest = self._offline
             await self._rest(rest)
 
     async def _round(self) -> float:
         """Everything that is due, a few beside each other; seconds until there is something to do again."""
         if not self._ready():
-            return OFFLINE if (await self._store.media_awaited(self._actor.name, 1))[0] else REST
+            return self._offline if (await self._store.media_awaited(self._actor.name, 1))[0] else REST
         rows, later = await self._store.media_awaited(self._actor.name, PARALLEL)
         if not rows:
             return REST if later is None else later
@@ -88,7 +89,7 @@ class Fetcher:
             await self._settle(row, path)
         except HoldfastError as error:
             self._log.error("a fetched file cannot be kept", action="media", code=error.code)
-            await self._clock.sleep(OFFLINE)
+            await self._clock.sleep(self._offline)
         finally:
             for left in (path, path.with_name(f"{path.name}.part")):
                 with contextlib.suppress(OSError):
@@ -101,7 +102,7 @@ class Fetcher:
             self._media.check_size(row.size)
             size = await self._download(row, path)
         except NotConnected:
-            await self._store.media_settle(row.name, "awaited", retry_in=OFFLINE, counted=False)
+            await self._store.media_settle(row.name, "awaited", retry_in=self._offline, counted=False)
         except (MediaGone, MediaTooLarge) as error:
             await self._store.media_settle(row.name, "lost", problem=error.sentence)
         except HoldfastError as error:
