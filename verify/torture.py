@@ -18,11 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import asyncpg
+import psutil
 
-from tests.support.cluster import Cluster, cluster
+from tests.support.cluster import Cluster, cluster, me, owner, until_owner
 from tests.support.processes import Holdfast, Receiver
 from tests.support.wire import Wire
 from verify.harness import alone
+from verify.instances import ANA, SHOP, send, two
 from verify.relay import Relay
 
 INSTANCES, SESSIONS, ROUNDS = 3, 30, 3
@@ -211,3 +214,47 @@ async def torture() -> str:
             again = sum(entry.get("type") == "retry" for entry in receipts)
             asked = f"{again} of them asked for again by a phone or by us"
             return f"{2 * sum(victim.done)} messages, {asked}, healed after at most {max(healing):.0f} s"
+
+
+@alone("G1.frozen", "a whole instance frozen, sidecar and all: the next one wins, and it writes nothing when it wakes")
+async def frozen() -> str:
+    async with two(postgres=True) as (world, first, second, hook):
+        mine = await me(second)
+        whole = psutil.Process(first.child.pid)
+        family = [whole, *whole.children(recursive=True)]
+        for process in family:
+            process.suspend()
+        try:
+            await world.wasim.post("inject", {"from": ANA, "to": SHOP, "text": "to the frozen one"})
+            await until_owner(second, mine)
+            await hook.until(lambda: hook.texts() == ["to the frozen one"])
+            await send(second, "from the next")
+            seen = await world.wasim.seq()
+            before = await _written(world)
+        finally:
+            for process in family:
+                process.resume()
+        end = time.time() + 15
+        while time.time() < end:
+            assert await owner(second) == mine
+            await asyncio.sleep(0.5)
+        assert await owner(first) == mine
+        assert await _written(world) == before, "it wrote after it was replaced"
+        assert await world.wasim.get("log", since=seen, kind="login") == [], "it fought for the connection"
+        await world.wasim.post("inject", {"from": ANA, "to": SHOP, "text": "afterwards"})
+        await hook.until(lambda: hook.texts() == ["to the frozen one", "afterwards"])
+        return f"{len(await world.overlaps())} overlap, ended by WhatsApp's replacement"
+
+
+async def _written(world: Cluster) -> list[tuple[Any, ...]]:
+    """What a holder may write, as it stands."""
+    assert world.database is not None
+    connection = await asyncpg.connect(world.database.dsn("holdfast"))
+    try:
+        rows = []
+        for table in ("credential", "inbox", "message", "outbox", "timeline"):
+            found = await connection.fetch(f"SELECT {table}::text FROM {table} ORDER BY 1")
+            rows += [(table, str(row[0])) for row in found]
+        return rows
+    finally:
+        await connection.close()
