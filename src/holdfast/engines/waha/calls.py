@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from holdfast.domain import jids
-from holdfast.domain.errors import BadRequest, CallFailed, HoldfastError, NotConnected
+from holdfast.domain.errors import BadRequest, CallFailed, HoldfastError, MediaGone, NotConnected
 from holdfast.domain.waha import to_waha_id
 from holdfast.engines.waha.client import WahaClient
 from holdfast.engines.waha.errors import WahaBusy, WahaRefused, WahaUnavailable
@@ -79,6 +79,10 @@ async def _picture(client: WahaClient, session: str, args: Args) -> Any:
     return found.get("profilePictureURL") if isinstance(found, Mapping) else None
 
 
+async def _download(client: WahaClient, session: str, args: Args) -> Any:
+    raise MediaGone("The file stays on the WAHA server; Holdfast does not fetch files from there.")
+
+
 CALLS = Calls(
     {
         "check_number": _check_number,
@@ -87,5 +91,6 @@ CALLS = Calls(
         "presence": _presence,
         "subscribe_presence": _subscribe,
         "profile_picture": _picture,
+        "download_media": _download,
     }
 )
