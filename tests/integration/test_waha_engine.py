@@ -173,9 +173,9 @@ async def test_what_no_webhook_told_is_read_from_its_page(it: OnWaha) -> None:
     assert (sent.status_code, sent.json()["holdfast"]["state"]) == (201, "sent")
 
 
-@pytest.mark.parametrize(
-    ("body", "key", "server", "status"),
-    [
+async def test_webhooks_that_are_none(it: OnWaha) -> None:
+    await it.adopt()
+    for body, key, server, status in [
         (b'{"event": "message", "session": "shop"}', "another", "main", 401),
         (b'{"event": "message", "session": "shop"}', HOOK_KEY, "nowhere", 404),
         (b"no json", HOOK_KEY, "main", 400),
@@ -185,12 +185,9 @@ async def test_what_no_webhook_told_is_read_from_its_page(it: OnWaha) -> None:
         (b'{"event": "message", "session": "shop", "payload": {"body": "no id"}}', HOOK_KEY, "main", 200),
         (b'{"event": "message", "session": "shop", "payload": 7}', HOOK_KEY, "main", 200),
         (b'{"event": "never.heard.of", "session": "shop", "payload": {"id": "x"}}', HOOK_KEY, "main", 200),
-    ],
-)
-async def test_webhooks_that_are_none(it: OnWaha, body: bytes, key: str, server: str, status: int) -> None:
-    await it.adopt()
-    answer = await signed(it, body, key, server)
-    assert answer.status_code == status, answer.text
+    ]:
+        answer = await signed(it, body, key, server)
+        assert answer.status_code == status, (body, answer.text)
     assert await heard(it) == []
     assert (await it.view()).status == "WORKING"
 
@@ -345,7 +342,7 @@ async def test_what_whatsapp_refuses_fails_and_is_not_tried_again(it: OnWaha) ->
 # --- servers ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["drip", "garbage", 500])
+@pytest.mark.parametrize("kind", ["drip", 500])
 async def test_a_sick_server_is_trouble_for_its_own_sessions_only(tmp_path: Path, kind: int | str) -> None:
     async with LittleWaha(key="other") as other:
         servers = {"other": {"url": other.url, "api_key": "other", "webhook_key": HOOK_KEY}}
