@@ -91,6 +91,30 @@ async def test_a_receipt_survives_a_crash_between_its_commit_and_its_ack(tmp_pat
         assert len(keys) == len(set(keys))
 
 
+@pytest.mark.parametrize("point", ["notification.received", "notification.stored", "message.stored"])
+async def test_a_group_and_its_first_message_survive_a_crash(tmp_path: Path, point: str) -> None:
+    """`message.stored`: the sender's key is in the inbox, and not yet where it opens the message that came with it."""
+    async with running(tmp_path) as world:
+        await world.pair("b", BEA)
+        await world.engine.close("b", world.numbers["b"])
+        await world.admin("phones", {"phone": ANA})
+        made = await world.admin(f"phones/{ANA}/group", {"subject": "Team", "members": [f"{BEA}@s.whatsapp.net"]})
+        await world.admin("inject", {"from": ANA, "to": made["result"], "text": "to all"})
+        crashing = await crashing_at(world, tmp_path, point)
+        try:
+            number = world.numbers["b"] = world.numbers["b"] + 1
+            await crashing.open(port.OpenRequest("b", number, world.grant("b"), pair=False))
+            await world.take(port.EngineDied)
+        finally:
+            await crashing.stop()
+        await world.login("b")
+        [row] = await world.inbox("b", 1)
+        assert (text_of(row), row.attrs["from"]) == ("to all", made["result"])
+        [told] = await world.inbox("b", 1, "group")
+        assert told.body["children"][0]["tag"] == "create"
+        assert [one for one in await world.store.inbox_pending("b", 1000) if one.kind == "waiting"] == []
+
+
 async def _receipts(world: World, prefix: str) -> set[str]:
     """Ids of messages for which the simulator saw a linked device's delivery receipt."""
     entries = await world.seen(kind="receipt")
