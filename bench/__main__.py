@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from bench import cluster, healing, measures
+from bench import cluster, healing, measures, soak
 from bench.figures import Figure, keep, show
 from tests.support.processes import Holdfast, Wasim
 
@@ -29,6 +29,8 @@ async def run(only: str, step: measures.Step) -> list[Figure]:
         folder = Path(name)
         if wanted("B4.restart", "B5", "B6", "B7"):
             figures += await _one_session(folder, wanted, step)
+        if wanted("B5", "B6"):
+            figures += await _among_others(folder, wanted, step)
         if wanted("B1", "B2"):
             figures += await _many_sessions(folder, step)
     if wanted("B3", "B4.handover"):
@@ -36,6 +38,8 @@ async def run(only: str, step: measures.Step) -> list[Figure]:
     if wanted("heal"):
         for count in (1, FEW):
             figures += await healing.healing(count, step)
+    if only.startswith("soak"):
+        figures += await soak.soak(step)
     if wanted("B8"):
         figures += await asyncio.to_thread(cluster.control_plane, step)
     return [figure for figure in figures if figure.id.startswith(only)]
@@ -53,6 +57,20 @@ async def _one_session(folder: Path, wanted: Callable[..., bool], step: measures
             figures += await measures.receiving(wasim, holdfast, folder, step)
         if wanted("B7"):
             figures += await measures.status(holdfast, step)
+    return figures
+
+
+async def _among_others(folder: Path, wanted: Callable[..., bool], step: measures.Step) -> list[Figure]:
+    """Sending and receiving with many sessions at once."""
+    figures: list[Figure] = []
+    inner = folder / "among"
+    inner.mkdir()
+    async with Wasim(inner) as wasim, Holdfast(wasim, inner) as holdfast:
+        await measures.link_all(wasim, holdfast, FEW, step)
+        if wanted("B5"):
+            figures += await measures.sending(wasim, holdfast, inner, step, sessions=FEW)
+        if wanted("B6"):
+            figures += await measures.receiving(wasim, holdfast, inner, step, sessions=FEW)
     return figures
 
 
@@ -82,7 +100,7 @@ def main() -> int:
 
         figures = asyncio.run(run(only, step))
     if not figures:
-        console.print(f"No figure begins with {only!r}: there are B1 to B8, and heal.")
+        console.print(f"No figure begins with {only!r}: there are B1 to B8, heal and soak.")
         return 2
     show(figures, console)
     keep(figures)

@@ -80,10 +80,11 @@ for (const session of names.split(',')) {
 }
 
 async function send({ session, to, count, parallel }) {
-  const { sock, acks } = socks[session]
+  const sessions = [session].flat()
   const started = performance.now()
   let next = 0
   const worker = async lane => {
+    const { sock, acks } = socks[sessions[lane % sessions.length]]
     while (next < count) {
       const id = `3EB0F${process.pid.toString(16)}${(next++).toString(16).padStart(8, '0')}`.toUpperCase()
       const acked = new Promise(resolve => acks.set(id, resolve))

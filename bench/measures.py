@@ -15,7 +15,8 @@ import aiohttp
 from bench.figures import Figure, at_least, at_most, below
 from tests.support.processes import KEY, Floor, Holdfast, Receiver, Wasim
 
-Step = Callable[[str], None]
+Step = Callable[..., None]
+"""Told what is being done, and, where that is known, how much of it is done, and of how much."""
 ONE_LOGIN_TARGET = 0.65
 ROUNDS = 5
 """Turns of two loads that are compared; the first warms up and is not counted."""
@@ -124,8 +125,13 @@ async def gap_of_restart(wasim: Wasim, holdfast: Holdfast, step: Step) -> Figure
     )
 
 
-async def sending(wasim: Wasim, holdfast: Holdfast, folder: Path, step: Step, count: int = 300) -> list[Figure]:
-    """B5: accepted over REST until the server's ack, one at a time and ten at once."""
+async def sending(
+    wasim: Wasim, holdfast: Holdfast, folder: Path, step: Step, count: int = 300, *, sessions: int = 1
+) -> list[Figure]:
+    """B5: accepted over REST until the server's ack, one at a time and ten at once; with several sessions each sends
+    for itself.
+    """
+    senders = names(sessions)
     targets = [f"4072000{number:04d}" for number in range(10)]
     for target in targets:
         await wasim.post("phones", {"phone": target})
@@ -133,36 +139,38 @@ async def sending(wasim: Wasim, holdfast: Holdfast, folder: Path, step: Step, co
     for parallel in (1, 10):
         step(f"sending, {parallel} at once: Holdfast")
         chats = targets[:parallel]
-        await _send(holdfast, chats, parallel * 2, parallel)
-        seconds = await _send(holdfast, chats, count, parallel)
+        await _send(holdfast, senders, chats, parallel * 2, parallel)
+        seconds = await _send(holdfast, senders, chats, count, parallel)
         rates[parallel] = count / seconds
     await holdfast.stop()
     copy_credentials(folder, folder / "floor.sqlite3")
     floors = {}
-    async with Floor(wasim, folder / "floor.sqlite3", ["s000"]) as floor:
+    async with Floor(wasim, folder / "floor.sqlite3", senders) as floor:
         await floor.until("open")
         for parallel in (1, 10):
             step(f"sending, {parallel} at once: floor")
             jids = [f"{target}@s.whatsapp.net" for target in targets[:parallel]]
             for total in (parallel * 2, count):
-                await floor.command(do="send", session="s000", to=jids, count=total, parallel=parallel)
+                await floor.command(do="send", session=senders, to=jids, count=total, parallel=parallel)
                 sent = await floor.until("sent")
             floors[parallel] = count / sent["seconds"]
     return_credentials(folder)
     await holdfast.start()
-    await holdfast.until_working("s000")
+    await settle(holdfast, sessions)
+    among, mark = (f", {sessions} sessions", f"x{sessions}") if sessions > 1 else ("", "")
     return [
-        at_least("B5@1", "sends per second, one chat in sequence", "/s", rates[1], floors[1], 0.8, 285),
-        at_least("B5@10", "sends per second, ten at once", "/s", rates[10], floors[10], 0.8, 621),
+        at_least(f"B5@1{mark}", f"sends per second, one chat in sequence{among}", "/s", rates[1], floors[1], 0.8, 285),
+        at_least(f"B5@10{mark}", f"sends per second, ten at once{among}", "/s", rates[10], floors[10], 0.8, 621),
     ]
 
 
-async def _send(holdfast: Holdfast, chats: list[str], count: int, parallel: int) -> float:
+async def _send(holdfast: Holdfast, senders: list[str], chats: list[str], count: int, parallel: int) -> float:
     started, left = time.perf_counter(), iter(range(count))
 
     async def worker(lane: int) -> None:
         for number in left:
-            body = {"session": "s000", "chatId": f"{chats[lane % len(chats)]}@c.us", "text": f"message {number}"}
+            chat, session = f"{chats[lane % len(chats)]}@c.us", senders[lane % len(senders)]
+            body = {"session": session, "chatId": chat, "text": f"message {number}"}
             answer = await holdfast.ask("POST", "/api/sendText", body)
             if answer["ack"] < 1:
                 raise RuntimeError(f"not acknowledged: {answer['holdfast']}")
@@ -171,23 +179,27 @@ async def _send(holdfast: Holdfast, chats: list[str], count: int, parallel: int)
     return time.perf_counter() - started
 
 
-async def receiving(wasim: Wasim, holdfast: Holdfast, folder: Path, step: Step, count: int = 300) -> list[Figure]:
-    """B6: from the simulator's sending to the webhook; the floor is Baileys' event."""
+async def receiving(
+    wasim: Wasim, holdfast: Holdfast, folder: Path, step: Step, count: int = 300, *, sessions: int = 1
+) -> list[Figure]:
+    """B6: from the simulator's sending to the webhook; the floor is Baileys' event. Several sessions hear in turn."""
     async with Receiver() as receiver:
-        await holdfast.ask("PUT", "/api/sessions/s000", {"config": receiver.config("message")})
+        for name in names(sessions):
+            await holdfast.ask("PUT", f"/api/sessions/{name}", {"config": receiver.config("message")})
         step("receiving: Holdfast")
-        sent = await _inject(wasim, count)
+        sent = await _inject(wasim, count, sessions)
         await receiver.until(lambda: len(receiver.texts()) >= count)
         came_at = {e["payload"]["id"].split("_")[2]: receiver.arrived[e["id"]] for e in receiver.envelopes}
         ours = [(came_at[key] - at) * 1000 for key, at in sent.items()]
-        await holdfast.ask("PUT", "/api/sessions/s000", {"config": {}})
+        for name in names(sessions):
+            await holdfast.ask("PUT", f"/api/sessions/{name}", {"config": {}})
     await holdfast.stop()
     copy_credentials(folder, folder / "floor.sqlite3")
     step("receiving: floor")
     came: dict[str, float] = {}
-    async with Floor(wasim, folder / "floor.sqlite3", ["s000"]) as floor:
+    async with Floor(wasim, folder / "floor.sqlite3", names(sessions)) as floor:
         await floor.until("open")
-        task = asyncio.create_task(_inject(wasim, count))
+        task = asyncio.create_task(_inject(wasim, count, sessions))
         while len(came) < count:
             event = await floor.until("message")
             came[event["id"]] = event["at"]
@@ -195,24 +207,28 @@ async def receiving(wasim: Wasim, holdfast: Holdfast, folder: Path, step: Step, 
     theirs = [(came[key] - at) * 1000 for key, at in sent.items() if key in came]
     return_credentials(folder)
     await holdfast.start()
-    await holdfast.until_working("s000")
+    await settle(holdfast, sessions)
     floor_p50, p50 = statistics.median(theirs), statistics.median(ours)
     p99, floor_p99 = (statistics.quantiles(values, n=100)[98] for values in (ours, theirs))
+    among, mark = (f", {sessions} sessions", f"@{sessions}") if sessions > 1 else ("", "")
+    what = f"receive{among}: until the webhook has it"
     return [
-        below("B6.p50", "receive: until the webhook has it, p50", "ms", p50, floor_p50 + 10, round(floor_p50, 2)),
+        below(f"B6.p50{mark}", f"{what}, p50", "ms", p50, floor_p50 + 10, round(floor_p50, 2)),
         Figure(
-            "B6.p99", "receive: until the webhook has it, p99", "ms", round(p99, 2), round(floor_p99, 2),
+            f"B6.p99{mark}", f"{what}, p99", "ms", round(p99, 2), round(floor_p99, 2),
             round(p99 / floor_p99, 2), "shown", True,
         ),
     ]  # fmt: skip
 
 
-async def _inject(wasim: Wasim, count: int) -> dict[str, float]:
-    """A phone writes to session s000, one message after the other; when each was sent, by id."""
+async def _inject(wasim: Wasim, count: int, sessions: int = 1) -> dict[str, float]:
+    """A phone writes to the sessions in turn, one message after the other; when each was sent, by id."""
     sent = {}
     for number in range(count):
         at = time.time()
-        found = await wasim.post("inject", {"from": "40730000001", "to": phone(0), "text": f"hello {number}"})
+        found = await wasim.post(
+            "inject", {"from": "40730000001", "to": phone(number % sessions), "text": f"hello {number}"}
+        )
         sent[found["id"]] = at
         await asyncio.sleep(0.004)
     return sent
