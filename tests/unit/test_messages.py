@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -419,3 +420,14 @@ def test_whatever_comes_is_dealt_with_once(
         assert lid.partition("@")[0]
         assert phone.partition("@")[0]
     assert interpret(receipt({"type": "read"}, **{"from": origin, **attrs}), me).seq == 8
+
+
+def test_a_file_is_named_by_account_and_message_and_only_where_it_can_be_fetched() -> None:
+    picture = {"imageMessage": {"mimetype": "image/jpeg", "url": "https://x/y"}}
+    first = one(picture).body["media"]["file"]
+    assert first == one(picture).body["media"]["file"]
+    assert first.endswith(".jpg")
+    (other,) = interpret(row(picture), {**ME, "phone": "40799999999"}).messages
+    assert other.body["media"]["file"] != first, "two of our accounts in one group have a file each"
+    (remote,) = interpret(replace(row(picture), plaintext=b""), ME).messages
+    assert "file" not in remote.body["media"]

@@ -243,7 +243,7 @@ def _row(row: InboxRow, where: _Where, content: Content, opened: Opened) -> Mess
 def _with_file(row: MessageRow, me: Me) -> MessageRow:
     """A picture, a voice message and so on name the file that will be kept of them."""
     media = row.body.get("media")
-    if not media or row.kind == "edited":
+    if not media or not row.raw or row.kind == "edited":
         return row
     who = (me.get("phone"), row.chat, row.from_me, row.sender, row.id)
     named = {**media, "file": name_of(*who, mimetype=media["mimetype"])}
