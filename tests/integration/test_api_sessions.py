@@ -92,7 +92,8 @@ def test_a_message_is_sent_once(tmp_path: Path) -> None:
         shape = sent.json()
         assert shape["id"] == f"true_{CHAT}_3EB0AAAABBBBCCCC"
         assert (shape["ack"], shape["ackName"], shape["to"], shape["body"]) == (1, "SERVER", CHAT, "hello")
-        assert (await it.http.post("/api/sendText", json=message)).status_code == 409
+        assert (await it.http.post("/api/sendText", json=message)).json()["id"] == shape["id"], "one id is one message"
+        assert (await it.http.post("/api/sendText", json={**message, "text": "other"})).status_code == 409
         again = {"session": "shop", "chatId": CHAT, "text": "once"}
         ids = {
             (await it.http.post("/api/sendText", json=again, headers={"Idempotency-Key": "k1"})).json()["id"]
