@@ -193,3 +193,30 @@ def test_what_waits_is_shown_with_its_reason_and_can_be_cancelled(tmp_path: Path
             assert wrong == []
 
     check(tmp_path, body)
+
+
+def test_messages_are_found_and_undelivered_events_replayed(tmp_path: Path) -> None:
+    async def body(it: Served) -> None:
+        hook = {"url": "http://127.0.0.1:9/", "events": ["message.any"], "retries": {"attempts": 1}}
+        made = {"name": "shop", "start": True, "config": {"webhooks": [hook]}}
+        assert (await it.http.post("/api/sessions", json=made)).status_code == 201
+        await it.until("shop", "SCAN_QR_CODE")
+        it.engine.scan("shop")
+        await it.until("shop", "WORKING")
+        text = {"type": "text", "text": "<i>the invoice</i>"}
+        await it.node.gateway.send("shop", "40733222111@c.us", text)
+        async with opened(it, viewport={"width": 360, "height": 740}) as (page, wrong):
+            await page.goto(f"{it.url}/dashboard")
+            await page.get_by_role("link", name="Search").click()
+            await page.get_by_role("searchbox").fill("inv")
+            await page.get_by_role("button", name="Search").click()
+            await expect(page.locator("#found")).to_contain_text("<i>the invoice</i>")
+            assert await page.evaluate("document.documentElement.scrollWidth") <= 360
+            await page.get_by_role("link", name="Webhooks").click()
+            await expect(page.locator("#deliveries")).to_contain_text("given up", timeout=15_000)
+            await page.get_by_role("button", name="Replay", exact=True).click()
+            await expect(page.locator("#deliveries")).to_contain_text("parked", timeout=5_000)
+            assert await page.evaluate("document.documentElement.scrollWidth") <= 360
+            assert wrong == []
+
+    check(tmp_path, body)
