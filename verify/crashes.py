@@ -90,7 +90,7 @@ async def anything() -> str:
 
 
 @alone(
-    "G3.h",
+    "G3.failover",
     "the same with two instances on PostgreSQL, which take over from each other, while it is restarted: all agree",
     timeout=TIMEOUT,
 )

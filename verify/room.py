@@ -120,13 +120,15 @@ def fill(folder: Path) -> None:
             os.write(ballast.fileno(), b"\0" * 4096)
 
 
-@alone("G3.i", "the disk is full: no receipt, the status says so, sends 507; all well once there is room")
+@alone("G3.disk_full", "the disk is full: no receipt, the status says so, sends 507; all well once there is room")
 async def disk_full() -> str:
     async with on_a_file(small=True) as (scene, folder):
         return await scene.suffers(lambda: fill(folder), (folder / "ballast").unlink, "store_full", 507)
 
 
-@alone("G3.j", "another program keeps the database file locked: no receipt, status and answers say so; all well after")
+@alone(
+    "G3.locked", "another program keeps the database file locked: no receipt, status and answers say so; all well after"
+)
 async def locked() -> str:
     async with on_a_file(small=False) as (scene, folder):
         other = sqlite3.connect(folder / "holdfast.sqlite3", isolation_level=None, check_same_thread=False)
@@ -147,7 +149,7 @@ async def on_postgres() -> AsyncIterator[tuple[Scene, Postgres]]:
             yield Scene(world.wasim, holdfast, hook), world.database
 
 
-@alone("G3.k", "PostgreSQL is read-only: no receipt, status and answers say so; all well once it takes writes")
+@alone("G3.read_only", "PostgreSQL is read-only: no receipt, status and answers say so; all well once it takes writes")
 async def read_only() -> str:
     async with on_postgres() as (scene, database):
 
@@ -172,7 +174,10 @@ END$$
 """
 
 
-@alone("G3.l", "PostgreSQL's disk is full: no receipt, the status says so, sends 507; all well once there is room")
+@alone(
+    "G3.server_full",
+    "PostgreSQL's disk is full: no receipt, the status says so, sends 507; all well once there is room",
+)
 async def server_full() -> str:
     async with on_postgres() as (scene, database):
 
