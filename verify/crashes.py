@@ -17,7 +17,7 @@ from verify.harness import alone
 
 ROUNDS = 4
 """How often each point is struck; on a busy machine as often as the time allows, but twice at least."""
-LONG = 150.0
+LONG = 110.0
 TIMEOUT = 360.0
 KILLS = 60
 
