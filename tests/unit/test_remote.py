@@ -33,6 +33,7 @@ def restarted(at: float, **more: int) -> Tried:
         # deleted behind our back: said; a person's Connect makes a new one, and so do we what we deleted ourselves
         (MISSING, LOGIN, FRESH, Act.LOST, "waha_missing"),
         (MISSING, OPEN, FRESH, Act.LOST, "waha_missing"),
+        (MISSING, replace(PAIR, open=True), FRESH, Act.LOST, "waha_missing"),
         (MISSING, PAIR, FRESH, Act.CREATE, ""),
         (MISSING, LOGIN, Tried(remade=True), Act.CREATE, ""),
         # a QR is shown to whoever asked for it, and to whoever WAHA asks
