@@ -9,6 +9,7 @@ from litestar import Controller, Request, delete, get
 from litestar.params import FromPath, FromQuery, QueryParameter
 
 from holdfast.api.common import Limit, gateway_of, page, skip
+from holdfast.api.waha.messaging import key_of
 from holdfast.domain.rows import OutboxRow
 from holdfast.domain.waha import plain_message_id, to_waha_id
 from holdfast.domain.waiting import Reason
@@ -79,6 +80,6 @@ def outgoing(row: OutboxRow, reason: Reason | None) -> dict[str, Any]:
         "updated_at": row.updated_at,
         "send_at": row.send_at or None,
         "expires_at": row.expires_at,
-        "idempotency_key": row.idempotency_key,
+        "idempotency_key": None if row.idempotency_key == key_of(row.id) else row.idempotency_key,
         "waits_for": None if reason is None else asdict(reason),
     }
