@@ -68,6 +68,17 @@ class Rig:
         """A text to the friend."""
         return await self.told("POST", "/api/sendText", {"session": name, "chatId": CHAT, "text": text})
 
+    async def insist(self, method: str, path: str, body: Body, headers: dict[str, str]) -> None:
+        """Ask until it is accepted, as a client does that knows what 422 and 503 mean."""
+        while True:
+            async with self.holdfast.http.request(
+                method, self.holdfast.url + path, json=body, headers=headers
+            ) as answer:
+                if answer.status < 300:
+                    return
+                assert answer.status in (422, 503), await answer.text()
+            await asyncio.sleep(0.2)
+
     async def connect(self, name: str = "shop") -> float:
         """Connect, as the dashboard does, and show the QR; seconds that took."""
         began = time.monotonic()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import random
 import re
 import signal
 import time
@@ -434,3 +435,42 @@ async def grep(r: Rig) -> str:
         figures = await answer.text()
     assert "holdfast_instance_memory_bytes" in figures, figures[:300]
     return f"{len(story)} lines"
+
+
+@check(
+    "S1.chaos",
+    "waha: faults at random under traffic: every message once each way, and it heals",
+    TIME_FACTOR="0.1",
+    SEND_WAIT="1",
+)
+async def chaos(r: Rig) -> str:
+    await r.link()
+    dice, sent, received, faults = random.Random(7), list[str](), list[str](), 0
+    for number in range(30):
+        match dice.randrange(6):
+            case 0:
+                r.waha.sessions.become("shop", dice.choice(("FAILED", "STOPPED")))
+            case 1:
+                r.waha.hooks.lose = dice.randint(1, 4)
+            case 2:
+                r.waha.hooks.twice = dice.randint(1, 4)
+            case _:
+                kind = dice.choice((500, 502, "hang", "cut", "lost", "garbage", "drip"))
+                r.waha.fault(kind, dice.choice(("sendText", "GET", "POST", "")), dice.randint(1, 3))
+        faults += 1
+        sent.append(f"out {number}")
+        body = {"session": "shop", "chatId": CHAT, "text": sent[-1]}
+        await r.insist("POST", "/api/sendText", body, {"Idempotency-Key": sent[-1]})
+        if r.waha.sessions.all["shop"].status == "WORKING":
+            received.append(f"in {number}")
+            r.waha.receive("shop", received[-1])
+    r.waha.faults.clear()
+    await r.holdfast.until_working("shop", 120)
+    await r.seen(lambda: len(r.waha.texts(CHAT)) >= len(sent), "all sends", 120)
+    assert r.waha.texts(CHAT) == sent, "not in order, or not once"
+    assert len(r.waha.texts(CHAT)) == len({one["text"] for one in r.waha.sent}) == len(sent)
+    assert {len({one["id"] for one in r.waha.sent if one["text"] == text}) for text in sent} == {1}, "under two ids"
+    await r.hook.until(lambda: set(received) <= set(r.hook.texts("shop")), 120)
+    assert sorted(r.hook.texts("shop")) == sorted(received)
+    assert r.troubles() == [], r.troubles()[:3]
+    return f"{faults} faults, {len(sent)} out, {len(received)} in"
