@@ -108,9 +108,7 @@ def _watched(step: Step, pipes: list[Any], children: list[Any]) -> list[Figure]:
     _until(pipes[1:], 120, lambda working: step("taking over from one that died", working, SESSIONS))
     each = SESSIONS // INSTANCES
     return [
-        below(
-            "B8.rate", f"statements a second, the busiest of {INSTANCES}, {each:,} sessions each", "/s", rate, 10
-        ),
+        below("B8.rate", f"statements a second, the busiest of {INSTANCES}, {each:,} sessions each", "/s", rate, 10),
         below("B8.takeover", f"a dead instance's {each:,} sessions run elsewhere", "s", time.time() - began, TTL + 5),
     ]
 
