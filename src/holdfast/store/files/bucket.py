@@ -114,9 +114,7 @@ class Bucket(Room):
         url = f"{self._url}/{name}"
         all_headers = {**(headers or {}), **signed(self._keys, method, url, self._clock.now(), payload)}
         try:
-            return await self._http.request(
-                method, url, data=data, headers=all_headers, allow_redirects=False
-            )
+            return await self._http.request(method, url, data=data, headers=all_headers, allow_redirects=False)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise MediaUnavailable(
                 f"The store of files cannot be reached ({type(error).__name__}). See to HOLDFAST_MEDIA_S3_URL."
