@@ -84,6 +84,14 @@ async def left_at(w: World, ids: list[str]) -> list[float]:
     return sorted(first.values())
 
 
+async def closest_fifth(w: World, ids: list[str]) -> float:
+    """The shortest time in which five messages were handed to WhatsApp, by their last tries; all were delivered."""
+    await left_at(w, ids)
+    stories = [(await told(w, id_))["story"] for id_ in ids]
+    tried = sorted(max(step["at"] for step in story if step["state"] == "sending") for story in stories)
+    return min(fifth - first for first, fifth in zip(tried, tried[4:], strict=False))
+
+
 @check("G4.c", "one Idempotency-Key is one message, through kill -9 and restart; another body: 409")
 async def idempotent(w: World) -> str:
     await ready(w)
@@ -210,8 +218,8 @@ async def paced(w: World) -> str:
     for id_ in ids:
         await until(w, id_, "sent", "delivered", "read")
     times = await left_at(w, ids)
-    closest = min(fifth - first for first, fifth in zip(times, times[4:], strict=False))
-    assert closest > 11.5, f"five messages within {closest:.1f} s of 12"
+    closest = await closest_fifth(w, ids)
+    assert closest > 11.99, f"five messages within {closest:.1f} s of 12"
     assert times[-1] - times[0] < 60, f"took {times[-1] - times[0]:.0f} s, 36 s would do"
     for phone in people:
         assert (came := await texts(w, phone)) == sorted(came), came
@@ -327,12 +335,11 @@ async def failover() -> str:
         await first.stop(signal.SIGKILL)
         for id_ in (*ids, late):
             await until(w, id_, "sent", "delivered", "read", timeout=120)
-        times = await left_at(w, [*ids, late])
-        closest = min(fifth - earliest for earliest, fifth in zip(times, times[4:], strict=False))
-        assert closest > 11.5, f"five messages within {closest:.1f} s of 12"
+        closest = await closest_fifth(w, [*ids, late])
+        assert closest > 11.99, f"five messages within {closest:.1f} s of 12"
         assert (await left_at(w, [late]))[0] >= due
         for phone in PEOPLE[:4]:
             came = [text for text in await texts(w, phone) if text != "late"]
             assert came == sorted(came), came
         assert await world.overlaps() == []
-        return f"{len(times)} messages, never five within {closest:.1f} s"
+        return f"{len(ids) + 1} messages, never five within {closest:.1f} s"
