@@ -73,7 +73,7 @@ class Pool:
                 lambda line: log.info(line, action="install"),
                 self._options.node,
             )
-            self._sidecars.append(await self._spawn())
+            self._sidecars.append(await self._spawn(said=log.debug))
 
     async def stop(self) -> None:
         """End every process."""
@@ -132,7 +132,7 @@ class Pool:
         self._sidecars.append(sidecar)
         return sidecar
 
-    async def _spawn(self) -> Sidecar:
+    async def _spawn(self, said: Callable[..., Any] = log.info) -> Sidecar:
         if self._stopping or self._installed is None:
             raise EngineUnavailable("The engine is stopping.")
         options = self._options
@@ -159,7 +159,7 @@ class Pool:
             raise
         sidecar.on_started(started["boot"])
         sidecar.watch(PING_EVERY * options.time_factor, options.hang_timeout, options.memory_limit_mb * 1_000_000)
-        log.info("engine process started", action="sidecar", pid=sidecar.pid, node=started["node"])
+        said("engine process started", action="sidecar", pid=sidecar.pid, node=started["node"])
         return sidecar
 
     async def _asked(self, sidecar: Sidecar, method: str, args: Any) -> Any:
