@@ -72,5 +72,6 @@ async def test_the_author_is_the_same_person_under_either_address(held: World) -
     assert told == [("message.edited", "m1")]
 
 
-async def test_a_change_of_what_is_not_here_is_not_told(held: World) -> None:
-    assert await came(held, "m2", changed("revoked"), from_=ANA) == []
+async def test_a_change_that_comes_first_is_told_with_its_target(held: World) -> None:
+    assert await came(held, "m2", changed("revoked"), from_=ANA) == [("message.revoked", "m1")]
+    assert await held.store.message("a", "m1") is None

@@ -104,7 +104,9 @@ def next_step(status: str, opening: Opening, tried: Tried, now: float, times: Re
         return _stopped(tried, now, times)
     if status == "FAILED":
         return _failed(opening, tried, now, times)
-    return _starting(opening, tried, now, times)
+    if status == "STARTING":
+        return _starting(opening, tried, now, times)
+    return Next(Act.WAIT, tried)
 
 
 def _missing(opening: Opening, tried: Tried) -> Next:
