@@ -9,7 +9,7 @@ try {
   uptime = null;
 }
 
-/** Seconds since boot, suspended time included (Linux); elsewhere the monotonic clock. Resolution 10 ms. */
+/** Seconds since boot, suspended time included (Linux); elsewhere the monotonic clock. Rounded down to 10 ms. */
 export function boot(): number {
   if (uptime === null) return performance.now() / 1000;
   try {
@@ -19,6 +19,11 @@ export function boot(): number {
     uptime = null;
     return performance.now() / 1000;
   }
+}
+
+/** Not before what the boot clock really shows: a deadline that is held to it is never kept too late. */
+export function bootAtMost(): number {
+  return boot() + 0.01;
 }
 
 /** Seconds on the monotonic clock, for everything but grants: cheap, but stands still in suspend. */

@@ -10,7 +10,7 @@ import type { WebSocket } from 'ws';
 import { Acks } from './acks.ts';
 import { TtlCache } from './caches.ts';
 import { type Channel, ChannelError } from './channel.ts';
-import { boot, monotonic } from './clock.ts';
+import { bootAtMost, monotonic } from './clock.ts';
 import { crashing, crashPoint } from './crash.ts';
 import { EventQueue } from './events.ts';
 import { type InboxRow, type KeyCache, Vault } from './keys.ts';
@@ -102,7 +102,7 @@ export class Connection {
 
   /** Make the socket and let it connect, unless the right to has run out already. */
   start(): void {
-    if (boot() >= this.deadline) {
+    if (bootAtMost() >= this.deadline) {
       // The parent was stopped on the way here: by now another instance may be connected.
       this.why = reason(0, 'grant', 'The right to run this session had run out before it was opened.');
       this.finish();
@@ -321,7 +321,7 @@ export class Connection {
 
   /** Only a socket that had shown a QR or a code is replaced, so a server that is gone is told, not hammered. */
   private mayRenew(): boolean {
-    return !this.paired && !this.closing && this.shown && this.why?.tag !== 'failure' && boot() < this.deadline;
+    return !this.paired && !this.closing && this.shown && this.why?.tag !== 'failure' && bootAtMost() < this.deadline;
   }
 
   // --- the end ----------------------------------------------------------------------------------------------------

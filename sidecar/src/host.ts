@@ -4,7 +4,7 @@ import { BufferJSON } from 'baileys';
 
 import { call, probe } from './calls.ts';
 import { type Channel, ChannelError } from './channel.ts';
-import { boot, monotonic } from './clock.ts';
+import { bootAtMost, monotonic } from './clock.ts';
 import { Connection, type OpenArgs } from './connection.ts';
 import { KeyCache } from './keys.ts';
 import { kindOf, log, placeOf } from './log.ts';
@@ -115,7 +115,7 @@ export class Host {
 
   private tick(): void {
     const now = monotonic();
-    const bootNow = boot();
+    const bootNow = bootAtMost();
     const proofs: [string, number, number, number | null][] = [];
     for (const connection of this.connections.values()) {
       const ages = connection.tick(now, bootNow);
