@@ -96,7 +96,8 @@ def control_plane(step: Step) -> list[Figure]:
 
 
 def _watched(step: Step, pipes: list[Any], children: list[Any]) -> list[Figure]:
-    _until(pipes, 600, lambda working: step("claiming: each its share", working, SESSIONS))
+    _until(pipes, 900, lambda working: step("claiming: each its share", working, SESSIONS))
+    _evened(pipes, 600, lambda most: step("evening the shares out", SESSIONS // INSTANCES, most))
     before, began = _ask(pipes), time.time()
     for second in range(COUNTED):
         step("counting statements", second, COUNTED)
@@ -127,6 +128,16 @@ def _until(pipes: list[Any], timeout: float, tell: Callable[[int], None]) -> Non
         if time.time() > end:
             raise RuntimeError(f"only {working} of {SESSIONS} sessions run after {timeout:.0f} s")
         time.sleep(0.2)
+
+
+def _evened(pipes: list[Any], timeout: float, tell: Callable[[int], None]) -> None:
+    """Until no instance has much more than its share: handing over costs statements that a settled cluster does not."""
+    end, fair = time.time() + timeout, SESSIONS // INSTANCES
+    while (most := max(facts["working"] for facts in _ask(pipes))) > fair * 1.05 + 1:
+        tell(most)
+        if time.time() > end:
+            raise RuntimeError(f"one instance still has {most} of {SESSIONS} sessions after {timeout:.0f} s")
+        time.sleep(1)
 
 
 async def _make(url: str, step: Step) -> None:
