@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import sqlite3
@@ -63,6 +64,8 @@ async def log_and_memory(w: World) -> str:
 )
 async def lock_events(w: World) -> str:
     await w.link()
+    while not grep('"event": ?"lock refreshed"', w.holdfast.folder):  # every 5 s; the check has an end of its own
+        await asyncio.sleep(0.1)
     with tempfile.TemporaryDirectory(prefix="holdfast-verify-") as name:
         database = f"sqlite:///{w.holdfast.folder / 'holdfast.sqlite3'}"
         async with Holdfast(w.wasim, Path(name), HOLDFAST_DATABASE_URL=database) as second:
