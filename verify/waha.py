@@ -269,7 +269,7 @@ async def breaker(r: Rig) -> str:
     await r.seen(lambda: bool(r.waha.called(since=opened + 0.05)), "the probe", 30)
     probe = r.waha.called(since=opened + 0.05)[0]
     rest = (probe.at - before[-1].ended) / SCALED
-    assert 59 < rest < 95, rest
+    assert 59 < rest < 60 + 30 + 2 / SCALED, rest  # the first look after the minute; 2 real seconds for a busy machine
     r.waha.faults.clear()
     await r.holdfast.until_working("shop")
     return f"open after {len(before)}, probed after {rest:.0f} scaled s"
