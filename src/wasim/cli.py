@@ -42,7 +42,7 @@ def serve(
 async def _serve(host: str, port: int, media_port: int, state: Path | None) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        with contextlib.suppress(NotImplementedError):
+        with contextlib.suppress(NotImplementedError):  # on Windows there are no such handlers: Ctrl-C ends it there
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with WasimServer(host, port, media_port=media_port, state=state) as wasim:
         typer.echo(f"url       {wasim.url}")
