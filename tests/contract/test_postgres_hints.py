@@ -189,7 +189,7 @@ async def test_dead_listening_connection_is_noticed(database: str, monkeypatch: 
         await ears.ready(acts)
 
 
+@pytest.mark.parametrize("store_url", ["inline", "sqlite"], indirect=True)
 async def test_sqlite_has_no_hints(world: World) -> None:
-    if world.url.startswith("sqlite"):
-        await asyncio.wait_for(world.store.listen(lambda _: None), 1)
-        await world.store.create_session("a", "baileys", {}, "running")
+    await asyncio.wait_for(world.store.listen(lambda _: None), 1)
+    await world.store.create_session("a", "baileys", {}, "running")

@@ -36,12 +36,11 @@ async def test_an_empty_database_stays_empty(store_url: str, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("oldest", [HEAD, "9998", None])
+@pytest.mark.parametrize("store_url", ["sqlite", "postgres"], indirect=True)  # one in memory has no past
 async def test_a_newer_one_is_refused_unless_it_says_that_this_version_may_use_it(
     store_url: str, oldest: str | None
 ) -> None:
     """As the server judges it, that would start on it in a rolling deploy."""
-    if store_url == "sqlite://":
-        pytest.skip("a store in memory has no past")
     store = open_store(store_url, SystemClock())
     await store.open()
     world = World(store, None, store_url)  # type: ignore[arg-type]
@@ -92,9 +91,8 @@ async def test_tables_that_the_user_may_not_write_are_named(database: str) -> No
     await admin.close()
 
 
+@pytest.mark.parametrize("store_url", ["sqlite", "postgres"], indirect=True)  # one in memory has no others
 async def test_running_instances_are_listed_with_their_settings(world: World) -> None:
-    if world.url == "sqlite://":
-        pytest.skip("a store in memory has no others")
     store = open_store(world.url, SystemClock())
     await store.open()
     await store.register_instance("one", "http://one", "test", facts={"HOLDFAST_LEASE_TTL": 15.0})
