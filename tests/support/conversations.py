@@ -252,10 +252,26 @@ async def in_groups(talk: Talk) -> str:
     for phone in people:
         await talk.wasim.post("phones", {"phone": phone})
     made = await talk.ask("POST", "groups", {"name": "Team", "participants": [{"id": c_us(p)} for p in (ana, bea)]})
-    group = made["id"]
+    group = str(made["id"])
     assert {(one["pn"], one["role"]) for one in made["participants"]} == {
         (c_us(SHOP), "superadmin"), (c_us(ana), "participant"), (c_us(bea), "participant"),
     }  # fmt: skip
+    await _both_ways(talk, group, ana, bea)
+    after = await _members_change(talk, group, ana, bea, dan)
+    await _added_to(talk, group, ana, dan)
+    listed = {one["id"]: one for one in await talk.ask("GET", "groups")}
+    assert (listed[group]["subject"], listed[group]["size"]) == ("Our team", 3)
+    shown = next(one for one in await talk.ask("GET", "chats", limit="100") if one["id"] == group)
+    assert shown["name"] == "Our team"
+    assert after["holdfast"]["state"] in ("sent", "delivered", "read")
+    await talk.ask("POST", f"groups/{group}/leave")
+    await talk.wasim.post("inject", {"from": ana, "to": group, "text": "without us"})
+    with_us = await talk.ask("GET", "groups")
+    assert group not in [one["id"] for one in with_us]
+    return f"{len(people) + 1} members"
+
+
+async def _both_ways(talk: Talk, group: str, ana: str, bea: str) -> None:
     said = await talk.says(ana, "to all", to=group)
     got = await talk.told(said)
     assert (got["from"], got["participant"], got["body"]) == (group, c_us(ana), "to all")
@@ -266,6 +282,10 @@ async def in_groups(talk: Talk) -> str:
     await talk.do(bea, "read", chat=group, ids=[sent["holdfast"]["id"]])
     read = await talk.event("message.ack.group", lambda p: p["ack"] == 3 and p["participant"] == c_us(bea))
     assert sent["holdfast"]["id"] in read["id"]
+
+
+async def _members_change(talk: Talk, group: str, ana: str, bea: str, dan: str) -> dict[str, Any]:
+    """Dan comes, ana may do all, bea goes; the message that was sent then, which bea must not get."""
 
     async def member(change: str, who: str, path: str) -> None:
         done = await talk.ask("POST", f"groups/{group}/{path}", {"participants": [{"id": c_us(who)}]})
@@ -281,9 +301,16 @@ async def in_groups(talk: Talk) -> str:
     left = await talk.event("group.v2.participants", lambda p: p["type"] == "leave" and p["group"]["id"] == group)
     assert [(one["pn"], one["role"]) for one in left["participants"]] == [(c_us(bea), "left")]
     await talk.event("group.v2.update", lambda p: p["group"] == {"id": group, "subject": "Our team"})
-    after = await talk.holdfast.ask("POST", "/api/sendText", {"session": talk.name, "chatId": group, "text": "only us"})
+    after: dict[str, Any] = await talk.holdfast.ask(
+        "POST", "/api/sendText", {"session": talk.name, "chatId": group, "text": "only us"}
+    )
     await talk.heard(dan, "only us")
     assert "only us" not in str(await talk.wasim.get(f"phones/{bea}/messages"))
+    return after
+
+
+async def _added_to(talk: Talk, group: str, ana: str, dan: str) -> None:
+    """An edit, a reaction, and a poll with its vote."""
     said = await talk.says(ana, "to al", to=group)
     await talk.heard(dan, "to al")
     got = await talk.told(said)
@@ -298,16 +325,6 @@ async def in_groups(talk: Talk) -> str:
     kept = await talk.message(group, said)
     assert (kept["body"], kept["_data"]["reactions"][0]["sender"]) == ("to all of you", c_us(dan))
     assert [one["votes"] for one in (await talk.message(group, poll))["_data"]["poll"]["options"]] == [0, 1]
-    listed = {one["id"]: one for one in await talk.ask("GET", "groups")}
-    assert (listed[group]["subject"], listed[group]["size"]) == ("Our team", 3)
-    shown = next(one for one in await talk.ask("GET", "chats", limit="100") if one["id"] == group)
-    assert shown["name"] == "Our team"
-    assert after["holdfast"]["state"] in ("sent", "delivered", "read")
-    await talk.ask("POST", f"groups/{group}/leave")
-    await talk.wasim.post("inject", {"from": ana, "to": group, "text": "without us"})
-    with_us = await talk.ask("GET", "groups")
-    assert group not in [one["id"] for one in with_us]
-    return f"{len(people) + 1} members"
 
 
 SCENARIOS: dict[str, Scenario] = {
