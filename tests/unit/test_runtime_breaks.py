@@ -216,7 +216,7 @@ def test_a_send_that_fails_while_connected_is_tried_again_after_growing_pauses()
 
 
 class SlowToOpen(ScriptedEngine):
-    """Takes a while before the connection that it was asked for is there to be closed."""
+    """Takes two seconds, virtual ones, before the connection that it was asked for is there to be closed."""
 
     async def open(self, request: e.OpenRequest) -> None:
         await asyncio.sleep(2.0)

@@ -9,8 +9,8 @@ import pytest
 from holdfast.domain.delivery import Refusal
 from holdfast.domain.errors import StoreUnavailable
 from holdfast.domain.rows import Json
+from tests.support.deliveries import ONE, TWO, World, world
 from tests.support.virtual import VirtualClock, run
-from tests.unit.test_runtime_delivery import ONE, TWO, World, world
 
 CHATS = ("a", "b", "c", "")
 STEPS = 40
