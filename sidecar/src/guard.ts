@@ -1,4 +1,4 @@
-// Imported before everything else: keeps secrets off the wires, and mends two libraries before they load.
+// Imported before everything else: keeps secrets off the wires, and mends libsignal before it is used.
 //
 // 1. libsignal prints whole session records, private keys included, with console.* (libsignal 6.0.0,
 //    src/session_record.js "Closing session"): every console method is silenced, and `process.stdout` is a sink, because
@@ -7,6 +7,12 @@
 //    context of whoever came first (src/queue_job.js). Baileys finds its transaction by that context, so a ratchet
 //    advance could land in another transaction, or in none. Each job is bound to its own context here, and the queues
 //    of different sessions are kept apart.
+// 3. libsignal tries a message on every session that it has with a device, the newest first, and steps the ratchet of
+//    each before it knows whether the message belongs there (src/session_cipher.js). What it stores in the end holds
+//    the sessions that it failed on as well, and the other side can read nothing of what is sent on those any more: it
+//    shows "Waiting for this message". Baileys begins a new session with a device whenever it looks its owner up, so
+//    every message that was under way on the one before did that. Here a session that a message failed on stays as it
+//    was.
 import { AsyncResource } from 'node:async_hooks';
 import { createRequire } from 'node:module';
 import { Writable } from 'node:stream';
@@ -33,3 +39,26 @@ const queueModule = fromBaileys.cache[queuePath];
 if (queueModule === undefined) throw new Error('libsignal/src/queue_job.js is not where Baileys 7 expects it');
 queueModule.exports = ((bucket, job) =>
   queueJob(`${scope.getStore()?.session ?? ''}|${bucket}`, AsyncResource.bind(job))) satisfies QueueJob;
+
+interface Session {
+  serialize(): object;
+}
+interface Sessions {
+  new (): Session;
+  deserialize(data: object): Session;
+}
+interface Cipher {
+  doDecryptWhisperMessage(message: Uint8Array, session: Session | undefined): Promise<Uint8Array>;
+}
+
+const cipher = (fromBaileys('libsignal') as { SessionCipher: { prototype: Cipher } }).SessionCipher.prototype;
+const decrypt = cipher.doDecryptWhisperMessage;
+cipher.doDecryptWhisperMessage = async function (message, session) {
+  const before = session?.serialize();
+  try {
+    return await decrypt.call(this, message, session);
+  } catch (error) {
+    if (session && before) Object.assign(session, (session.constructor as Sessions).deserialize(before));
+    throw error;
+  }
+};

@@ -204,6 +204,23 @@ test('encrypting and decrypting for one device at once loses no ratchet step', a
   assert.equal(alice.store.inbox.size, 20);
 });
 
+test('a message that was under way on the session before leaves the new one usable', async () => {
+  const { alice, bob } = await meet();
+  const hello = await alice.repository.encryptMessage({ jid: BOB, data: text('hi') });
+  await bob.receive(ALICE, 'M1', hello.type, hello.ciphertext);
+  const back = await bob.repository.encryptMessage({ jid: ALICE, data: text('hi') });
+  await alice.receive(BOB, 'M2', back.type, back.ciphertext);
+  const late = await alice.repository.encryptMessage({ jid: BOB, data: text('late') });
+  await bob.repository.injectE2ESession({ jid: ALICE, session: await alice.bundle(8) }); // as at every look-up
+  await bob.receive(ALICE, 'M3', late.type, late.ciphertext);
+  const first = await bob.repository.encryptMessage({ jid: ALICE, data: text('new') });
+  assert.equal(first.type, 'pkmsg');
+  await alice.receive(BOB, 'M4', first.type, first.ciphertext);
+  const answer = await alice.repository.encryptMessage({ jid: BOB, data: text('got it') });
+  await bob.receive(ALICE, 'M5', answer.type, answer.ciphertext);
+  assert.deepEqual([...alice.store.inbox.values()].map((row) => row.body), [{ conversation: 'hi' }, { conversation: 'new' }]);
+});
+
 test('sessions of one process that hear from the same address do not mix their writes', async () => {
   const alice = new Party('alice');
   const bobs = [new Party('bob1', 0), new Party('bob2', 0)];
