@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any
 
 from litestar import Controller, Request, get
+from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, FromQuery
 from litestar.response import Stream
 
@@ -20,45 +22,50 @@ Req = Request[Any, Any, Any]
 PIECE = 64 * 1024
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What is searched for, and which page of it."""
+
+    words: str
+    filters: Json
+    limit: int
+    offset: int
+
+
+def asked(
+    q: FromQuery[str],
+    chat: FromQuery[str | None] = None,
+    from_me: FromQuery[bool | None] = None,
+    since: FromQuery[float | None] = None,
+    until: FromQuery[float | None] = None,
+    limit: Limit = None,
+    offset: Offset = 0,
+) -> Asked:
+    """From the query of either search."""
+    filters = {"chat": chat, "from_me": from_me, "since": since, "until": until}
+    return Asked(q, filters, page(limit, MESSAGES_PAGE), skip(offset))
+
+
 class History(Controller):
     """What was said, whatever became of the connection, the credentials or the instance since."""
 
     path = "/api/holdfast"
     tags = ["History"]  # noqa: RUF012 - Litestar's way
+    dependencies = {"asked": Provide(asked, sync_to_thread=False)}  # noqa: RUF012
 
     @get("/search", summary="Search the messages of all sessions")
     async def everywhere(
-        self,
-        request: Req,
-        q: FromQuery[str],
-        session: FromQuery[str | None] = None,
-        chat: FromQuery[str | None] = None,
-        from_me: FromQuery[bool | None] = None,
-        since: FromQuery[float | None] = None,
-        until: FromQuery[float | None] = None,
-        limit: Limit = None,
-        offset: Offset = 0,
+        self, request: Req, asked: NamedDependency[Asked], session: FromQuery[str | None] = None
     ) -> list[dict[str, Any]]:
         """Every word of `q` must begin a word of the message; newest first, at most 50 a page."""
-        filters = {"chat": chat, "from_me": from_me, "since": since, "until": until}
-        return await _found(gateway_of(request), q, session, filters, (page(limit, MESSAGES_PAGE), skip(offset)))
+        return await _found(gateway_of(request), asked, session)
 
     @get("/sessions/{session:str}/search", summary="Search the messages of a session")
     async def of_session(
-        self,
-        request: Req,
-        session: FromPath[str],
-        q: FromQuery[str],
-        chat: FromQuery[str | None] = None,
-        from_me: FromQuery[bool | None] = None,
-        since: FromQuery[float | None] = None,
-        until: FromQuery[float | None] = None,
-        limit: Limit = None,
-        offset: Offset = 0,
+        self, request: Req, asked: NamedDependency[Asked], session: FromPath[str]
     ) -> list[dict[str, Any]]:
         """As `/api/holdfast/search`."""
-        filters = {"chat": chat, "from_me": from_me, "since": since, "until": until}
-        return await _found(gateway_of(request), q, session, filters, (page(limit, MESSAGES_PAGE), skip(offset)))
+        return await _found(gateway_of(request), asked, session)
 
     @get("/sessions/{session:str}/export", summary="A session's history as JSON lines")
     async def export(self, request: Req, session: FromPath[str]) -> Stream:
@@ -70,10 +77,8 @@ class History(Controller):
         return Stream(_pieces(lines), media_type="application/x-ndjson", headers={"Content-Disposition": name})
 
 
-async def _found(
-    gateway: Gateway, asked: str, session: str | None, filters: Json, place: tuple[int, int]
-) -> list[dict[str, Any]]:
-    found = await gateway.search(asked, *place, session=session, filters=filters)
+async def _found(gateway: Gateway, asked: Asked, session: str | None) -> list[dict[str, Any]]:
+    found = await gateway.search(asked.words, asked.limit, asked.offset, session=session, filters=asked.filters)
     known = {view.name: view.me for view in await gateway.sessions()} if found else {}
     return [_shown(one, {**known.get(one.session, {}), "files": files_url(gateway.url, one.session)}) for one in found]
 

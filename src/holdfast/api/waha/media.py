@@ -13,9 +13,8 @@ from litestar.openapi.spec import OpenAPIFormat, OpenAPIMediaType, OpenAPIType, 
 
 from holdfast.api.common import gateway_of
 from holdfast.api.spooled import Base64, Body, spooled
-from holdfast.api.waha.messaging import IdempotencyKey, key_of, own_id_of, quotable, sent_answer
-from holdfast.api.waha.options import SendOptions, terms_of
-from holdfast.domain.errors import BadRequest, DuplicateMessageId, IdempotencyConflict, InvalidMedia, InvalidMessage
+from holdfast.api.waha.messaging import IdempotencyKey, SendRequest, accept
+from holdfast.domain.errors import BadRequest, InvalidMedia, InvalidMessage
 from holdfast.domain.waha import from_waha_id
 from holdfast.ports.gateway import Gateway
 from holdfast.ports.media import Link, Upload
@@ -33,18 +32,14 @@ class File(msgspec.Struct):
     data: str | None = None
 
 
-class SendFile(SendOptions):
+class SendFile(SendRequest, kw_only=True):
     """Body of `sendImage`, `sendFile`, `sendVoice` and `sendVideo`; in multipart/form-data `file` is the file."""
 
-    chatId: str  # noqa: N815 - WAHA's name
     file: File = msgspec.field(default_factory=File)
-    session: str = "default"
     caption: str | None = None
-    id: str | None = None
     mentions: list[str] | str | None = None
-    reply_to: str | None = None
     convert: bool | None = None
-    asNote: bool | None = None  # noqa: N815
+    asNote: bool | None = None  # noqa: N815 - WAHA's name
 
 
 @dataclass
@@ -111,27 +106,10 @@ async def _send(request: Req, kind: str, idempotency_key: str | None) -> Respons
     try:
         data = _read(body)
         file = await _file(gateway, body, data.file)
-        content = await _content(gateway, kind, data)
-        own_id = own_id_of(data.id)
-        try:
-            row = await gateway.send(
-                data.session,
-                data.chatId,
-                content,
-                id=own_id,
-                idempotency_key=idempotency_key or key_of(own_id),
-                terms=terms_of(data),
-                file=file,
-                wait=request.app.state.send_wait,
-            )
-        except IdempotencyConflict:
-            if idempotency_key:
-                raise
-            raise DuplicateMessageId from None
+        return await accept(request, data, _content(kind, data), idempotency_key, file)
     finally:
         if body.upload is not None:
             gateway.discard_file(body.upload)
-    return sent_answer(row, (await gateway.session(data.session)).me)
 
 
 def _read(body: Body) -> SendFile:
@@ -141,14 +119,12 @@ def _read(body: Body) -> SendFile:
         raise ClientException(f"The request body is not valid: {error}.") from error
 
 
-async def _content(gateway: Gateway, kind: str, data: SendFile) -> dict[str, Any]:
+def _content(kind: str, data: SendFile) -> dict[str, Any]:
     content: dict[str, Any] = {"type": kind}
     if data.caption:
         if len(data.caption) > CAPTION_LIMIT:
             raise InvalidMessage(f"The caption is longer than {CAPTION_LIMIT:,} characters.")
         content["caption"] = data.caption
-    if data.reply_to:
-        content["quoted_id"] = await quotable(gateway, data.session, data.reply_to)
     mentions = data.mentions.split(",") if isinstance(data.mentions, str) else data.mentions
     if mentions:
         content["mentions"] = [from_waha_id(chat) for chat in mentions]

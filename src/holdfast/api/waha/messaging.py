@@ -17,21 +17,27 @@ from holdfast.domain.identity import canonical_phone
 from holdfast.domain.sent import sent_message
 from holdfast.domain.waha import from_waha_id, plain_message_id, to_waha_id
 from holdfast.ports.gateway import Gateway
+from holdfast.ports.media import Link, Upload
 from holdfast.ports.store import OutboxRow
 
 Req = Request[Any, Any, Any]
 IdempotencyKey = Annotated[str | None, HeaderParameter(name="Idempotency-Key", min_length=1, max_length=255)]
 
 
-class SendText(SendOptions):
-    """Body of `sendText`."""
+class SendRequest(SendOptions, kw_only=True):
+    """What the bodies of all calls that send have."""
 
     chatId: str  # noqa: N815 - WAHA's name
-    text: str
     session: str = "default"
     id: str | None = None
-    mentions: list[str] | None = None
     reply_to: str | None = None
+
+
+class SendText(SendRequest, kw_only=True):
+    """Body of `sendText`."""
+
+    text: str
+    mentions: list[str] | None = None
     linkPreview: bool | None = None  # noqa: N815
     linkPreviewHighQuality: bool | None = None  # noqa: N815
 
@@ -69,6 +75,38 @@ def sent_shape(row: OutboxRow, me: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+async def accept(
+    request: Req,
+    data: SendRequest,
+    content: dict[str, Any],
+    idempotency_key: str | None,
+    file: Upload | Link | None = None,
+) -> Response[dict[str, Any]]:
+    """Accepted durably, then answered with WhatsApp's acknowledgement, or 202 if that takes longer. Raises what
+    `Gateway.send` does, `BadRequest` for the id, and `MessageNotFound` for what is quoted.
+    """
+    gateway = gateway_of(request)
+    if data.reply_to:
+        content["quoted_id"] = await quotable(gateway, data.session, data.reply_to)
+    own_id = own_id_of(data.id)
+    try:
+        row = await gateway.send(
+            data.session,
+            data.chatId,
+            content,
+            id=own_id,
+            idempotency_key=idempotency_key or key_of(own_id),
+            terms=terms_of(data),
+            file=file,
+            wait=request.app.state.send_wait,
+        )
+    except IdempotencyConflict:
+        if idempotency_key:
+            raise
+        raise DuplicateMessageId from None
+    return sent_answer(row, (await gateway.session(data.session)).me)
+
+
 def sent_answer(row: OutboxRow, me: dict[str, Any]) -> Response[dict[str, Any]]:
     """201 when WhatsApp has it, 202 while it waits in the outbox, 422 when WhatsApp refused it."""
     if row.state in outbox.UNSENT:
@@ -93,30 +131,12 @@ class Messaging(Controller):
         self, request: Req, data: JSONBody[SendText], idempotency_key: IdempotencyKey = None
     ) -> Response[dict[str, Any]]:
         """Accepted durably, then answered with WhatsApp's acknowledgement, or 202 if that takes longer."""
-        gateway = gateway_of(request)
         content: dict[str, Any] = {"type": "text", "text": data.text}
         if data.linkPreviewHighQuality:
             raise InvalidMessage("Holdfast makes no link previews: leave linkPreviewHighQuality out.")
-        if data.reply_to:
-            content["quoted_id"] = await quotable(gateway, data.session, data.reply_to)
         if data.mentions:
             content["mentions"] = [from_waha_id(chat) for chat in data.mentions]
-        own_id = own_id_of(data.id)
-        try:
-            row = await gateway.send(
-                data.session,
-                data.chatId,
-                content,
-                id=own_id,
-                idempotency_key=idempotency_key or key_of(own_id),
-                terms=terms_of(data),
-                wait=request.app.state.send_wait,
-            )
-        except IdempotencyConflict:
-            if idempotency_key:
-                raise
-            raise DuplicateMessageId from None
-        answer = sent_answer(row, (await gateway.session(data.session)).me)
+        answer = await accept(request, data, content, idempotency_key)
         if data.linkPreview and "://" in data.text:
             answer.content["holdfast"]["notes"] = ["Sent without a link preview: Holdfast makes none."]
         return answer
