@@ -258,6 +258,28 @@ def test_a_connected_account_is_not_unlinked_by_asking_for_a_qr(tmp_path: Path) 
     check(tmp_path, body)
 
 
+def test_good_credentials_are_not_thrown_away_by_asking_for_a_qr(tmp_path: Path) -> None:
+    """Neither those of a session that heals, nor those of a stopped one; who means it logs out first."""
+
+    async def body(it: Served) -> None:
+        await working(it)
+        it.engine.close_with(ID, 402, "temp_banned", {"expire": "600"})
+        await it.until(ID, "FAILED")
+        refused(await regenerate(it, company_id="c1"), 422, "wrong_status", f"/api/sessions/{ID}/logout")
+        now = await status(it)
+        assert (now["status"], now["requiresQR"]) == ("failed", False)
+        await it.http.post(f"/api/sessions/{ID}/stop")
+        refused(await regenerate(it, company_id="c1"), 422, "wrong_status", "log it out first")
+        await it.http.post(f"/api/sessions/{ID}/start")
+        await it.until(ID, "WORKING")
+        it.engine.close_with(ID, 402, "temp_banned", {"expire": "600"})
+        await it.until(ID, "FAILED")
+        await it.http.post(f"/api/sessions/{ID}/logout")
+        assert (await regenerate(it, company_id="c1")).status_code == 200
+
+    check(tmp_path, body)
+
+
 def test_where_another_instance_holds_it_and_cannot_be_asked(tmp_path: Path) -> None:
     """S4.c, in the report's own words; what the store knows is told all the same."""
 

@@ -67,8 +67,8 @@ class Accounts(Protocol):
         ...
 
     async def relink(self, name: str) -> SessionView:
-        """A person asks for a QR: the pairing that runs, or a new one. Raises `WrongStatus` for a session that works,
-        or that is connecting with credentials that a pairing would throw away.
+        """A person asks for a QR: the pairing that runs, or a new one. Raises `WrongStatus` for a session that is
+        linked, whatever its status: a pairing would throw good credentials away.
         """
         ...
 

@@ -184,14 +184,14 @@ class LocalAccounts:
         view = await self._gateway.session(name)
         if view.status == "SCAN_QR_CODE":
             return view
-        if view.status == "WORKING" or (view.status == "STARTING" and view.linked):
+        if view.linked:
             raise WrongStatus(
-                f"{view.message} A new QR code would unlink it: log it out first if that is meant.",
+                f"{view.message} A new QR code would unlink it: log it out first "
+                f"(POST /api/sessions/{view.name}/logout) if that is meant.",
                 session=view.name,
                 status=view.status,
-                expected=["SCAN_QR_CODE", "FAILED", "STOPPED"],
             )
-        return await (self._gateway.pair(view.name) if view.linked else self._gateway.start(view.name))
+        return await self._gateway.start(view.name)
 
     async def _held_off(self, view: SessionView, codes: frozenset[str]) -> float:
         rows = await self._gateway.timeline(view.name, LATELY)
