@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Connection
 
 from holdfast.domain.errors import HoldfastError, StaleEpoch, StoreUnavailable
-from holdfast.domain.rows import EngineWrite, Holder, Lease
+from holdfast.domain.rows import EngineWrite, Holder, Lease, NewEvent
 from holdfast.store import SqlStore, open_store, urls
 from holdfast.store.drivers.postgres import PostgresDriver
 from holdfast.store.facade import SqlStore as Store
@@ -41,9 +41,9 @@ def name(server: Postgres) -> Iterator[str]:
 
 
 @asynccontextmanager
-async def opened(url: str, *, timeout: float = 20.0) -> AsyncIterator[SqlStore]:
+async def opened(url: str, *, timeout: float = 20.0, idle: float = 5.0) -> AsyncIterator[SqlStore]:
     """A store with session `a`, held by `one` under epoch 1."""
-    store = Store(PostgresDriver(urls.postgres(url), timeout=timeout), MovedClock())
+    store = Store(PostgresDriver(urls.postgres(url), timeout=timeout, idle=idle), MovedClock())
     await store.open()
     try:
         if await store.session("a") is None:
@@ -188,6 +188,33 @@ async def test_connections_that_lead_nowhere_cost_one_renewal_not_one_each(serve
             while not held:
                 with suppress(TimeoutError):
                     held = (await asyncio.wait_for(store.renew("one", {"a": 1}, TTL), 0.5))["a"]
+
+
+@pytest.mark.parametrize("statement", [b"INSERT INTO event", b"COMMIT"])
+async def test_an_instance_that_froze_in_the_middle_of_a_write_holds_nobody_up(
+    server: Postgres, name: str, statement: bytes
+) -> None:
+    """It has locked the session's epoch, and announced an event that nobody may overtake. When it wakes, what surely
+    did not happen is done anew, and what may have happened is told as unknown.
+    """
+    async with Wire(server) as wire, opened(server.dsn(name)) as store, opened(wire.dsn(name), idle=0.5) as frozen:
+        lost, following = (NewEvent("session.status", {"n": n}) for n in (1, 2))
+        wire.hold_at(statement)
+        stuck = asyncio.create_task(frozen.save_state("a", 1, {}, me=None, timeline=None, events=[lost]))
+        await wire.held.wait()
+        async with asyncio.timeout(5):
+            assert isinstance(await store.claim("a", "two", TTL), Holder)
+            (told,) = await store.append_events("a", [following])
+            while not (found := await store.events(0, 10)):
+                await asyncio.sleep(0.05)
+        assert found == [told]
+        wire.flow()
+        if statement == b"COMMIT":
+            with pytest.raises(StoreUnavailable):
+                await stuck
+        else:
+            await stuck
+        assert len(await store.events(0, 10)) == (1 if statement == b"COMMIT" else 2)
 
 
 # --- refusals -----------------------------------------------------------------------------------------------------

@@ -23,10 +23,18 @@ class Wire:
         self.cuts = 0
         self._flows = asyncio.Event()
         self._flows.set()
+        self._last: bytes | None = None
+        self.held = asyncio.Event()
+        """Set when what `hold_at` waits for came."""
 
     def hold(self) -> None:
         """From now on nothing gets through, either way, and nobody is told."""
         self._flows.clear()
+
+    def hold_at(self, statement: bytes) -> None:
+        """The next time a client sends this, `hold` begins: it is the first that does not get through."""
+        self._last = statement
+        self.held.clear()
 
     def flow(self) -> None:
         """It does again; what was sent meanwhile arrives now, however late."""
@@ -53,6 +61,8 @@ class Wire:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._listener.close()
+        self._dead = set(self._all)  # what is held back gets through no more
+        self._flows.set()
         for writer in list(self._all):
             writer.transport.abort()
         while self._all:
@@ -63,17 +73,22 @@ class Wire:
         return f"postgresql://postgres@127.0.0.1:{self.port}/{database}?sslmode=disable"
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._all.add(writer)
         await self._flows.wait()
         path = f"{self._server.socket}/.s.PGSQL.{self._server.port}"
         try:
             back, forth = await asyncio.open_unix_connection(path)
         except OSError:
             writer.transport.abort()
+            self._all.discard(writer)
             return
-        self._all.add(writer)
         answers = asyncio.create_task(self._answer(back, writer))
         try:
             while data := await reader.read(1 << 16):
+                if self._last is not None and self._last in data:
+                    self._last = None
+                    self.hold()
+                    self.held.set()
                 await self._flows.wait()
                 if writer in self._dead:
                     continue

@@ -53,7 +53,7 @@ REPEATABLE = frozenset({"40001", "40P01"})
 
 LOCK_TIMEOUT = "55P03"
 
-_GONE = ("08", "57P01", "57P02", "57P03", "57P05")
+_GONE = ("08", "25P03", "57P01", "57P02", "57P03", "57P05")
 """SQLSTATEs by which a server or a pooler says that this connection ended or cannot be had."""
 
 _NO_MORE = ("too many clients", "remaining connection slots", "no more connections", "max client connections")
