@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from holdfast.domain.errors import CallFailed, MediaGone
+from holdfast.domain.errors import CallFailed, MediaGone, NotConnected
 from holdfast.domain.rows import EngineWrite, InboxRow
 from holdfast.ports import engine as e
 from tests.support.served import KEY, MEDIA_LIMIT, Served, served
@@ -301,6 +301,22 @@ async def test_fetching_is_tried_again(it: Served) -> None:
     it.engine.media["PIC3"] = JPEG
     got = await it.http.get(told["media"]["url"])
     assert (got.status_code, got.content) == (200, JPEG)
+
+
+async def test_file_is_fetched_as_soon_as_the_connection_is_back(it: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    def cut(args: Any) -> Any:
+        it.engine.close_with("shop", 428, "socket")
+        raise NotConnected
+
+    with monkeypatch.context() as cutting:
+        cutting.setattr(it.engine, "_download", cut)
+        told = await receive(it, "PIC5")
+        async with asyncio.timeout(10):
+            while "shop" in it.engine.live:
+                await asyncio.sleep(0)
+    it.engine.media["PIC5"] = JPEG
+    got = await it.http.get(told["media"]["url"])
+    assert (got.status_code, got.content) == (200, JPEG), got.text
 
 
 async def test_unknown_names_and_deleted_files(it: Served) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import structlog
 
+from holdfast.crash import point
 from holdfast.domain.errors import CallFailed, HoldfastError, MediaGone, MediaTooLarge, NotConnected, StoreUnavailable
 from holdfast.domain.media import MediaRow
 from holdfast.domain.pacing import backoff
@@ -59,11 +60,12 @@ class Fetcher:
 
     async def _round(self) -> float:
         """Everything that is due, a few beside each other; seconds until there is something to do again."""
-        if not self._ready():
-            return self._offline if (await self._store.media_awaited(self._actor.name, 1))[0] else REST
-        rows, later = await self._store.media_awaited(self._actor.name, PARALLEL)
+        ready = self._ready()
+        rows, later = await self._store.media_awaited(self._actor.name, PARALLEL if ready else 1)
         if not rows:
             return REST if later is None else later
+        if not ready:
+            return self._offline
         async with asyncio.TaskGroup() as group:
             for row in rows:
                 group.create_task(self._fetch(row))
@@ -100,7 +102,9 @@ class Fetcher:
         """Raises `StoreUnavailable`, `MediaUnavailable`: then the row is as it was."""
         try:
             self._media.check_size(row.size)
+            point("file.fetching")
             size = await self._download(row, path)
+            point("file.fetched")
         except NotConnected:
             await self._store.media_settle(row.name, "awaited", retry_in=self._offline, counted=False)
         except (MediaGone, MediaTooLarge) as error:
@@ -112,7 +116,9 @@ class Fetcher:
             await self._again(row, CallFailed("Holdfast made a mistake with this file; its log says more."))
         else:
             await self._media.files.put(row.name, path)
+            point("file.filed")
             await self._store.media_settle(row.name, "kept", size=size)
+            point("file.settled")
 
     async def _download(self, row: MediaRow, path: Path) -> int:
         args = {
