@@ -28,6 +28,7 @@ from holdfast.domain.rows import EngineWrite, Holder, Lease
 from holdfast.store import migrate, migration_sql, open_store
 from holdfast.store.schema import metadata
 from tests.contract.conftest import MovedClock, World
+from tests.support.leases import take_lease
 
 
 async def test_migrations_and_schema_agree_on_postgresql(database: str) -> None:
@@ -103,8 +104,9 @@ async def test_newer_database_is_refused_and_left_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"this is no database at all" * 400, b"SQLite format 3\x00" + b"\xff" * 8000])
 async def test_damaged_file_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "h.db").write_bytes(content)
-    with pytest.raises(StoreDamaged, match=r"h\.db"):
+    with pytest.raises(StoreDamaged, match=r"file h\.db is damaged") as told:
         await open_store(f"sqlite:///{tmp_path}/h.db", MovedClock()).open()
+    assert f"file {tmp_path}/h.db is damaged" in told.value.in_full
     assert (tmp_path / "h.db").read_bytes() == content
 
 
@@ -156,7 +158,7 @@ async def test_wall_clock_moves_no_lease_and_a_reboot_ends_leases_within_a_ttl(t
         store = open_store(url, clock, boot_id=boot)
         await store.open()
         await store.register_instance(instance, "", "")
-        answer = await store.claim("a", instance, 15)
+        answer = await take_lease(store, "a", instance, 15)
         await store.close()
         return answer
 
@@ -185,7 +187,7 @@ async def test_lock_table_of_an_earlier_setup_is_adopted(database: str) -> None:
     store = open_store(database, MovedClock())
     await store.open()
     await store.create_session("a", "baileys", {}, "running")
-    holder = await store.claim("a", "new", 15)
+    holder = await take_lease(store, "a", "new", 15)
     assert isinstance(holder, Holder)
     assert holder.instance == "old"
     assert holder.expires_at == pytest.approx(await store.now() + 60, abs=20)
@@ -202,7 +204,7 @@ async def test_two_stores_open_an_empty_database_at_once(store_url: str) -> None
     await asyncio.gather(*(store.open() for store in stores))
     if store_url != "sqlite://":
         await stores[0].create_session("a", "baileys", {}, "running")
-        claims = await asyncio.gather(*(store.claim("a", f"i{n}", 15) for n, store in enumerate(stores)))
+        claims = await asyncio.gather(*(take_lease(store, "a", f"i{n}", 15) for n, store in enumerate(stores)))
         assert sum(isinstance(answer, Lease) for answer in claims) == 1
     await asyncio.gather(*(store.close() for store in stores))
 
@@ -217,7 +219,7 @@ async def main():
     store = open_store(sys.argv[1], SystemClock())
     await store.open()
     await store.create_session("a", "baileys", {}, "running")
-    await store.claim("a", "one", 600)
+    await take_lease(store, "a", "one", 600)
     async def write(lane):
         n = 0
         while True:

@@ -18,6 +18,7 @@ def test_a_full_disk_is_said_and_all_is_well_after_it(tmp_path: Path) -> None:
         assert refused.status_code == 507, refused.text
         assert refused.json()["code"] == "store_full"
         assert "disk is full" in refused.json()["message"]
+        assert str(tmp_path) not in refused.text, "an outsider needs no path"
         shown = (await it.http.get("/api/holdfast/sessions/shop")).json()
         assert (shown["reason"], shown["message"]) == ("store_full", refused.json()["message"])
         health = await it.http.get("/health")

@@ -52,7 +52,7 @@ def look(settings: Settings) -> Iterator[Finding]:
 
 def problem(what: str, error: HoldfastError) -> Finding:
     """An error's sentence names cause and way out: the first sentence is what was found."""
-    found, _, advice = error.sentence.partition(". ")
+    found, _, advice = error.in_full.partition(". ")
     return Finding(what, False, found.rstrip("."), advice)
 
 
@@ -104,7 +104,7 @@ def _database(settings: Settings) -> Finding:
         if type(error) is not StoreUnavailable:  # it is there, and its sentence names the way out
             raise
         advice = "Start the database, or check HOLDFAST_DATABASE_URL, the network and the firewall."
-        return Finding("database", False, error.sentence.rstrip("."), advice)
+        return Finding("database", False, error.in_full.rstrip("."), advice)
     if abs(found.ahead) > SKEW:
         said = f"{found.program}; its clock and this machine's differ by {abs(found.ahead):.0f} s"
         return Finding("database", False, said, "Let both machines set their clocks by NTP.")

@@ -21,6 +21,14 @@ class HoldfastError(Exception):
         self.facts = facts
         super().__init__(self.sentence)
 
+    @property
+    def in_full(self) -> str:
+        """The sentence for who runs this machine, in logs and on the terminal: a file that it names, with its `path`.
+        Users of the API are told its name alone.
+        """
+        path = str(self.facts.get("path", ""))
+        return self.sentence.replace(path.rpartition("/")[2], path, 1) if path else self.sentence
+
 
 # --- asked wrongly ------------------------------------------------------------------------------------------------
 

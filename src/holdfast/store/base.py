@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
+import structlog
 from sqlalchemy import Connection
 
 from holdfast.domain.errors import StoreUnavailable
 from holdfast.domain.rows import Hint
 from holdfast.ports.clock import Clock
 from holdfast.store.drivers import Driver
+
+log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
@@ -29,6 +32,8 @@ class Part:
         try:
             value = await self._driver.write(fn, brief=brief, urgent=urgent)
         except StoreUnavailable as error:
+            if self.trouble is None:
+                log.error("the database takes no writes", action="store", code=error.code, error=error.in_full)
             self.trouble = error
             raise
         self.trouble = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import ssl
+from pathlib import PurePath
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
@@ -21,26 +22,31 @@ _NOT_WRITABLE = ("readonly database", "unable to open", "permission denied")
 
 
 def of_sqlite(error: BaseException, path: str) -> HoldfastError | None:
-    """The domain's error for one of SQLite's, or None if it is a mistake of the program."""
+    """The domain's error for one of SQLite's, or None if it is a mistake of the program. Its sentence has the file's
+    name, its facts the `path`.
+    """
     cause = error.orig if isinstance(error, DBAPIError) else error
     if not isinstance(cause, sqlite3.DatabaseError) or isinstance(cause, (sqlite3.IntegrityError, sqlite3.DataError)):
         return None
-    said = str(cause).lower()
+    said, file = str(cause).lower(), f"database file {PurePath(path).name}"
     if any(words in said for words in _DAMAGED):
         return StoreDamaged(
-            f"The database file {path} is damaged ({cause}). Restore it from a backup, or move it away to start afresh."
+            f"The {file} is damaged ({cause}). Restore it from a backup, or move it away to start afresh.",
+            path=path,
         )
     if any(words in said for words in _NOT_WRITABLE):
         return DataDirNotWritable(
-            f"The database file {path} cannot be written ({cause}). Set HOLDFAST_DATA_DIR to a folder of this user."
+            f"The {file} cannot be written ({cause}). Set HOLDFAST_DATA_DIR to a folder of this user.",
+            path=path,
         )
     if "locked" in said or "busy" in said:
-        return StoreUnavailable(f"Another program keeps the database file {path} locked. End it, or wait.")
+        return StoreUnavailable(f"Another program keeps the {file} locked. End it, or wait.", path=path)
     if "full" in said:
-        return StoreFull(f"The disk is full: {path} cannot grow. Free some space.")
+        return StoreFull(f"The disk is full: the {file} cannot grow. Free some space.", path=path)
     if "i/o error" in said:
         return StoreUnavailable(
-            f"The disk under {path} does not answer ({cause}); whether the last write happened is unknown."
+            f"The disk under the {file} does not answer ({cause}); whether the last write happened is unknown.",
+            path=path,
         )
     if "interrupted" in said or "closed" in said:
         return StoreUnavailable()
