@@ -70,7 +70,7 @@ class SqliteConnection:
             if self._readonly:
                 raw.execute("PRAGMA query_only = ON")
             else:
-                raw.execute("PRAGMA journal_mode = WAL")
+                _write_ahead(raw)
                 raw.execute("PRAGMA synchronous = FULL")
         except BaseException:
             raw.close()
@@ -143,6 +143,18 @@ class SqliteConnection:
             outcome = Outcome(error=self.translate(error))
         self.raw.execute("RELEASE one")
         return outcome
+
+
+def _write_ahead(raw: sqlite3.Connection) -> None:
+    """Of several that open a new file at once, SQLite tells one that it is locked, without the wait that it was asked
+    for. So that one waits until it had the file for itself, and asks again.
+    """
+    try:
+        raw.execute("PRAGMA journal_mode = WAL")
+    except sqlite3.OperationalError:
+        raw.execute("BEGIN EXCLUSIVE")
+        raw.execute("ROLLBACK")
+        raw.execute("PRAGMA journal_mode = WAL")
 
 
 def _batch_lost(error: BaseException) -> HoldfastError:
