@@ -58,7 +58,7 @@ def main() -> None:
     try:
         load(*(asked if asked and asked[0] in COMMANDS else COMMANDS))()
     except HoldfastError as error:
-        err.print(f"[bold red]Error:[/] {escape(error.in_full)}", highlight=False)
+        err.print(f"[bold red]Error:[/] {escape(error.in_full)}", highlight=False, soft_wrap=True)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

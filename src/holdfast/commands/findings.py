@@ -36,6 +36,6 @@ def tell(findings: Sequence[Finding], *, as_json: bool) -> None:
             verdict = "[green]OK[/]" if finding.ok else "[bold red]problem[/]"
             table.add_row(escape(finding.what), verdict, escape(finding.found), escape(finding.advice))
         out.print(table)
-        out.print("All is well." if not problems else f"{problems} of {len(findings)} are problems.")
+        out.print("All is well." if not problems else f"Problems: {problems} of {len(findings)}.")
     if problems:
         raise typer.Exit(1)

@@ -124,7 +124,9 @@ def _database(settings: Settings) -> Finding:
         return Finding("database", True, f"{found.program}: empty, made at the first start")
     if not found.current:
         return Finding("database", True, f"{found.program}: of an older version", "Nothing: the next start updates it.")
-    return Finding("database", True, f"{found.program}: sound; {len(found.instances) or 'no'} instances run on it")
+    running = len(found.instances)
+    said = f"{running or 'no'} instance{'' if running == 1 else 's'} on it"
+    return Finding("database", True, f"{found.program}: sound; {said}")
 
 
 def _odd_ones(settings: Settings, instances: Iterable[Json]) -> str:

@@ -49,9 +49,10 @@ def _announce(settings: Settings, port: int, fresh: str | None) -> None:
     out.print(f"[bold green]Holdfast is ready:[/] http://{host}:{port}/dashboard   (API docs: /docs)", highlight=False)
     if fresh:
         where = settings.data_dir / "api-key"
-        out.print(f"[bold]API key:[/] {fresh}   (also in {where}, readable by you only)", highlight=False)
+        said = f"[bold]API key:[/] {fresh}   (also in {where}, readable by you only)"
+        out.print(said, highlight=False, soft_wrap=True)
     elif (settings.data_dir / "api-key").exists() and settings.api_key is None:
-        out.print(f"API key: in {settings.data_dir / 'api-key'}", highlight=False)
+        out.print(f"API key: in {settings.data_dir / 'api-key'}", highlight=False, soft_wrap=True)
     sys.stdout.flush()
 
 
