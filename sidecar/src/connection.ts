@@ -3,7 +3,7 @@
 // Nothing reconnects here. Only while a phone has not scanned yet, a pairing socket that WhatsApp closed is replaced by
 // the next one, so that the QR on show stays valid for as long as the parent wants.
 import type { AuthenticationCreds, BinaryNode, WASocket } from 'baileys';
-import { configureSuccessfulPairing, initAuthCreds, jidDecode, makeWASocket } from 'baileys';
+import { configureSuccessfulPairing, initAuthCreds, jidDecode, makeWASocket, proto } from 'baileys';
 import type { ClientRequest, IncomingMessage } from 'node:http';
 import type { WebSocket } from 'ws';
 
@@ -23,6 +23,7 @@ import { type Settings, versionOf } from './settings.ts';
 import { durableRepository } from './signal.ts';
 import { Envelopes, groupRow, receiptRow, unavailableRow } from './stanzas.ts';
 import { forwardSynced } from './synced.ts';
+import { askAgain } from './unread.ts';
 
 export interface OpenArgs {
   session: string;
@@ -245,7 +246,12 @@ export class Connection {
       if (update.connection === 'open') this.onOpen();
       if (update.connection === 'close') this.onEnd(sock, update.lastDisconnect?.error);
     });
-    if (crashing) sock.ev.on('messages.upsert', () => crashPoint('message.receipted'));
+    if (crashing) {
+      sock.ev.on('messages.upsert', ({ messages }) => {
+        const unread = messages.some((message) => message.messageStubType === proto.WebMessageInfo.StubType.CIPHERTEXT);
+        crashPoint(unread ? 'waiting.receipted' : 'message.receipted');
+      });
+    }
     forwardSynced(sock, this.events);
   }
 
@@ -283,6 +289,11 @@ export class Connection {
     this.open = true;
     this.lastProved = monotonic();
     this.events.put('opened', this.account());
+    scope.run(this, () => {
+      askAgain(this.channel, this.session, this.sock).catch((error: unknown) => {
+        log('warning', 'unread messages not asked for', { session: this.session, kind: kindOf(error) });
+      });
+    });
   }
 
   /** Baileys 7.0.0-rc14 means to ask after a 463, but another branch for the same number comes first there. */

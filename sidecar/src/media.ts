@@ -11,6 +11,7 @@ import { assertMediaContent, downloadMediaMessage, extractMessageContent, genera
 import { ChannelError } from './channel.ts';
 import type { Connection } from './connection.ts';
 import { toJid } from './content.ts';
+import { crashPoint } from './crash.ts';
 import { kindOf, log, quiet } from './log.ts';
 import { codeOf } from './reasons.ts';
 
@@ -24,8 +25,10 @@ export async function uploaded(
   options: MiscMessageGenerationOptions & { messageId: string },
 ): Promise<proto.IMessage> {
   try {
+    crashPoint('upload.sending');
     const upload = sock.waUploadToServer;
     const full = await generateWAMessage(chat, content, { ...options, logger: quiet, userJid: sock.user?.id ?? '', upload });
+    crashPoint('upload.sent');
     return full.message ?? {};
   } catch (error) {
     log('warning', 'file not uploaded', { session, kind: kindOf(error) });
@@ -67,6 +70,7 @@ async function save(message: WAMessage, path: string, limit: number): Promise<nu
   let size = 0;
   const counted = new Transform({
     transform(chunk: Buffer, _encoding, done) {
+      crashPoint('file.arriving');
       size += chunk.length;
       digest.update(chunk);
       done(size > limit ? new ChannelError('media_too_large', 'The file is larger than HOLDFAST_MEDIA_LIMIT allows.') : null, chunk);
@@ -78,6 +82,7 @@ async function save(message: WAMessage, path: string, limit: number): Promise<nu
   if (expected && expected.length > 0 && !digest.digest().equals(expected)) {
     throw new ChannelError('call_failed', 'The file arrived damaged.');
   }
+  crashPoint('file.arrived');
   await rename(`${path}.part`, path);
   return size;
 }

@@ -55,7 +55,11 @@ export function durableRepository(vault: Vault, envelopes: Envelopes): MakeRepos
         // Delivered again after we decrypted it: the ratchet has moved on, but the plaintext is in the inbox.
         const known = envelope === undefined ? null : await vault.inboxFind(envelope.key);
         if (known !== null) return padded(known);
-        if (envelope?.last === true) await vault.storeInbox([waitingRow(envelope)]);
+        if (envelope?.last === true) {
+          crashPoint('waiting.received');
+          await vault.storeInbox([waitingRow(envelope)]);
+          crashPoint('waiting.stored');
+        }
         throw error; // Baileys asks the sender for it again
       }
     };

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from holdfast.domain.rows import AddonRow, ChatRow, ContactRow, EngineWrite, NewEvent, Processed
+from holdfast.domain.rows import AddonRow, ChatRow, ContactRow, EngineWrite, InboxRow, NewEvent, Processed
 from holdfast.ports.store import Store
 from tests.contract.conftest import World
 from tests.contract.rows import LID, PN, acked, message, outgoing, received, told
@@ -35,6 +35,21 @@ async def test_processed_rows_are_marked_in_the_transaction_of_their_messages(he
     assert await store.events(0, 10) == events
     assert await store.inbox_pending("a", 10) == [two]
     assert await store.inbox_find("a", "k1") == one
+
+
+async def test_unread_are_those_whose_message_came_in_no_way_yet(held: World) -> None:
+    store = held.store
+    rows = [InboxRow(f"waiting|{one}", "waiting", {"id": one, "from": PN}, b"", {}) for one in ("w1", "w2", "w3", "w4")]
+    await store.write_engine("a", 1, EngineWrite({}, [received("k1"), *rows]))
+    pending = await store.inbox_pending("a", 10)
+    done = [row.seq for row in pending if row.attrs["id"] != "w4"]
+    places = [message(one, kind="waiting", text="") for one in ("w1", "w2")]
+    await store.apply_inbox("a", 1, Processed(done, [*places, message("w3")]))
+    unread = [row.attrs["id"] for row in await store.unread("a", 10)]
+    assert unread == ["w4", "w2", "w1"], "newest first; of what is not processed yet nobody knows"
+    await store.apply_inbox("a", 1, Processed(messages=[message("w2")]))
+    assert [row.attrs["id"] for row in await store.unread("a", 1)] == ["w4"]
+    assert [row.attrs["id"] for row in await store.unread("a", 10)] == ["w4", "w1"]
 
 
 async def test_known_message_is_neither_stored_nor_told_again(held: World) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from holdfast.domain.rows import AddonRow, ChatRow, Json, MessageRow
+from holdfast.domain.rows import AddonRow, ChatRow, InboxRow, Json, MessageRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,10 @@ class HistoryStore(Protocol):
 
         `filters`: `chat` (canonical or not), `from_me`, `since` and `until` (Unix seconds, inclusive).
         """
+        ...
+
+    async def unread(self, name: str, limit: int) -> list[InboxRow]:
+        """The newest stanzas that could not be read, and whose message still did not come any other way."""
         ...
 
     async def history_counts(self, name: str) -> dict[str, int]:

@@ -130,7 +130,12 @@ class Inbox:
         )
 
     async def _apply(self, processed: Processed) -> None:
+        changes = processed.edits or processed.addons
+        if changes:
+            point("change.applying")
         events = await self._store.apply_inbox(self._actor.name, self._actor.held.epoch, processed)
+        if changes:
+            point("change.applied")
         for _, message_id, _ in processed.acks:
             self._hub.message_settled(self._actor.name, message_id)
         if self._on_files is not None and any("media" in row.body for row in processed.messages):

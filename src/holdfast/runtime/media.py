@@ -14,6 +14,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 import aiohttp
 import structlog
 
+from holdfast.crash import point
 from holdfast.domain.errors import HoldfastError, MediaGone, MediaNotFetched, MediaTooLarge, MediaUnavailable
 from holdfast.domain.media import HEAD, MediaRow, check_kind, check_type, name_of
 from holdfast.domain.receivers import FILE, Reach, check_url
@@ -93,6 +94,7 @@ class Media:
         except BaseException:
             path.unlink(missing_ok=True)
             raise
+        point("upload.taken")
         return Upload(path, head, size, digest.hexdigest(), mimetype, filename)
 
     async def fetch(self, link: Link) -> Upload:
@@ -142,7 +144,9 @@ class Media:
                 mimetype=mimetype, filename=upload.filename, size=upload.size,
             )  # fmt: skip
             await self._store.media_stage(row)
+            point("upload.staged")
             await self.files.put(name, upload.path)
+            point("upload.filed")
         finally:
             self.discard(upload)
         return replace(draft, content={**draft.content, **facts})
@@ -166,6 +170,7 @@ class Media:
         name = str(content["file"])
         try:
             await self._store.media_drop(name)
+            point("upload.dropped")
             await self._forget([name])
         except HoldfastError as error:
             log.warning("a sent file was not deleted yet", action="media", code=error.code)

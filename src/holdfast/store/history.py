@@ -7,14 +7,16 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, and_, func, select, text
 
-from holdfast.domain.rows import AddonRow, ChatRow, Json, MessageRow
+from holdfast.domain.rows import AddonRow, ChatRow, InboxRow, Json, MessageRow
 from holdfast.ports.history import Found
-from holdfast.store import people
+from holdfast.store import inbox, people
 from holdfast.store.base import Part
 from holdfast.store.messages import COLUMNS, row_of
 from holdfast.store.schema import TSVECTOR, addon, chat, contact, message
 
 _M, _A = message.c, addon.c
+LOOKED_AT = 4
+"""Stanzas that are looked at for each that is asked for: most of them were read long ago."""
 _LITE = text("message.seq IN (SELECT rowid FROM message_words WHERE message_words MATCH :words)")
 _POSTGRES = text(f"{TSVECTOR.replace('(text,', '(message.text,')} @@ to_tsquery('simple', :words)")
 
@@ -92,8 +94,20 @@ def addons_after(c: Connection, name: str, after: int, limit: int) -> list[tuple
     return [(seq, AddonRow(*rest)) for seq, *rest in c.execute(rows)]
 
 
+def unread(c: Connection, name: str, limit: int) -> list[InboxRow]:
+    """See the port."""
+    found = inbox.unread(c, name, LOOKED_AT * limit)
+    ids = [row.attrs.get("id", "") for row, _ in found]
+    still = set(c.execute(select(_M.id).where(_M.session_name == name, _M.id.in_(ids), _M.kind == "waiting")).scalars())
+    return [row for row, new in found if new or row.attrs.get("id") in still][:limit]
+
+
 class HistoryPart(Part):
     """See `ports.history`."""
+
+    async def unread(self, name: str, limit: int) -> list[InboxRow]:
+        """See the port."""
+        return await self._read(lambda c: unread(c, name, limit), brief=True)
 
     async def search(
         self, words: Sequence[str], limit: int, offset: int, *, session: str | None = None, filters: Json | None = None

@@ -19,6 +19,10 @@ _FIND = Query(f"SELECT {_COLUMNS} FROM inbox WHERE session_name = ? AND key = ?"
 _PENDING = Query(
     f"SELECT {_COLUMNS} FROM inbox WHERE session_name = ? AND done_at IS NULL ORDER BY seq LIMIT ?"  # noqa: S608
 )
+_UNREAD = Query(
+    f"SELECT {_COLUMNS}, done_at IS NULL FROM inbox WHERE session_name = ? AND kind = 'waiting' "  # noqa: S608
+    "ORDER BY seq DESC LIMIT ?"
+)
 _DONE = "UPDATE inbox SET done_at = holdfast_now() WHERE session_name = ? AND seq IN ({}) AND done_at IS NULL"
 _AT_ONCE = 500
 
@@ -45,6 +49,11 @@ def find(c: Connection, name: str, key: str) -> InboxRow | None:
 def pending(c: Connection, name: str, limit: int) -> list[InboxRow]:
     """Unprocessed, oldest first."""
     return [_row(found) for found in _PENDING.all(c, name, limit)]
+
+
+def unread(c: Connection, name: str, limit: int) -> list[tuple[InboxRow, bool]]:
+    """Stanzas that could not be read when they came, newest first, and whether each is still to be processed."""
+    return [(_row(found), bool(new)) for *found, new in _UNREAD.all(c, name, limit)]
 
 
 def mark_done(c: Connection, name: str, seqs: Sequence[int]) -> None:

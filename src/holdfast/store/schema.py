@@ -158,6 +158,8 @@ inbox = _numbered(
 _pending = text("done_at IS NULL")
 Index("inbox_pending", inbox.c.session_name, inbox.c.seq, sqlite_where=_pending, postgresql_where=_pending)
 Index("inbox_done", inbox.c.done_at)
+_unread = text("kind = 'waiting'")
+Index("inbox_unread", inbox.c.session_name, inbox.c.seq, sqlite_where=_unread, postgresql_where=_unread)
 
 chat = Table(
     "chat",

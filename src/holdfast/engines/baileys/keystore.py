@@ -65,6 +65,9 @@ class KeyServer:
             return row.plaintext if row else None
         if method == "get_message":
             return await self._message(session, args["id"])
+        if method == "unread":
+            rows = await self._patiently(lambda: self._store.unread(session, args["limit"]))
+            return [{"attrs": dict(row.attrs), "unavailable": row.body.get("unavailable", "")} for row in rows]
         raise BadRequest("The sidecar asked for something unknown.")
 
     async def settled(self, session: str) -> None:

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
+from holdfast.crash import point
 from holdfast.domain.errors import MediaGone, MediaUnavailable
 
 PIECE = 256 * 1024
@@ -64,7 +65,9 @@ class Folder(Room):
         with told():
             target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             _sync(file)
+            point("folder.placing")
             file.replace(target)
+            point("folder.placed")
             _sync(target.parent)
             _sync(target.parent.parent)
 
@@ -94,6 +97,7 @@ async def read_file(path: Path) -> tuple[int, AsyncIterator[bytes]]:
     async def pieces() -> AsyncIterator[bytes]:
         try:
             while piece := await asyncio.to_thread(file.read, PIECE):
+                point("folder.reading")
                 yield piece
         finally:
             file.close()
