@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import Connection, text
 
 from holdfast.store import SqlStore, open_store
+from tests.support.leases import take_lease
 from tests.support.postgres import Postgres
 
 
@@ -118,7 +119,7 @@ async def world(store_url: str) -> AsyncIterator[World]:
 async def held(world: World) -> World:
     """A world with session `a`, held by instance `one` under epoch 1."""
     await world.store.create_session("a", "baileys", {}, "running")
-    lease = await world.store.claim("a", "one", 15)
+    lease = await take_lease(world.store, "a", "one", 15)
     assert lease is not None
     assert lease.epoch == 1
     return world

@@ -18,6 +18,7 @@ from holdfast.store import SqlStore, open_store, urls
 from holdfast.store.drivers.postgres import PostgresDriver
 from holdfast.store.facade import SqlStore as Store
 from tests.contract.conftest import MovedClock
+from tests.support.leases import take_lease
 from tests.support.postgres import Postgres
 from tests.support.wire import Wire
 
@@ -48,7 +49,7 @@ async def opened(url: str, *, timeout: float = 20.0, idle: float = 5.0) -> Async
     try:
         if await store.session("a") is None:
             await store.create_session("a", "baileys", {}, "running")
-            assert isinstance(await store.claim("a", "one", TTL), Lease)
+            assert isinstance(await take_lease(store, "a", "one", TTL), Lease)
         yield store
     finally:
         await store.close()
@@ -85,13 +86,13 @@ async def test_while_it_is_down_it_is_said_at_once_and_afterwards_it_works(serve
     async with opened(server.dsn(name)) as store:
         server.stop()
         began = monotonic()
-        for call in (store.renew("one", {"a": 1}, TTL), store.session("a"), store.claim("a", "two", TTL)):
+        for call in (store.renew("one", {"a": 1}, TTL), store.session("a"), take_lease(store, "a", "two", TTL)):
             with pytest.raises(StoreUnavailable, match="cannot be reached"):
                 await call
         assert monotonic() - began < 5
         server.start()
         assert await store.renew("one", {"a": 1}, TTL) == {"a": True}
-        assert isinstance(await store.claim("a", "two", TTL), Holder)
+        assert isinstance(await take_lease(store, "a", "two", TTL), Holder)
 
 
 @pytest.mark.parametrize("statement", [b"BEGIN", b"INSERT INTO setting", b"UPDATE setting"])
@@ -132,9 +133,9 @@ async def test_claim_whose_answer_was_lost_is_unknown_and_the_next_one_is_fenced
         await store.release("a", "one", 1)
         wire.cut_after(b"COMMIT")
         with pytest.raises(StoreUnavailable):
-            await store.claim("a", "two", TTL)
-        assert isinstance(await store.claim("a", "three", TTL), Holder)
-        lease = await store.claim("a", "two", TTL)
+            await take_lease(store, "a", "two", TTL)
+        assert isinstance(await take_lease(store, "a", "three", TTL), Holder)
+        lease = await take_lease(store, "a", "two", TTL)
         assert isinstance(lease, Lease)
         assert lease.epoch == 3
         with pytest.raises(StaleEpoch):
@@ -203,7 +204,7 @@ async def test_an_instance_that_froze_in_the_middle_of_a_write_holds_nobody_up(
         stuck = asyncio.create_task(frozen.save_state("a", 1, {}, me=None, timeline=None, events=[lost]))
         await wire.held.wait()
         async with asyncio.timeout(5):
-            assert isinstance(await store.claim("a", "two", TTL), Holder)
+            assert isinstance(await take_lease(store, "a", "two", TTL), Holder)
             (told,) = await store.append_events("a", [following])
             while not (found := await store.events(0, 10)):
                 await asyncio.sleep(0.05)
@@ -332,7 +333,7 @@ async def test_standby_is_named_and_failover_loses_nothing_that_was_confirmed() 
             standby.promote()
             assert await store.renew("one", {"a": 1}, TTL) == {"a": True}
             assert len(await store.read_keys("a", [("k", str(n)) for n in range(20)])) == 20
-            lease = await store.claim("a", "one", TTL)
+            lease = await take_lease(store, "a", "one", TTL)
             assert isinstance(lease, Lease)
             assert lease.epoch == 2
 
@@ -357,12 +358,12 @@ async def test_renewals_do_not_wait_behind_writers_that_wait(server: Postgres, n
 async def test_renewal_waits_for_no_writer_and_claim_waits_for_all(server: Postgres, name: str) -> None:
     async with opened(server.dsn(name)) as store:
         await store.release("a", "one", 1)
-        lease = await store.claim("a", "one", TTL)
+        lease = await take_lease(store, "a", "one", TTL)
         assert isinstance(lease, Lease)
         writer = await asyncpg.connect(server.dsn(name))
         await writer.execute("BEGIN; SELECT epoch FROM session_epoch WHERE session_name = 'a' FOR SHARE")
         assert await asyncio.wait_for(store.renew("one", {"a": 2}, TTL), 5) == {"a": True}
-        claiming = asyncio.create_task(store.claim("a", "one", TTL))
+        claiming = asyncio.create_task(take_lease(store, "a", "one", TTL))
         while not await writer.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
             assert not claiming.done()
         await writer.execute("COMMIT")

@@ -16,6 +16,7 @@ from holdfast.store import SqlStore, open_store
 from holdfast.store.drivers import listener
 from tests.contract.conftest import MovedClock, World
 from tests.contract.rows import message, outgoing, received, told
+from tests.support.leases import take_lease
 from tests.support.pooler import PgBouncer
 from tests.support.postgres import Postgres
 
@@ -66,7 +67,7 @@ async def two(url: str, direct_url: str = "") -> AsyncIterator[tuple[SqlStore, E
         ears, other = Ears(hears), Ears(acts)
         for name in ("probe", "a"):
             await acts.create_session(name, "baileys", {}, "running")
-        await acts.claim("a", "one", 60)
+        await take_lease(acts, "a", "one", 60)
         await ears.ready(acts)
         yield acts, ears
         for listening in (ears, other):

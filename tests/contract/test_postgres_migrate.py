@@ -21,6 +21,7 @@ from holdfast.domain.rows import Holder
 from holdfast.store import SqlStore, migrate, migration_sql, open_store
 from holdfast.store.schema import metadata
 from tests.contract.conftest import MovedClock
+from tests.support.leases import take_lease
 from tests.support.pooler import PgBouncer
 from tests.support.postgres import Postgres
 
@@ -61,7 +62,7 @@ async def test_psql_runs_what_is_printed(database: str, postgres: Postgres, tmp_
     store = await opened(database)
     assert await store._driver.write(difference) == []
     await store.create_session("a", "baileys", {}, "running")
-    holder = await store.claim("a", "new", 15)
+    holder = await take_lease(store, "a", "new", 15)
     if before:
         assert isinstance(holder, Holder)
         assert (holder.instance, holder.valid) == ("old", True)
@@ -115,7 +116,7 @@ async def test_lock_table_without_times_and_numbers_gets_them(database: str) -> 
     assert (row["id"], row["epoch"], row["note"]) == (1, 0, "kept")
     assert 30 < row["left"] <= 60
     await store.create_session("a", "baileys", {}, "running")
-    assert isinstance(await store.claim("a", "new", 15), Holder)
+    assert isinstance(await take_lease(store, "a", "new", 15), Holder)
     await store.close()
     await old.close()
 
@@ -195,7 +196,7 @@ async def test_user_without_rights_is_told_which_and_what_to_do(database: str) -
     await admin.execute(f"GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO {name}")
     store = await opened(url)  # whoever migrated is another: what is needed to run is enough
     await store.create_session("a", "baileys", {}, "running")
-    assert await store.claim("a", "one", 15) is not None
+    assert await take_lease(store, "a", "one", 15) is not None
     await store.close()
     await admin.execute(f"DROP OWNED BY {name}; DROP ROLE {name}")
     await admin.close()

@@ -6,14 +6,15 @@ import pytest
 
 from tests.contract.conftest import World
 from tests.contract.rows import outgoing
+from tests.support.leases import take_lease
 
 
 async def test_free_sessions_are_those_that_should_run_and_nobody_holds(world: World) -> None:
     store = world.store
     for name, desired in (("held", "running"), ("free", "running"), ("stopped", "stopped"), ("over", "running")):
         await store.create_session(name, "baileys", {"n": name}, desired)
-    await store.claim("held", "one", 15.0)
-    await store.claim("over", "one", 15.0)
+    await take_lease(store, "held", "one", 15.0)
+    await take_lease(store, "over", "one", 15.0)
     await store.save_state("over", 1, {"phase": "terminal", "command_seq": 0}, me=None, timeline=None)
     await store.release("over", "one", 1)
     seen = await store.attention("two", 30.0)
@@ -26,7 +27,7 @@ async def test_free_sessions_are_those_that_should_run_and_nobody_holds(world: W
 async def test_an_order_calls_the_holder_or_makes_a_terminal_session_free(world: World) -> None:
     store = world.store
     await store.create_session("a", "baileys", {}, "stopped")
-    await store.claim("a", "one", 15.0)
+    await take_lease(store, "a", "one", 15.0)
     await store.order("a", None, {"kind": "logout"})
     assert (await store.attention("one", 30.0)).ordered == ["a"]
     assert (await store.attention("two", 30.0)).ordered == []
@@ -40,7 +41,7 @@ async def test_an_order_calls_the_holder_or_makes_a_terminal_session_free(world:
 
 async def test_an_expired_lease_makes_its_session_free(world: World) -> None:
     await world.store.create_session("a", "baileys", {}, "running")
-    await world.store.claim("a", "one", 15.0)
+    await take_lease(world.store, "a", "one", 15.0)
     await world.store.expire_instance("one")
     seen = await world.store.attention("two", 30.0)
     assert (list(seen.free), seen.holders) == (["a"], [])
@@ -51,7 +52,7 @@ async def test_peers_are_those_with_a_late_sign_of_life(world: World) -> None:
     await store.register_instance("one", "http://one", "1", ["eu", "b"])
     await store.register_instance("two", "http://two", "1")
     await store.create_session("a", "baileys", {}, "running")
-    await store.claim("a", "one", 15.0)
+    await take_lease(store, "a", "one", 15.0)
     peers = (await store.attention("one", 30.0)).peers
     assert [(p.id, p.url, p.labels, p.held) for p in peers] == [
         ("one", "http://one", frozenset({"b", "eu"}), 1),

@@ -9,6 +9,7 @@ import pytest
 from holdfast.domain.errors import DeliveryNotFound
 from holdfast.domain.rows import Busy, ConsumerFacts, EventRow, NewEvent, Settled, Taken, Undelivered
 from tests.contract.conftest import World
+from tests.support.leases import take_lease
 
 DAY = 86_400.0
 HOOK = ConsumerFacts("webhook:a:1", "one.test", "s1")
@@ -73,7 +74,7 @@ async def test_one_owner_until_it_lapses_leaves_or_is_replaced(hooked: World) ->
 async def test_the_sessions_holder_goes_first(hooked: World) -> None:
     store, name = hooked.store, HOOK.consumer
     await store.append_events("a", [new(1)])
-    lease = await store.claim("a", "two", 60)
+    lease = await take_lease(store, "a", "two", 60)
     assert lease is not None
     assert await store.keep_consumers("one", [name], 15) == {}, "it must give way"
     assert isinstance(await store.take_consumer(name, "two", 15), Busy), "but is the owner until it lapses"

@@ -10,6 +10,7 @@ from holdfast.domain.history import words_of
 from holdfast.domain.rows import ContactRow, EngineWrite, Processed
 from tests.contract.conftest import World
 from tests.contract.rows import LID, PN, message
+from tests.support.leases import take_lease
 
 TEXTS = {
     "m1": "The invoice for March, no. 2024/117",
@@ -66,7 +67,7 @@ async def test_words_are_found_alike_on_every_store(held: World, asked: str, wan
 async def test_filters_and_pages(held: World) -> None:
     await told(held)
     await held.store.create_session("b", "baileys", {}, "running")
-    await held.store.claim("b", "one", 15)
+    await take_lease(held.store, "b", "one", 15)
     other = message("m9", chat="g@g.us", at=500.0, text="an invoice elsewhere", from_me=True)
     await held.store.apply_inbox("b", 1, Processed(messages=[other], contacts=[ContactRow(PN, "1", "", "Ana", "")]))
     await held.store.apply_inbox("a", 1, Processed(contacts=[ContactRow(PN, "1", "", "Ana", "")]))
@@ -120,7 +121,7 @@ async def test_logout_keeps_the_history_and_another_instance_goes_on_with_it(hel
     counts = await held.store.history_counts("a")
     epoch = (await held.store.session("a")).epoch  # type: ignore[union-attr]
     await held.store.release("a", "one", epoch)
-    lease = await held.store.claim("a", "two", 15)
+    lease = await take_lease(held.store, "a", "two", 15)
     assert getattr(lease, "epoch", 0) > 1
     await held.store.apply_inbox("a", lease.epoch, Processed(messages=[message("n1", text="the same conversation")]))  # type: ignore[union-attr]
     assert await held.store.history_counts("a") == {**counts, "messages": counts["messages"] + 1}

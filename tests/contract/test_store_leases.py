@@ -12,18 +12,19 @@ from holdfast.domain.rows import EngineWrite, Holder, Lease, NewEvent, Processed
 from holdfast.ports.store import Store
 from tests.contract.conftest import World
 from tests.contract.rows import entry, message, outgoing, received, told
+from tests.support.leases import take_lease
 
 TTL = 15.0
 
 
 async def test_unknown_session_cannot_be_claimed(world: World) -> None:
-    assert await world.store.claim("nobody", "one", TTL) is None
+    assert await take_lease(world.store, "nobody", "one", TTL) is None
 
 
 async def test_claim_raises_the_epoch_and_dates_the_lease_in_database_time(world: World) -> None:
     await world.store.create_session("a", "baileys", {}, "running")
     before = await world.store.now()
-    lease = await world.store.claim("a", "one", TTL)
+    lease = await take_lease(world.store, "a", "one", TTL)
     after = await world.store.now()
     assert isinstance(lease, Lease)
     assert lease.epoch == 1
@@ -35,7 +36,7 @@ async def test_claim_raises_the_epoch_and_dates_the_lease_in_database_time(world
 
 async def test_a_valid_lease_is_in_the_way_with_its_holders_address(held: World) -> None:
     await held.store.register_instance("one", "http://127.0.0.1:1", "0.1")
-    holder = await held.store.claim("a", "two", TTL)
+    holder = await take_lease(held.store, "a", "two", TTL)
     assert isinstance(holder, Holder)
     assert (holder.instance, holder.epoch, holder.valid, holder.url) == ("one", 1, True, "http://127.0.0.1:1")
     assert (await held.store.holders(["a"]))["a"] == holder
@@ -43,7 +44,7 @@ async def test_a_valid_lease_is_in_the_way_with_its_holders_address(held: World)
 
 
 async def test_own_lease_can_be_claimed_again_and_fences_the_old_epoch(held: World) -> None:
-    lease = await held.store.claim("a", "one", TTL)
+    lease = await take_lease(held.store, "a", "one", TTL)
     assert isinstance(lease, Lease)
     assert lease.epoch == 2
     assert await held.store.renew("one", {"a": 1}, TTL) == {"a": False}
@@ -52,9 +53,9 @@ async def test_own_lease_can_be_claimed_again_and_fences_the_old_epoch(held: Wor
 
 async def test_lease_expires_at_its_edge_and_not_before(held: World) -> None:
     await held.advance(TTL - 1.0)
-    assert isinstance(await held.store.claim("a", "two", TTL), Holder)
+    assert isinstance(await take_lease(held.store, "a", "two", TTL), Holder)
     await held.advance(1.0)
-    lease = await held.store.claim("a", "two", TTL)
+    lease = await take_lease(held.store, "a", "two", TTL)
     assert isinstance(lease, Lease)
     assert lease.epoch == 2
     assert await held.store.renew("one", {"a": 1}, TTL) == {"a": False}
@@ -64,7 +65,7 @@ async def test_renewal_moves_the_expiry(held: World) -> None:
     await held.advance(10.0)
     assert await held.store.renew("one", {"a": 1, "unknown": 4}, TTL) == {"a": True, "unknown": False}
     await held.advance(10.0)
-    assert isinstance(await held.store.claim("a", "two", TTL), Holder)
+    assert isinstance(await take_lease(held.store, "a", "two", TTL), Holder)
 
 
 async def test_renewal_of_nothing_is_only_a_heartbeat(world: World) -> None:
@@ -78,9 +79,9 @@ async def test_renewal_of_nothing_is_only_a_heartbeat(world: World) -> None:
 async def test_release_lets_the_next_claim_win_at_once(held: World) -> None:
     await held.store.release("a", "two", 1)
     await held.store.release("a", "one", 7)
-    assert isinstance(await held.store.claim("a", "two", TTL), Holder)
+    assert isinstance(await take_lease(held.store, "a", "two", TTL), Holder)
     await held.store.release("a", "one", 1)
-    lease = await held.store.claim("a", "two", TTL)
+    lease = await take_lease(held.store, "a", "two", TTL)
     assert isinstance(lease, Lease)
     assert lease.epoch == 2
 
@@ -88,14 +89,14 @@ async def test_release_lets_the_next_claim_win_at_once(held: World) -> None:
 async def test_row_deleted_by_hand_can_be_claimed_one_ttl_after_it_was_seen_missing(held: World) -> None:
     await held.sql("DELETE FROM session_lock")
     await held.advance(100.0)
-    first = await held.store.claim("a", "two", TTL)
+    first = await take_lease(held.store, "a", "two", TTL)
     assert isinstance(first, Holder)
     assert not first.valid
     assert first.expires_at == pytest.approx(await held.store.now() + TTL, abs=1.0)
     await held.advance(TTL - 1.0)
-    assert isinstance(await held.store.claim("a", "three", TTL), Holder)
+    assert isinstance(await take_lease(held.store, "a", "three", TTL), Holder)
     await held.advance(1.0)
-    lease = await held.store.claim("a", "two", TTL)
+    lease = await take_lease(held.store, "a", "two", TTL)
     assert isinstance(lease, Lease)
     assert lease.epoch == 2
 
@@ -103,15 +104,15 @@ async def test_row_deleted_by_hand_can_be_claimed_one_ttl_after_it_was_seen_miss
 async def test_row_deleted_by_hand_is_left_for_the_ttl_of_its_holder_where_that_is_longer(held: World) -> None:
     """Instances with different settings on one database: who claims must not believe that all are like itself."""
     await held.sql("DELETE FROM session_lock")
-    first = await held.store.claim("a", "two", TTL / 10)
+    first = await take_lease(held.store, "a", "two", TTL / 10)
     assert isinstance(first, Holder)
     assert first.expires_at == pytest.approx(await held.store.now() + TTL, abs=1.0)
     await held.advance(TTL - 1.0)
-    assert isinstance(await held.store.claim("a", "two", TTL / 10), Holder)
+    assert isinstance(await take_lease(held.store, "a", "two", TTL / 10), Holder)
     await held.advance(1.0)
-    assert isinstance(await held.store.claim("a", "two", TTL / 10), Lease)
+    assert isinstance(await take_lease(held.store, "a", "two", TTL / 10), Lease)
     await held.sql("DELETE FROM session_lock")
-    short = await held.store.claim("a", "one", TTL / 100)
+    short = await take_lease(held.store, "a", "one", TTL / 100)
     assert isinstance(short, Holder)
     assert short.expires_at == pytest.approx(await held.store.now() + TTL / 10, abs=1.0)
 
@@ -123,7 +124,7 @@ async def test_row_deleted_by_hand_is_lost_for_its_holder(held: World) -> None:
 
 async def test_one_of_many_concurrent_claims_wins(world: World) -> None:
     await world.store.create_session("a", "baileys", {}, "running")
-    answers = await asyncio.gather(*(world.store.claim("a", f"i{n}", TTL) for n in range(12)))
+    answers = await asyncio.gather(*(take_lease(world.store, "a", f"i{n}", TTL) for n in range(12)))
     won = [answer for answer in answers if isinstance(answer, Lease)]
     assert [lease.epoch for lease in won] == [1]
     assert sum(isinstance(answer, Holder) for answer in answers) == 11
@@ -131,10 +132,10 @@ async def test_one_of_many_concurrent_claims_wins(world: World) -> None:
 
 async def test_dead_instance_gives_up_all_its_leases(held: World) -> None:
     await held.store.create_session("b", "baileys", {}, "running")
-    await held.store.claim("b", "two", TTL)
+    await take_lease(held.store, "b", "two", TTL)
     assert await held.store.expire_instance("one") == ["a"]
-    assert isinstance(await held.store.claim("a", "three", TTL), Lease)
-    assert isinstance(await held.store.claim("b", "three", TTL), Holder)
+    assert isinstance(await take_lease(held.store, "a", "three", TTL), Lease)
+    assert isinstance(await take_lease(held.store, "b", "three", TTL), Holder)
 
 
 async def test_instances_show_what_they_hold(held: World) -> None:
@@ -151,7 +152,7 @@ async def test_epochs_never_repeat_not_even_after_deletion(held: World) -> None:
     await held.store.release("a", "one", 1)
     assert await held.store.delete_session("a")
     await held.store.create_session("a", "baileys", {}, "running")
-    lease = await held.store.claim("a", "two", TTL)
+    lease = await take_lease(held.store, "a", "two", TTL)
     assert isinstance(lease, Lease)
     assert lease.epoch > 1
 
@@ -159,9 +160,9 @@ async def test_epochs_never_repeat_not_even_after_deletion(held: World) -> None:
 async def test_session_deleted_under_a_holder_waits_for_that_holders_lease(held: World) -> None:
     await held.store.delete_session("a")
     await held.store.create_session("a", "baileys", {}, "running")
-    assert isinstance(await held.store.claim("a", "two", TTL), Holder)
+    assert isinstance(await take_lease(held.store, "a", "two", TTL), Holder)
     await held.advance(TTL)
-    assert isinstance(await held.store.claim("a", "two", TTL), Lease)
+    assert isinstance(await take_lease(held.store, "a", "two", TTL), Lease)
 
 
 WRITES: dict[str, Callable[[Store, int], Awaitable[object]]] = {
@@ -182,7 +183,7 @@ async def test_stale_holder_writes_nothing(held: World, method: str, epoch: int)
     store = held.store
     await store.write_engine("a", 1, EngineWrite({("creds", ""): b"c", ("session", "1"): b"good"}, [received()]))
     await store.enqueue(outgoing(), "f")
-    await store.claim("a", "one", TTL)
+    await take_lease(store, "a", "one", TTL)
     with pytest.raises(StaleEpoch):
         await WRITES[method](store, epoch)
     row = await store.session("a")
@@ -228,7 +229,7 @@ async def test_no_claim_slips_between_check_and_commit(held: World) -> None:
 
     writers = [asyncio.create_task(write(1))]
     for n in range(2, 12):
-        lease = await store.claim("a", "one", TTL)
+        lease = await take_lease(store, "a", "one", TTL)
         assert isinstance(lease, Lease)
         found = await store.read_keys("a", [("epoch", "of-last-write")])
         assert int(found.get(("epoch", "of-last-write"), b"0")) < lease.epoch == n

@@ -11,6 +11,7 @@ from holdfast.domain.rows import EngineWrite, Lease, MovedIn, Processed
 from holdfast.domain.state import Phase, State
 from tests.contract.conftest import World
 from tests.contract.rows import message
+from tests.support.leases import take_lease
 
 PHONE = "40712345678"
 KEYS = {("creds", ""): b"new", ("pre-key", "1"): b"one"}
@@ -33,7 +34,7 @@ async def test_a_new_session_comes_with_its_account_and_is_to_run(world: World) 
     assert await world.store.read_keys("new", list(KEYS)) == KEYS
     assert [entry.code for entry in await world.store.timeline("new", 5)] == ["imported"]
     assert list((await world.store.attention("one", 30.0)).free) == ["new"]
-    assert isinstance(await world.store.claim("new", "one", 15), Lease)
+    assert isinstance(await take_lease(world.store, "new", "one", 15), Lease)
 
 
 async def test_an_existing_session_is_left_as_it_was(held: World) -> None:

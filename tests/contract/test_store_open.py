@@ -219,7 +219,7 @@ async def main():
     store = open_store(sys.argv[1], SystemClock())
     await store.open()
     await store.create_session("a", "baileys", {}, "running")
-    await take_lease(store, "a", "one", 600)
+    await store.claim(["a"], "one", 600)
     async def write(lane):
         n = 0
         while True:

@@ -14,6 +14,7 @@ from holdfast.domain.rows import NewEvent, OutboxRow, Processed
 from holdfast.store import open_store
 from tests.contract.conftest import MovedClock, World
 from tests.contract.rows import message, outgoing
+from tests.support.leases import take_lease
 
 OTHER = "1@g.us"
 
@@ -73,7 +74,7 @@ async def test_row_in_doubt_is_taken_again_by_the_next_epoch_and_by_nobody_else(
     await held.store.enqueue(outgoing("o2"), "f")
     assert await claimed(held) == ["o1"]
     assert await claimed(held) == []
-    await held.store.claim("a", "one", 15)
+    await take_lease(held.store, "a", "one", 15)
     assert await claimed(held, 2) == ["o1"]
     row = await held.store.outbox_get("a", "o1")
     assert row is not None
@@ -124,7 +125,7 @@ async def test_refused_message_keeps_code_and_sentence_and_is_never_taken_again(
     row = await held.store.settle_outbox("a", 1, "o1", "failed", error=463, message="Restricted.")
     assert row is not None
     assert (row.state, row.error, row.message) == ("failed", 463, "Restricted.")
-    await held.store.claim("a", "one", 15)
+    await take_lease(held.store, "a", "one", 15)
     assert await claimed(held, 2) == []
     assert await held.store.settle_outbox("a", 2, "o1", "queued", retry_at=0.0) is None
 
@@ -167,12 +168,12 @@ async def _walk(steps: list[tuple[str, str]]) -> None:
     await store.open()
     await store.create_session("a", "baileys", {}, "running")
     epoch = 0
-    lease = await store.claim("a", "one", 15)
+    lease = await take_lease(store, "a", "one", 15)
     await store.enqueue(outgoing(), "f")
     before, attempts = "queued", 0
     for what, detail in [("takeover", ""), *steps]:
         if what == "takeover":
-            lease = await store.claim("a", "one", 15)
+            lease = await take_lease(store, "a", "one", 15)
             assert lease is not None
             assert lease.epoch > epoch
             epoch = lease.epoch

@@ -11,6 +11,7 @@ from holdfast.domain.errors import SessionExists, SessionNotFound, StaleEpoch
 from holdfast.domain.rows import AddonRow, EngineWrite, NewEvent, Processed
 from tests.contract.conftest import World
 from tests.contract.rows import entry, message, outgoing, received, told
+from tests.support.leases import take_lease
 
 
 async def test_created_session_is_found_and_listed_by_name(world: World) -> None:
@@ -159,7 +160,7 @@ async def test_waiting_writes_fail_one_by_one(held: World) -> None:
     """Group commit: those of a stale holder are refused, the others of the same moment stand."""
     store = held.store
     await store.create_session("b", "baileys", {}, "running")
-    await store.claim("b", "one", 15)
+    await take_lease(store, "b", "one", 15)
     writes = []
     for n in range(60):
         name, epoch = ("a", 1) if n % 3 == 0 else ("b", 1) if n % 3 == 1 else ("a", 77)

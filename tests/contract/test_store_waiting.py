@@ -12,6 +12,7 @@ from holdfast.domain.outbox import CANCELLED, CANCELLED_IN_DOUBT, EXPIRED, EXPIR
 from holdfast.domain.rows import Processed
 from tests.contract.conftest import World
 from tests.contract.rows import PN, message, outgoing
+from tests.support.leases import take_lease
 
 STRANGER = "40700000002@s.whatsapp.net"
 
@@ -68,7 +69,7 @@ async def test_what_is_being_sent_is_left_to_its_sender_until_that_one_is_gone(h
 async def test_what_an_earlier_holder_left_in_doubt_is_not_tried_past_its_deadline(held: World) -> None:
     await ends_in(held, 5)
     await held.store.claim_outbox("a", 1, 5)
-    await held.store.claim("a", "one", 15)
+    await take_lease(held.store, "a", "one", 15)
     await held.advance(6)
     assert await held.store.claim_outbox("a", 2, 5) == []
     assert await held.store.expire_outbox() == [("a", "o1")]
@@ -190,7 +191,7 @@ async def test_a_story_stays_short_however_often_it_is_tried(held: World) -> Non
 async def test_a_row_left_by_a_crash_is_in_doubt_when_it_is_tried_again(held: World) -> None:
     await held.store.enqueue(outgoing(), "f")
     await held.store.claim_outbox("a", 1, 5)
-    await held.store.claim("a", "one", 15)
+    await take_lease(held.store, "a", "one", 15)
     (row,) = await held.store.claim_outbox("a", 2, 5)
     assert (row.attempts, row.in_doubt) == (2, True)
 

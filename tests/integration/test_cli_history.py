@@ -16,6 +16,7 @@ from holdfast.domain.rows import AddonRow, ContactRow, MessageRow, Processed
 from holdfast.runtime.clock import SystemClock
 from holdfast.store import open_store
 from tests.support.commands import alone, one_sentence, run
+from tests.support.leases import take_lease
 from tests.support.processes import BIN
 from tests.support.served import KEY, served
 
@@ -42,7 +43,7 @@ async def stored(folder: Path, many: int = 0) -> None:
     store = open_store(f"sqlite:///{folder / 'holdfast.sqlite3'}", SystemClock())
     await store.open()
     await store.create_session("shop", "baileys", {}, "stopped")
-    await store.claim("shop", "one", 0.01)
+    await take_lease(store, "shop", "one", 0.01)
     await store.apply_inbox("shop", 1, told())
     await store.close()
     with sqlite3.connect(folder / "holdfast.sqlite3") as db:

@@ -12,6 +12,7 @@ from holdfast.domain.accounts import AccountRow
 from holdfast.domain.identity import account_name
 from holdfast.domain.rows import Lease
 from holdfast.domain.state import Phase, State
+from tests.support.leases import take_lease
 from tests.support.served import Served, check
 
 PHONE = "+40 712 345 678"
@@ -286,7 +287,7 @@ def test_where_another_instance_holds_it_and_cannot_be_asked(tmp_path: Path) -> 
     async def body(it: Served) -> None:
         row, _ = await it.store.save_account(AccountRow(ID, "c1", phone=DIGITS), "baileys")
         await it.store.order(ID, "running", None)
-        lease = await it.store.claim(row.session, "another-instance", 300.0)
+        lease = await take_lease(it.store, row.session, "another-instance", 300.0)
         assert isinstance(lease, Lease)
         state = State(phase=Phase.PAIRING, code="pairing", message="Scan it.", live=True, connection=1)
         facts = {**state.to_json(), "epoch": lease.epoch}

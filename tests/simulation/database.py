@@ -18,6 +18,7 @@ from holdfast.store.drivers.connection import SqliteConnection
 from holdfast.store.drivers.inline import InlineDriver
 from tests.simulation.loop import WORLD, SimulatedLoop
 from tests.simulation.watch import TRIGGERS, Watch
+from tests.support.leases import take_lease
 from tests.support.virtual import VirtualClock, run
 
 
@@ -74,7 +75,7 @@ def _template(sessions: int) -> bytes:
         await store.open()
         for name in names(sessions):
             await store.create_session(name, "baileys", {}, "running")
-            await store.claim(name, "before", 15.0)
+            await take_lease(store, name, "before", 15.0)
             await store.write_engine(name, 1, EngineWrite(keys={("creds", ""): b"{}"}))
             await store.release(name, "before", 1)
         raw = driver._open().raw

@@ -91,13 +91,7 @@ class Instance:
     def offered(self, sessions: Collection[str]) -> None:
         """A peer gave these up."""
         if self.running:
-            self.process.task(self._take(sessions))
-
-    async def _take(self, sessions: Collection[str]) -> None:
-        try:
-            await self.node.supervisor.take(sessions)
-        except HoldfastError as error:
-            self._whatsapp.log("not taken", self.name, error.code)
+            self.node.supervisor.take(sessions)
 
     # --- ends -----------------------------------------------------------------------------------------------------
     async def stop(self) -> None:

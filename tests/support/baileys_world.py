@@ -17,6 +17,7 @@ from holdfast.engines.baileys import BaileysEngine, BaileysOptions
 from holdfast.ports import engine as port
 from holdfast.runtime.clock import SystemClock
 from holdfast.store import SqlStore, open_store
+from tests.support.leases import take_lease
 from wasim.server import WasimServer
 
 CACHE = Path(__file__).resolve().parents[2] / ".cache" / "tests"
@@ -46,7 +47,7 @@ class World:
     async def session(self, name: str) -> None:
         """Create a session and hold its lease."""
         await self.store.create_session(name, self.kind, dict(self.config), "running")
-        lease = await self.store.claim(name, "tests", 3600.0)
+        lease = await take_lease(self.store, name, "tests", 3600.0)
         self.epochs[name] = getattr(lease, "epoch")  # noqa: B009 - a holder in the way has none: fail here
 
     def grant(self, name: str, seconds: float = 3600.0) -> port.Grant:

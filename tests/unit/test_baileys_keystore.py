@@ -13,6 +13,7 @@ from holdfast.engines.baileys.keystore import KeyServer
 from holdfast.ports.store import EngineWrite
 from holdfast.runtime.clock import SystemClock
 from holdfast.store import SqlStore, open_store
+from tests.support.leases import take_lease
 
 
 class Counted:
@@ -78,7 +79,7 @@ async def world() -> AsyncIterator[World]:
     store = open_store("sqlite://", SystemClock())
     await store.open()
     await store.create_session("a", "baileys", {}, "running")
-    lease = await store.claim("a", "here", 15.0)
+    lease = await take_lease(store, "a", "here", 15.0)
     yield World(Counted(store), getattr(lease, "epoch", 0))
     await store.close()
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.domain.pacing import Bucket, Pace, backoff, conflict_holdoff, take
+from holdfast.domain.pacing import Bucket, Pace, backoff, conflict_holdoff, ready, take
 
 RAND = st.floats(0, 1, exclude_max=True)
 
@@ -65,3 +65,17 @@ def test_two_hundred_come_back_within_seconds() -> None:
     for _ in range(200):
         bucket, wait = take(Pace(), bucket, 0.0)
     assert wait == pytest.approx(6.0)
+
+
+@given(st.lists(st.tuples(st.floats(0, 10), st.integers(0, 9)), min_size=1, max_size=30))
+def test_what_is_ready_never_waits_and_keeps_to_the_pace(looks: list[tuple[float, int]]) -> None:
+    """Against `take`: as many as would not have had to wait."""
+    pace, bucket, others, now = Pace(burst=4, rate=2), None, None, 0.0
+    for after, most in looks:
+        now += after
+        bucket, count = ready(pace, bucket, now, most)
+        assert 0 <= count <= most
+        for _ in range(count):
+            others, wait = take(pace, others, now)
+            assert wait == 0
+        assert count == most or take(pace, others, now)[1] > 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any
@@ -143,22 +143,24 @@ class Narrow(Shared):
         super().__init__(store)
         self._clock, self._room = clock, asyncio.Semaphore(8)
 
-    async def claim(self, session: str, instance: str, ttl: float) -> object:
+    async def claim(self, sessions: Collection[str], instance: str, ttl: float) -> object:
         async with self._room:
             await self._clock.sleep(1.0)
-            return await self._store.claim(session, instance, ttl)
+            return await self._store.claim(sessions, instance, ttl)
 
 
 def test_claims_that_wait_for_each_other_are_not_over_when_they_are_won() -> None:
     """Twenty-five seconds of claims, and leases of fifteen: each is dated when its turn comes, and kept."""
 
     async def main(clock: VirtualClock) -> None:
+        settings = replace(SETTINGS, facts=FACTS)
         async with memory_store(clock) as store:
-            for number in range(200):
-                await store.create_session(f"s{number:03d}", "baileys", {}, "running")
-            settings = replace(SETTINGS, facts=FACTS)
             narrow = Narrow(store, clock)
             async with Node(narrow, {"baileys": ScriptedEngine()}, clock, settings, instance="one") as one:  # type: ignore[arg-type]
+                await clock.sleep(0.1)
+                names = [f"s{number:03d}" for number in range(200)]
+                rows = [await store.create_session(name, "baileys", {}, "running") for name in names]
+                await asyncio.gather(*(one.supervisor.poke(row) for row in rows))
                 await clock.sleep(60)
                 holders = await store.holders()
                 assert len(holders) == len(one.supervisor.actors) == 200

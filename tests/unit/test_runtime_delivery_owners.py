@@ -8,6 +8,7 @@ import pytest
 
 from holdfast.domain.errors import StoreUnavailable
 from tests.support.deliveries import HOUR, ONE, World, scene, world
+from tests.support.leases import take_lease
 from tests.support.virtual import VirtualClock, run
 
 
@@ -81,7 +82,7 @@ def test_the_sessions_holder_takes_over_in_seconds_and_nothing_comes_twice() -> 
         it.one.takes = 1.0
         await it.append(*range(10))
         await it.until(lambda: len(it.one.took) == 3, 30)
-        lease = await it.store.claim("shop", "one", HOUR)
+        lease = await take_lease(it.store, "shop", "one", HOUR)
         assert lease is not None
         it.holder = "one"
         await it.start("one", [ONE])

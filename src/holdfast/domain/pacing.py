@@ -45,11 +45,22 @@ class Bucket:
     at: float
 
 
+def _level(pace: Pace, bucket: Bucket | None, now: float) -> float:
+    return pace.burst if bucket is None else min(pace.burst, bucket.level + (now - bucket.at) * pace.rate)
+
+
 def take(pace: Pace, bucket: Bucket | None, now: float) -> tuple[Bucket, float]:
     """Reserve one opening. Returns the new state and how many seconds the caller must wait before it opens.
 
     Reservations queue up: the level may go below zero, and each waits for its own turn.
     """
-    level = pace.burst if bucket is None else min(pace.burst, bucket.level + (now - bucket.at) * pace.rate)
+    level = _level(pace, bucket, now)
     wait = 0.0 if level >= 1 else (1 - level) / pace.rate
     return Bucket(level - 1, now), wait
+
+
+def ready(pace: Pace, bucket: Bucket | None, now: float, most: int) -> tuple[Bucket, int]:
+    """Take as many of `most` as need not wait. Returns the new state and how many."""
+    level = _level(pace, bucket, now)
+    count = max(0, min(most, int(level)))
+    return Bucket(level - count, now), count

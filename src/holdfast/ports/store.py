@@ -124,11 +124,16 @@ class Store(OutboxStore, MediaStore, HistoryStore, Protocol):
         """Every instance with its facts, its last heartbeat and the sessions that it holds."""
         ...
 
-    async def claim(self, session: str, instance: str, ttl: float) -> Lease | Holder | None:
-        """One conditional update that raises the epoch. A `Lease` if won; the `Holder` that is in the way if not;
-        None if the session does not exist. An expired row, or this instance's own, can be claimed at once; a row
-        absent for less than one ttl since it was seen missing cannot (someone deleted it by hand and the old
-        holder, whose ttl counts if it is longer, may not know yet); a session never claimed before can.
+    async def claim(
+        self, sessions: Collection[str], instance: str, ttl: float
+    ) -> dict[str, tuple[Lease, SessionRow] | Holder]:
+        """One conditional update that raises the epochs, for all of them in one transaction: by session the `Lease` and
+        the row if won, the `Holder` that is in the way if not; what does not exist is missing.
+
+        An expired lease, or this instance's own, can be claimed at once; a lock's row absent for less than one ttl
+        since it was seen missing cannot (someone deleted it by hand and the old holder, whose ttl counts if it is
+        longer, may not know yet); a session never claimed before can. A writer that is at the only session asked for
+        is waited for. Of several, those that somebody is at are passed over: they are missing as well.
         """
         ...
 

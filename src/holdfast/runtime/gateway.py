@@ -187,7 +187,7 @@ class LocalGateway(Conversations, Housing, RemoteNews):
     async def answer(self, method: str, args: Mapping[str, Any]) -> Any:
         """A peer's request, answered by this instance alone. Raises `BadRequest` for what this version knows not."""
         if method == "offer":
-            await self._supervisor.take([str(name) for name in args["names"]])
+            self._supervisor.take([str(name) for name in args["names"]])
             return None
         name = str(args["session"])
         if method == "wake":

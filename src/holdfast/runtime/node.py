@@ -137,6 +137,7 @@ class Node:
             offer=self.peers.offer,
             on_unsent=self.wake_sender,
             labels=settings.labels,
+            pace=settings.pace,
         )
         self._make_delivery()
         self._make_faces()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from holdfast.domain.pacing import Bucket, Pace, take
+from holdfast.domain.pacing import Bucket, Pace, ready, take
 from holdfast.ports.clock import Clock
 
 
@@ -18,3 +18,8 @@ class Pacer:
         """Seconds until this opening may go ahead."""
         self._bucket, wait = take(self._pace, self._bucket, self._clock.boot())
         return wait
+
+    def ready(self, most: int) -> int:
+        """How many of `most` may go ahead at once; those count."""
+        self._bucket, count = ready(self._pace, self._bucket, self._clock.boot(), most)
+        return count

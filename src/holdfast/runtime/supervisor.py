@@ -7,7 +7,8 @@ run on to the engine with every renewal, and ends what it lost or could not rene
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable
+import math
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 
 import structlog
@@ -16,8 +17,10 @@ from holdfast.domain import sharing
 from holdfast.domain import state as s
 from holdfast.domain.errors import StoreUnavailable
 from holdfast.domain.lease import Held, may_act
-from holdfast.ports.store import Attention, Holder, Lease, Peer, SessionRow
+from holdfast.domain.pacing import Pace
+from holdfast.ports.store import Attention, Holder, Peer, SessionRow
 from holdfast.runtime.actor import Actor, Deps
+from holdfast.runtime.pacer import Pacer
 
 log = structlog.get_logger(__name__)
 
@@ -28,6 +31,11 @@ HANDOVER = 2
 CLAIMS = 8
 """Claims under way at once. A lease counts from before its claim was sent: one that waits behind hundreds of others for
 a connection would be over by the time it is won, and given up, and claimed again by all."""
+AHEAD = 2
+"""How many bursts of the pace of openings are claimed at once. What an instance cannot open soon is left to others,
+which may be about to start."""
+BETWEEN = 0.1
+"""Seconds between two looks, however many hints come: a hundred sessions that are freed are one look."""
 
 
 class Supervisor:
@@ -44,6 +52,7 @@ class Supervisor:
         offer: Callable[[Iterable[str], Iterable[Peer]], None] = lambda names, peers: None,
         on_unsent: Callable[[str], None] = lambda name: None,
         labels: Collection[str] = (),
+        pace: Pace = Pace(),  # noqa: B008 - frozen
     ) -> None:
         self.actors: dict[str, Actor] = {}
         self._deps = deps
@@ -57,12 +66,19 @@ class Supervisor:
         self.peers: list[Peer] = []
         """The instances that live, this one too, as of the last sweep."""
         self._free_since: dict[str, float] = {}
+        self._held, self._grown_at = 0, 0.0
+        """How many sessions all instances held, and when that was last seen to have grown."""
         self._given: dict[str, float] = {}
         """Sessions that were handed over, and until when (boot clock) they are left to others."""
+        self._offered: dict[str, float] = {}
+        """Sessions that were handed over to this instance, and until when that counts."""
         self._look = asyncio.Event()
         self._runs: dict[str, asyncio.Task[None]] = {}
-        self._claiming: dict[str, asyncio.Lock] = {}
+        self._claiming: dict[str, asyncio.Task[None]] = {}
         self._claims = asyncio.Semaphore(CLAIMS)
+        self._pacer = Pacer(replace(pace, burst=pace.burst * AHEAD), deps.clock)
+        self._soon = pace.burst / pace.rate / 2
+        """Seconds after which there is room for more claims, where the pace left some undone."""
         self._loops: list[asyncio.Task[None]] = []
         self._stopping = False
         self._passive: set[str] = set()
@@ -79,6 +95,7 @@ class Supervisor:
         for loop in self._loops:
             loop.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)
+        await asyncio.gather(*set(self._claiming.values()), return_exceptions=True)
         await asyncio.gather(*(self.end(name) for name in list(self.actors)))
 
     async def _sweeps(self) -> None:
@@ -90,7 +107,8 @@ class Supervisor:
                 await self._carry_out(seen.ordered)
                 for name in seen.unsent:
                     self._on_unsent(name)
-                await self._claim_all(self._chosen(seen))
+                if await self._claim_paced(self._chosen(seen)):
+                    delay = min(delay, self._soon)
                 if seen.next_expiry is not None:  # as soon as a holder that died lets go
                     delay = min(delay, max(seen.next_expiry, 0.0) + self._sweep_every / 100)
             except StoreUnavailable as error:
@@ -98,6 +116,7 @@ class Supervisor:
             await self._rest(delay)
 
     async def _rest(self, delay: float) -> None:
+        await self._deps.clock.sleep(min(delay, BETWEEN))
         looking = asyncio.create_task(self._look.wait())
         resting = asyncio.create_task(self._deps.clock.sleep(delay))
         try:
@@ -131,21 +150,28 @@ class Supervisor:
 
     def _chosen(self, seen: Attention) -> list[str]:
         now = self._deps.clock.boot()
+        held = sum(peer.held for peer in self.peers)
+        if held > self._held:
+            self._grown_at = now
+        self._held = held
+        self._offered = {name: until for name, until in self._offered.items() if until > now}
         self._free_since = {name: self._free_since.get(name, now) for name in seen.free}
-        free = [
-            sharing.Free(name, sharing.labels_of(config), now - self._free_since[name])
-            for name, config in seen.free.items()
-            if name not in self.actors and self._given.get(name, 0.0) <= now
-        ]
-        free.sort(key=lambda _: self._deps.clock.random())  # else all instances would go for the same ones first
+        names = sharing.from_own_end(list(seen.free), self._deps.instance, [peer.id for peer in self.peers])
         return sharing.to_claim(
-            free,
+            [
+                sharing.Free(name, sharing.labels_of(seen.free[name]), self._waited(name, now))
+                for name in names
+                if name not in self.actors and self._given.get(name, 0.0) <= now
+            ],
             mine=len(self.actors),
-            total=sum(peer.held for peer in self.peers) + len(seen.free),
+            total=held + len(seen.free),
             instances=len(self.peers),
             labels=self._labels,
             patience=self._sweep_every * PATIENCE,
         )
+
+    def _waited(self, name: str, now: float) -> float:
+        return math.inf if name in self._offered else now - max(self._free_since[name], self._grown_at)
 
     def _wanted(self, row: SessionRow) -> bool:
         if row.name in self.actors or not sharing.may_run(sharing.labels_of(row.config), self._labels):
@@ -154,8 +180,13 @@ class Supervisor:
         ordered = int(row.command.get("seq", 0)) > state.command_seq
         return ordered or (row.desired == "running" and state.phase is not s.Phase.TERMINAL)
 
-    async def _claim_all(self, names: Iterable[str]) -> None:
-        await asyncio.gather(*(self.claim(name) for name in names))
+    async def _claim_paced(self, names: Sequence[str]) -> bool:
+        """Claim as many as can be opened soon. Whether it is worth to look again soon: some were left, or others came
+        first.
+        """
+        some = names[: self._pacer.ready(len(names))]
+        await self.claim(some)
+        return any(name not in self.actors for name in names)
 
     # --- sharing ------------------------------------------------------------------------------------------------
     async def _handovers(self) -> None:
@@ -178,37 +209,46 @@ class Supervisor:
         steady = self._deps.clock.now() - (state.working_since or 0.0) > self._deps.lease.ttl
         return state.phase is s.Phase.WORKING and steady and not pinned
 
-    async def take(self, names: Collection[str]) -> None:
+    def take(self, names: Collection[str]) -> None:
         """Another instance gave these up: claim them at once, if they may run here."""
+        until = self._deps.clock.boot() + self._deps.lease.ttl
         for name in names:
             self._given.pop(name, None)
-        await asyncio.gather(*(self._take(name) for name in names))
-
-    async def _take(self, name: str) -> None:
-        if (row := await self._deps.store.session(name)) is not None and self._wanted(row):
-            await self.claim(name)
+            self._offered[name] = until
+        self.look()
 
     # --- claiming -----------------------------------------------------------------------------------------------
-    async def claim(self, name: str) -> Actor | None:
-        """Take the lease if it can be had, and run the session. The actor, or None while another instance holds it."""
-        async with self._claiming.setdefault(name, asyncio.Lock()):
-            if self._stopping or name in self.actors:
-                return self.actors.get(name)
-            async with self._claims:
-                sent_at = self._deps.clock.boot()
-                won = await self._deps.store.claim(name, self._deps.instance, self._deps.lease.ttl)
-            if not isinstance(won, Lease):
-                self._say_passive(name, won)
-                return None
-            row = await self._deps.store.session(name)
-            if row is None:
-                return None
-            self._passive.discard(name)
-            log.info("lock acquired", session=row.name, action="lease", code="acquired", epoch=won.epoch)
-            return self._adopt(row, Held(won.epoch, sent_at))
+    async def claim(self, names: Collection[str]) -> None:
+        """Take the leases that can be had, and run these sessions."""
+        mine = [name for name in names if name not in self.actors and name not in self._claiming]
+        if mine and not self._stopping:
+            task = asyncio.create_task(self._claim(mine))  # not ours to cancel: what was won must be run, or given back
+            self._claiming |= dict.fromkeys(mine, task)
+            task.add_done_callback(lambda _: self._claimed(mine))
+        for task in {self._claiming[name] for name in names if name in self._claiming}:
+            await asyncio.shield(task)
 
-    def _say_passive(self, name: str, holder: Holder | None) -> None:
-        if holder is None or not holder.instance or name in self._passive:
+    def _claimed(self, names: list[str]) -> None:
+        for name in names:
+            del self._claiming[name]
+
+    async def _claim(self, names: list[str]) -> None:
+        async with self._claims:
+            if self._stopping:
+                return
+            sent_at, deps = self._deps.clock.boot(), self._deps
+            claims = await deps.store.claim(names, deps.instance, deps.lease.ttl)
+        for name, won in claims.items():
+            if isinstance(won, Holder):
+                self._say_passive(name, won)
+                continue
+            lease, row = won
+            self._passive.discard(name)
+            log.info("lock acquired", session=name, action="lease", code="acquired", epoch=lease.epoch)
+            self._adopt(row, Held(lease.epoch, sent_at))
+
+    def _say_passive(self, name: str, holder: Holder) -> None:
+        if not holder.instance or name in self._passive:
             return
         self._passive.add(name)
         log.info(
@@ -220,12 +260,11 @@ class Supervisor:
             until=holder.expires_at,
         )
 
-    def _adopt(self, row: SessionRow, held: Held) -> Actor:
+    def _adopt(self, row: SessionRow, held: Held) -> None:
         actor = Actor(row, held, self._deps)
         self.actors[row.name] = actor
         self._on_adopt(actor)
         self._runs[row.name] = asyncio.create_task(self._run(actor))
-        return actor
 
     async def _run(self, actor: Actor) -> None:
         try:
@@ -239,10 +278,10 @@ class Supervisor:
     # --- orders -------------------------------------------------------------------------------------------------
     async def poke(self, row: SessionRow) -> None:
         """An order was stored: tell the actor, or claim the session for it."""
+        if self._wanted(row):
+            await self.claim([row.name])
         if (actor := self.actors.get(row.name)) is not None:
             actor.ordered(row)
-        elif self._wanted(row):
-            await self.claim(row.name)
 
     async def end(self, name: str) -> None:
         """Close the session's connection, then give its lease back."""

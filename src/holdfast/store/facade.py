@@ -103,9 +103,12 @@ class SqlStore(OutboxPart, MediaPart, HistoryPart):
         """See the port."""
         return await self._read(leases.instances)
 
-    async def claim(self, session: str, instance: str, ttl: float) -> Lease | Holder | None:
+    async def claim(
+        self, sessions: Collection[str], instance: str, ttl: float
+    ) -> dict[str, tuple[Lease, SessionRow] | Holder]:
         """See the port."""
-        return await self._write(lambda c: leases.claim(c, session, instance, ttl))
+        names = list(sessions)
+        return await self._write(lambda c: _with_rows(c, leases.claim(c, names, instance, ttl)))
 
     async def renew(self, instance: str, epochs: Mapping[str, int], ttl: float) -> dict[str, bool]:
         """See the port."""
@@ -407,6 +410,11 @@ class SqlStore(OutboxPart, MediaPart, HistoryPart):
     ) -> tuple[AccountRow, bool]:
         """See the port."""
         return await self._write(lambda c: accounts.save(c, asked, engine, aliases))
+
+
+def _with_rows(c: Connection, claims: Mapping[str, Lease | Holder]) -> dict[str, tuple[Lease, SessionRow] | Holder]:
+    rows = sessions.named(c, [name for name, answer in claims.items() if isinstance(answer, Lease)])
+    return {name: (answer, rows[name]) if isinstance(answer, Lease) else answer for name, answer in claims.items()}
 
 
 def _read_keys(name: str, asked: Sequence[tuple[str, str]], c: Connection) -> dict[tuple[str, str], bytes]:

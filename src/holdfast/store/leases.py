@@ -1,8 +1,9 @@
 """Leases and the fencing number (G1, G2).
 
-A claim first locks the epoch's row, which waits for every writer that checked the old epoch; then one conditional
-update of the lock's row decides, so that a renewal cannot slip in between. Renewals touch the lock's rows only and
-never wait for writers.
+A claim first locks the epochs' rows, which waits for every writer that checked an old epoch; then one conditional
+update of the locks' rows decides, so that a renewal cannot slip in between. Renewals touch the locks' rows only and
+never wait for writers. Claims lock rows in the order of names, and of many pass over those that somebody is at, so that
+neither two claims nor a claim and a late renewal can wait for each other.
 
 An absent lock row (someone deleted it by hand) can be claimed one ttl after it was first seen missing, the old holder's
 ttl if that is longer: it may not know yet. `session_epoch.missing_since` and `ttl` remember that; a regular release
@@ -11,7 +12,7 @@ sets `missing_since` to 0, which is long ago.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import lru_cache
 
 from sqlalchemy import Connection, delete, select, update
@@ -59,46 +60,70 @@ def instances(c: Connection) -> list[Json]:
     ]
 
 
-_SESSION = Query("SELECT 1 FROM session WHERE name = ?")
-_EPOCH = Query("SELECT epoch, missing_since, ttl FROM session_epoch WHERE session_name = ? FOR UPDATE")
-_TAKE = Query(
-    "UPDATE session_lock SET instance_id = ?, epoch = ?, locked_at = holdfast_now(), expires_at = holdfast_now() + ? "
-    "WHERE session_name = ? AND (expires_at <= holdfast_now() OR instance_id = ?) RETURNING expires_at"
+_EPOCHS = (
+    "SELECT session_name, epoch, missing_since, ttl FROM session_epoch WHERE session_name IN ({}) "
+    "AND EXISTS (SELECT 1 FROM session WHERE name = session_name) ORDER BY session_name FOR UPDATE"
 )
-_LOCK = Query(
+_TAKE = (
+    "WITH free AS (SELECT session_name FROM session_lock WHERE session_name IN ({}) "
+    "AND (expires_at <= holdfast_now() OR instance_id = ?) ORDER BY session_name FOR UPDATE) "
+    "UPDATE session_lock SET instance_id = ?, locked_at = holdfast_now(), expires_at = holdfast_now() + ?, "
+    "epoch = (SELECT e.epoch + 1 FROM session_epoch e WHERE e.session_name = session_lock.session_name) "
+    "WHERE session_name IN (SELECT session_name FROM free) RETURNING session_name, expires_at"
+)
+_LOCK = (
     "INSERT INTO session_lock (session_name, instance_id, epoch, locked_at, expires_at) "
-    "VALUES (?, ?, ?, holdfast_now(), holdfast_now() + ?) RETURNING expires_at"
+    "SELECT session_name, ?, epoch + 1, holdfast_now(), holdfast_now() + ? FROM session_epoch "
+    "WHERE session_name IN ({}) AND (epoch = 0 OR missing_since + GREATEST(?, ttl) <= holdfast_now()) "
+    "AND NOT EXISTS (SELECT 1 FROM session_lock l WHERE l.session_name = session_epoch.session_name) "
+    "RETURNING session_name, expires_at"
 )
-_RAISE = Query("UPDATE session_epoch SET epoch = ?, missing_since = NULL, ttl = ? WHERE session_name = ?")
-_SEEN_MISSING = Query("UPDATE session_epoch SET missing_since = ? WHERE session_name = ?")
+_RAISE = "UPDATE session_epoch SET epoch = epoch + 1, missing_since = NULL, ttl = ? WHERE session_name IN ({})"
+_SEEN_MISSING = "UPDATE session_epoch SET missing_since = ? WHERE session_name IN ({}) AND missing_since IS NULL"
+_PASSING = " FOR UPDATE", " FOR UPDATE SKIP LOCKED"
 
 
-def claim(c: Connection, name: str, instance_id: str, ttl: float) -> Lease | Holder | None:
-    """See `ports.store.Store.claim`."""
-    if _SESSION.first(c, name) is None or (row := _EPOCH.first(c, name)) is None:
-        return None
-    epoch, missing_since, held_for = row
-    taken = _TAKE.first(c, instance_id, epoch + 1, ttl, name, instance_id)
-    if taken is None:
-        in_the_way = holders(c, [name]).get(name) or _missing(c, name, epoch, missing_since, max(ttl, held_for))
-        if in_the_way is not None:
-            return in_the_way
-        taken = _LOCK.first(c, name, instance_id, epoch + 1, ttl)
-    _RAISE.run(c, epoch + 1, ttl, name)
-    return Lease(name, epoch + 1, taken[0])
+def claim(c: Connection, names: Collection[str], instance_id: str, ttl: float) -> dict[str, Lease | Holder]:
+    """Take the leases that can be had; for the others who is in the way. See `ports.store.Store.claim`.
+
+    Of several, those that somebody is at are passed over, and not in the answer: one writer that takes its time would
+    keep all of them waiting.
+    """
+    asked = rounded(sorted(names))
+    one = len(set(asked)) == 1
+    epochs = {row[0]: row[1:] for row in _of(_EPOCHS, asked, one).all(c, *asked)}
+    if not epochs:
+        return {}
+    known = rounded(sorted(epochs))
+    won = dict(_of(_TAKE, known, one).all(c, *known, instance_id, instance_id, ttl))
+    if absent := epochs.keys() - won.keys():
+        left = rounded(sorted(absent))
+        won.update(_of(_LOCK, left, one).all(c, instance_id, ttl, *left, ttl))
+    found: dict[str, Lease | Holder] = {name: Lease(name, epochs[name][0] + 1, at) for name, at in won.items()}
+    if won:
+        taken = rounded(sorted(won))
+        listed(_RAISE, len(taken)).run(c, ttl, *taken)
+    if lost := epochs.keys() - won.keys():
+        there = holders(c, lost)
+        found |= there | _missing(c, {name: epochs[name] for name in sorted(lost - there.keys())}, ttl)
+    return found
 
 
-def _missing(c: Connection, name: str, epoch: int, missing_since: float | None, ttl: float) -> Holder | None:
-    """Nobody known is in the way, but somebody unknown may be: until when; None if the wait is over."""
-    if epoch == 0:
-        return None
-    at = now(c)
-    since = at if missing_since is None else missing_since
-    if since + ttl <= at:
-        return None
-    if missing_since is None:
-        _SEEN_MISSING.run(c, at, name)
-    return Holder(name, "", epoch, since, since + ttl, False, "")
+def _of(sql: str, names: list[str], one: bool) -> Query:
+    return listed(sql if one else sql.replace(*_PASSING), len(names))
+
+
+def _missing(c: Connection, epochs: Mapping[str, tuple[int, float | None, float]], ttl: float) -> dict[str, Holder]:
+    """Nobody known holds these, but somebody unknown may: until when. What was not seen missing before is now."""
+    if not epochs:
+        return {}
+    at, names = now(c), rounded(list(epochs))
+    listed(_SEEN_MISSING, len(names)).run(c, at, *names)
+    dated = {name: (epoch, at if since is None else since, held) for name, (epoch, since, held) in epochs.items()}
+    return {
+        name: Holder(name, "", epoch, since, since + max(ttl, held), False, "")
+        for name, (epoch, since, held) in dated.items()
+    }
 
 
 _BEAT = Query("UPDATE instance SET heartbeat_at = holdfast_now() WHERE id = ?")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -80,6 +80,11 @@ def get(c: Connection, name: str) -> SessionRow | None:
 def read(c: Connection, *which: ColumnElement[bool]) -> list[SessionRow]:
     """Those for which all of that holds, by name."""
     return [_session(found) for found in c.execute(_ROW.where(*which).order_by(session.c.name))]
+
+
+def named(c: Connection, names: Collection[str]) -> dict[str, SessionRow]:
+    """Those of these names, by name."""
+    return {row.name: row for row in read(c, session.c.name.in_(names))} if names else {}
 
 
 def every(c: Connection) -> list[SessionRow]:

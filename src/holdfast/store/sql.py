@@ -57,7 +57,7 @@ def raw(c: Connection, sql: str, params: Sequence[Any] = ()) -> CursorResult[*tu
     return c.exec_driver_sql(sql, params)
 
 
-_LOCKS = (" FOR NO KEY UPDATE", " FOR UPDATE", " FOR KEY SHARE", " FOR SHARE")
+_LOCKS = (" FOR NO KEY UPDATE", " FOR UPDATE SKIP LOCKED", " FOR UPDATE", " FOR KEY SHARE", " FOR SHARE")
 _NOW = "(EXTRACT(EPOCH FROM clock_timestamp())::float8)"
 
 
