@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 
 from rich.console import Console
@@ -56,13 +57,17 @@ TOPICS = (
 
 
 def main() -> int:
-    """0 when all passed, 1 when one failed, 2 when none was chosen."""
+    """0 when all passed, 1 when one failed, 2 when none was chosen, 130 when it was told to stop."""
     only = sys.argv[1] if len(sys.argv) > 1 else ""
     console = Console(soft_wrap=True)
     if not any(one.id.startswith(only) for one in CHECKS):
         console.print(f"No check begins with {only!r}. There are: {', '.join(one.id for one in CHECKS)}")
         return 2
-    return 1 if asyncio.run(run_all(only, console)) else 0
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # what was started is ended, and told
+    try:
+        return 1 if asyncio.run(run_all(only, console)) else 0
+    except KeyboardInterrupt:
+        return 130
 
 
 if __name__ == "__main__":

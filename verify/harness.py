@@ -7,7 +7,7 @@ import contextlib
 import logging
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,8 @@ from tests.support.processes import Holdfast, Receiver, Wasim
 
 TIMEOUT = 240.0
 AT_ONCE = 2
+ENDING = 60.0
+"""Seconds that a check has for ending what it started, once it is over or broken off."""
 
 
 @dataclass(frozen=True)
@@ -97,16 +99,40 @@ async def world(env: dict[str, str]) -> AsyncIterator[World]:
 
 
 async def run_one(one: Check) -> tuple[bool, str]:
-    """(passed, figure or what was wrong)."""
+    """(passed, figure or what was wrong), whatever happens."""
     started = time.monotonic()
+    task = asyncio.create_task(_figure(one))
     try:
-        async with asyncio.timeout(one.timeout):
-            figure = await _figure(one)
-    except TimeoutError:
-        return False, f"not done in {one.timeout:.0f} s"
+        done, _ = await asyncio.wait({task}, timeout=one.timeout)
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task}, timeout=ENDING)
+    late = "" if done else f"not done in {one.timeout:.0f} s"
+    if not task.done():
+        return False, f"{late}, and what it started did not end in {ENDING:.0f} s more"
+    try:
+        figure = task.result()
+    except asyncio.CancelledError:
+        return False, late or "it broke itself off"
     except Exception as error:
-        return False, f"{type(error).__name__}: {error}"[:300]
-    return True, figure or f"{time.monotonic() - started:.1f} s"
+        return False, f"{late}; {words(error)}".lstrip("; ")[:600]
+    return not late, late or figure or f"{time.monotonic() - started:.1f} s"
+
+
+def words(error: BaseException) -> str:
+    """What went wrong: of several at once the first, and how many more there were."""
+    leaves = list(_leaves(error))
+    more = f" (and {len(leaves) - 1} more)" if len(leaves) > 1 else ""
+    return f"{type(leaves[0]).__name__}: {leaves[0]}{more}"
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error
 
 
 async def _figure(one: Check) -> str:
@@ -124,11 +150,14 @@ async def run_all(only: str, console: Console) -> int:
     chosen = [one for one in CHECKS if one.id.startswith(only)]
     chosen.sort(key=lambda one: -one.timeout)  # what takes longest begins first
     gate, failed, done = asyncio.Semaphore(AT_ONCE), 0, 0
+    underway: dict[str, float] = {}
 
     async def one_line(one: Check) -> None:
         nonlocal failed, done
         async with gate:
+            underway[one.id] = time.monotonic()
             passed, figure = await run_one(one)
+        del underway[one.id]
         done += 1
         failed += not passed
         colour = "green" if passed else "bold red"
@@ -141,6 +170,13 @@ async def run_all(only: str, console: Console) -> int:
     tasks = [asyncio.create_task(one_line(one)) for one in chosen]
     try:
         await asyncio.gather(*tasks)
+    except BaseException as error:
+        for id_, since in underway.items():
+            took = time.monotonic() - since
+            console.print(
+                f"[bold red]STOP[/]  {id_:<22} broken off after {took:.0f} s: {words(error)}", highlight=False
+            )
+        raise
     finally:
         for task in tasks:
             task.cancel()

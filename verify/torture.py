@@ -22,9 +22,9 @@ import asyncpg
 import psutil
 
 from tests.support.cluster import Cluster, cluster, me, owner, until_owner
-from tests.support.processes import Holdfast, Receiver
+from tests.support.processes import Holdfast, Process, Receiver
 from tests.support.wire import Wire
-from verify.harness import alone
+from verify.harness import alone, words
 from verify.instances import ANA, SHOP, send, two
 from verify.relay import Relay
 
@@ -58,6 +58,10 @@ class Torture:
         self.done = [0] * SESSIONS
         """Exchanges of each session that were accepted, both ways."""
         self.peace = asyncio.Event()
+        self.doing = "linking"
+        """For who has to tell when something went wrong."""
+        self._down: set[int] = set()
+        """Instances that we ended."""
         self._anyone = cycle(range(INSTANCES))
 
     async def start(self, stack: AsyncExitStack) -> None:
@@ -79,6 +83,24 @@ class Torture:
                 await at.link(self.world.wasim, f"s{number}", ours(number), self.hook.config("message"))
 
         await asyncio.gather(*(link(number) for number in range(SESSIONS)))
+
+    async def guard(self) -> None:
+        """Raises AssertionError when something ends that nobody ended."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._guard(self.world.wasim, "the simulator", "wasim.log"))
+            for number, instance in enumerate(self.instances):
+                group.create_task(self._guard(instance, f"instance {number}", "holdfast.log", number))
+
+    async def _guard(self, process: Process, name: str, log: str, number: int | None = None) -> None:
+        folder = process.folder if isinstance(process, Holdfast) else self.world.folder
+        while True:
+            child = process.child
+            code = await child.wait()
+            if number not in self._down:
+                said = (folder / log).read_text(errors="replace").splitlines()[-1:]
+                raise AssertionError(f"{name} ended by itself with {code}; its last line: {''.join(said)[:300]}")
+            while process.child is child:
+                await asyncio.sleep(0.1)
 
     # --- people ---------------------------------------------------------------------------------------------------
     async def talk(self, number: int) -> None:
@@ -113,26 +135,39 @@ class Torture:
     async def hurt(self, first: int) -> float:
         """One round of all faults, with roles that move on; seconds of healing after the last."""
         a, b, c = ((first + step) % INSTANCES for step in range(INSTANCES))
+        self._now(first, f"instance {a} stopped")
         os.kill(self.instances[a].child.pid, signal.SIGSTOP)
         end = time.time() + STOPPED
         try:
             await asyncio.sleep(2)
+            self._now(first, f"instance {a} stopped, {b} cut off from the database")
             self.wires[b].hold()
             await asyncio.sleep(20)
             self.wires[b].flow()
             await asyncio.sleep(4)
+            self._now(first, f"instance {a} stopped, the database starting anew")
             await self.restart_database()
             await asyncio.sleep(4)
+            self._now(first, f"instance {a} stopped, {c} cut off from WhatsApp")
             await self.relays[c].become("closed")
             await asyncio.sleep(8)
             await self.relays[c].become("open")
+            self._now(first, f"instance {a} stopped, {c} killed and starting anew")
+            self._down.add(c)
             await self.instances[c].stop(signal.SIGKILL)
             await asyncio.sleep(2)
             await self.instances[c].start()
+            self._down.discard(c)
             await asyncio.sleep(max(0.0, end - time.time()))
         finally:
-            os.kill(self.instances[a].child.pid, signal.SIGCONT)
+            self.wires[b].flow()
+            with suppress(ProcessLookupError):
+                os.kill(self.instances[a].child.pid, signal.SIGCONT)
+        self._now(first, "healing")
         return await self.healed()
+
+    def _now(self, first: int, what: str) -> None:
+        self.doing = f"round {first + 1} of {ROUNDS}, {what}"
 
     async def restart_database(self) -> None:
         """As after a crash."""
@@ -157,20 +192,29 @@ class Torture:
         return took
 
     # --- what came of it ------------------------------------------------------------------------------------------
-    async def all_arrived(self, number: int) -> None:
-        """Receiver, store and WhatsApp have every message of a session, once, in order."""
+    async def all_arrived(self) -> None:
+        """Receiver, store and WhatsApp have every message of every session, once, in order."""
+        found = await asyncio.gather(*(self._differences(number) for number in range(SESSIONS)))
+        wrong = [said for said in found if said]
+        assert not wrong, f"{len(wrong)} of {SESSIONS} sessions: {'; '.join(wrong)}"
+
+    async def _differences(self, number: int) -> str:
         came_in = [f"in {number} {turn:03d}" for turn in range(self.done[number])]
         went_out = [f"out {number} {turn:03d}" for turn in range(self.done[number])]
         with suppress(AssertionError):  # what is missing is told below
             await self.hook.until(lambda: len(self.hook.texts(f"s{number}")) >= len(came_in), timeout=60)
-        assert self.hook.texts(f"s{number}") == came_in, _differ(self.hook.texts(f"s{number}"), came_in)
         end = time.time() + 60
         while len(shown := await self._on_the_phone(number)) < len(went_out) and time.time() < end:
             await asyncio.sleep(0.2)
-        assert shown == went_out, _differ(shown, went_out)
         chat = f"/api/s{number}/chats/{theirs(number)}@c.us/messages"
         stored = [row["body"] for row in await self.instances[0].ask("GET", chat, limit="1000", downloadMedia="false")]
-        assert Counter(stored) == Counter(came_in + went_out), _differ(stored, came_in + went_out)
+        sides = {
+            "receiver": (self.hook.texts(f"s{number}"), came_in),
+            "phone": (shown, went_out),
+            "store": (sorted(stored), sorted(came_in + went_out)),
+        }
+        wrong = [f"{side} {_differ(found, wanted)}" for side, (found, wanted) in sides.items() if found != wanted]
+        return f"s{number}: {', '.join(wrong)}" if wrong else ""
 
     async def _on_the_phone(self, number: int) -> list[str]:
         """In the order in which WhatsApp took them: one that a phone has to ask for again is shown later. What was sent
@@ -200,20 +244,33 @@ async def torture() -> str:
     with tempfile.TemporaryDirectory(prefix="holdfast-verify-") as folder:
         async with cluster(Path(folder), postgres=True) as world, Receiver() as hook, AsyncExitStack() as stack:
             victim = Torture(world, hook)
-            await victim.start(stack)
-            async with asyncio.TaskGroup() as people:
-                for number in range(SESSIONS):
-                    people.create_task(victim.talk(number))
-                healing = [await victim.hurt(first) for first in range(ROUNDS)]
-                victim.peace.set()
-            await asyncio.gather(*(victim.all_arrived(number) for number in range(SESSIONS)))
-            assert await world.overlaps() == []
-            replaced = await world.wasim.get("log", since=0, kind="replaced,login-refused", limit=100_000)
-            assert replaced == [], replaced[:5]
-            receipts = await world.wasim.get("log", since=0, kind="receipt", limit=100_000)
-            again = sum(entry.get("type") == "retry" for entry in receipts)
-            asked = f"{again} of them asked for again by a phone or by us"
-            return f"{2 * sum(victim.done)} messages, {asked}, healed after at most {max(healing):.0f} s"
+            try:
+                return await _through(victim, stack)
+            except Exception as error:
+                raise AssertionError(f"{victim.doing}: {words(error)}") from error
+
+
+async def _through(victim: Torture, stack: AsyncExitStack) -> str:
+    """Everything, from linking to what came of it."""
+    await victim.start(stack)
+    async with asyncio.TaskGroup() as group:
+        guard = group.create_task(victim.guard())
+        async with asyncio.TaskGroup() as people:
+            for number in range(SESSIONS):
+                people.create_task(victim.talk(number))
+            healing = [await victim.hurt(first) for first in range(ROUNDS)]
+            victim.peace.set()
+        victim.doing = "all is well again, comparing"
+        await victim.all_arrived()
+        guard.cancel()
+    wasim = victim.world.wasim
+    assert await victim.world.overlaps() == []
+    replaced = await wasim.get("log", since=0, kind="replaced,login-refused", limit=100_000)
+    assert replaced == [], replaced[:5]
+    receipts = await wasim.get("log", since=0, kind="receipt", limit=100_000)
+    again = sum(entry.get("type") == "retry" for entry in receipts)
+    asked = f"{again} of them asked for again by a phone or by us"
+    return f"{2 * sum(victim.done)} messages, {asked}, healed after at most {max(healing):.0f} s"
 
 
 @alone("G1.frozen", "a whole instance frozen, sidecar and all: the next one wins, and it writes nothing when it wakes")
