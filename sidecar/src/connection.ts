@@ -383,6 +383,7 @@ export class Connection {
     this.acks.abandon();
     const why = this.why ?? reason(428, 'socket', 'The connection ended.');
     void this.vault.settled().then(() => {
+      this.vault.end();
       if (!this.silent) this.events.put('closed', why);
       this.onGone();
       this.resolveClosed();

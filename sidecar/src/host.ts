@@ -84,9 +84,7 @@ export class Host {
     }
     const creds = readCreds(args.creds);
     const connection = new Connection(this.settings, this.channel, this.cache, args, creds, () => {
-      if (this.connections.get(args.session) !== connection) return;
-      this.connections.delete(args.session);
-      this.cache.forget(args.session);
+      if (this.connections.get(args.session) === connection) this.connections.delete(args.session);
     });
     this.connections.set(args.session, connection);
     connection.start();

@@ -84,7 +84,10 @@ export class KeyCache {
 
 const cost = (name: string, value: Uint8Array | null): number => 2 * name.length + 120 + (value?.byteLength ?? 0);
 
-/** Reads and writes one session's keys under one epoch. The first that fails ends it, and `onFailure` is told. */
+/**
+ * Reads and writes one session's keys under one epoch, until its connection ends. The first that fails ends it as well,
+ * and `onFailure` is told.
+ */
 export class Vault implements SignalKeyStore {
   readonly session: string;
   readonly creds: AuthenticationCreds;
@@ -138,7 +141,7 @@ export class Vault implements SignalKeyStore {
     const settled = before === this.writes;
     for (const [index, id] of ids.entries()) {
       const value = values[index] ?? null;
-      if (settled) this.cache.put(this.nameOf(type, id), value);
+      if (settled && this.failed === null) this.cache.put(this.nameOf(type, id), value);
       if (value !== null) found[id] = decodeValue(type, value);
     }
   }
@@ -206,6 +209,15 @@ export class Vault implements SignalKeyStore {
     return this.lastWrite.catch(() => undefined);
   }
 
+  /**
+   * The connection is gone: from now on nothing is read, remembered or written. The next one may be open already, here
+   * or elsewhere, and what this one still had in hand is older than what that one stores.
+   */
+  end(): void {
+    this.failed ??= new ChannelError('not_connected', 'The connection has ended.');
+    this.cache.forget(this.session);
+  }
+
   private async write(keys: Written[], inbox: InboxRow[]): Promise<void> {
     if (this.failed !== null) throw this.failed;
     if (this.credsDirty) {
@@ -232,6 +244,7 @@ export class Vault implements SignalKeyStore {
       throw this.fail(error);
     }
     this.writes++;
+    if (this.failed !== null) return;
     for (const [type, id, value] of keys) if (type !== 'creds') this.cache.put(this.nameOf(type, id), value);
   }
 

@@ -69,19 +69,28 @@ class Party {
   readonly repository;
   readonly keys;
   readonly owner;
+  readonly vault;
+  private readonly cache;
 
   constructor(name: string, cacheBytes = 1 << 20) {
     this.owner = { session: name, fail: () => undefined };
-    const vault = new Vault(
-      this.store as unknown as Channel,
-      new KeyCache(cacheBytes),
-      { session: name, connection: 1, epoch: 1 },
-      { value: this.creds, stored: new Uint8Array(0) },
-      (code) => this.failures.push(code),
-    );
+    this.cache = new KeyCache(cacheBytes);
+    const vault = this.next();
+    this.vault = vault;
     this.keys = addTransactionCapability(vault, quiet, { maxCommitRetries: 1, delayBetweenTriesMs: 0 });
     const auth: SignalAuthState = { creds: this.creds, keys: this.keys };
     this.repository = scope.run(this.owner, () => durableRepository(vault, this.envelopes)(auth, quiet));
+  }
+
+  /** The keys as a connection of its own sees them. */
+  next(): Vault {
+    return new Vault(
+      this.store as unknown as Channel,
+      this.cache,
+      { session: this.owner.session, connection: 1, epoch: 1 },
+      { value: this.creds, stored: new Uint8Array(0) },
+      (code) => this.failures.push(code),
+    );
   }
 
   /** Give out a bundle with one one-time key, which is stored as after an upload. */
@@ -174,6 +183,23 @@ test('a failed read ends the vault: what cannot be read is never taken for what 
   bob.store.away = false;
   await assert.rejects(bob.receive(ALICE, 'M1', type, ciphertext), 'nothing works after a failed read');
   assert.equal(bob.store.writes.length, 0, 'nor is the message noted as one that waits for its sender');
+});
+
+test('what was in hand when a connection ended reaches neither the store nor the next connection', async () => {
+  const { alice, bob } = await meet();
+  const { type, ciphertext } = await alice.repository.encryptMessage({ jid: BOB, data: text('x') });
+  bob.next().end(); // nothing is cached
+  const gate = Promise.withResolvers<void>();
+  bob.store.gate = gate.promise;
+  const late = bob.receive(ALICE, 'M1', type, ciphertext);
+  await bob.store.atGate.promise;
+  bob.vault.end();
+  const next = bob.next();
+  gate.resolve();
+  await assert.rejects(late);
+  assert.equal(bob.store.writes.length, 0);
+  bob.store.keys.delete('pre-key|7'); // as another instance stored meanwhile
+  assert.deepEqual(await next.get('pre-key', ['7']), {}, 'a late answer was remembered');
 });
 
 test('the session record is stored before the ciphertext is handed out, even inside the transaction of a send', async () => {
