@@ -44,7 +44,7 @@ export async function send(connection: Connection, channel: Channel, args: SendA
       });
       crashPoint('send.written');
     } catch (error) {
-      throw refused(error, watch.encrypted);
+      throw refused(error, watch.encrypted, connection.open);
     }
     return ack.catch(() => {
       throw inDoubt();
@@ -81,12 +81,16 @@ async function isKnown({ sock }: Connection, chat: string): Promise<boolean> {
   return answer === undefined || answer.some(({ exists }) => exists === true);
 }
 
-/** Before anything was encrypted nothing can have left; after that, only a socket that was already shut proves it. */
-function refused(error: unknown, encrypted: boolean): ChannelError {
+/**
+ * Before anything was encrypted nothing can have left; after that, only a socket that was already shut proves it. A
+ * query that the end of the connection broke off fails with the bare number that the WebSocket closed with (Baileys
+ * 7.0.0-rc14 `waitForMessage`), which says nothing of the message.
+ */
+function refused(error: unknown, encrypted: boolean, open: boolean): ChannelError {
   if (error instanceof ChannelError) return error;
   const code = codeOf(error);
   if (code === 428) return notConnected();
   if (encrypted) return inDoubt();
-  if (code === 408) return notConnected();
-  return new ChannelError('invalid_message', `The message could not be made (${error instanceof Error ? error.name : 'error'}).`);
+  if (code === 408 || !open || !(error instanceof Error)) return notConnected();
+  return new ChannelError('invalid_message', `The message could not be made (${error.name}).`);
 }

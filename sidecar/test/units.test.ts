@@ -6,12 +6,15 @@ import { test } from 'node:test';
 
 import { proto } from 'baileys';
 
+import { Acks } from '../src/acks.ts';
 import type { Channel } from '../src/channel.ts';
+import type { Connection } from '../src/connection.ts';
 import { toBaileys } from '../src/content.ts';
 import { EventQueue } from '../src/events.ts';
 import { encodeFrame, type Frame, FrameReader, NOTE, REQUEST } from '../src/frames.ts';
 import { KeyCache } from '../src/keys.ts';
 import { fromSocketError, fromStreamError } from '../src/reasons.ts';
+import { send } from '../src/send.ts';
 import { groupRow, messageRow, receiptRow, unavailableRow } from '../src/stanzas.ts';
 
 test('frames survive any chopping', () => {
@@ -140,6 +143,19 @@ test('contents become what Baileys sends; what is missing is named', async () =>
   assert.equal(options.quoted?.key.id, 'Q');
   await assert.rejects(toBaileys({ type: 'text' }, '2@lid', none), { code: 'invalid_message' });
   await assert.rejects(toBaileys({ type: 'hologram' }, '2@lid', none), { code: 'invalid_message' });
+});
+
+test('a send that the end of the connection broke off says nothing of its message, and one that cannot be made does', async () => {
+  const failing = (error: unknown): Connection =>
+    ({
+      open: true,
+      acks: new Acks(),
+      sock: { getUSyncDevices: async () => [{}], sendMessage: async () => Promise.reject(error) },
+    }) as unknown as Connection;
+  const args = { id: 'M', chat: '2@lid', content: { type: 'text', text: 'hi' } };
+  const channel = {} as Channel;
+  await assert.rejects(send(failing(1006), channel, args, 5), { code: 'not_connected' }, 'a WebSocket closed with that');
+  await assert.rejects(send(failing(new TypeError('no')), channel, args, 5), { code: 'invalid_message' });
 });
 
 test('nothing that prints reaches the frames', () => {
