@@ -91,6 +91,7 @@ function refused(error: unknown, encrypted: boolean, open: boolean): ChannelErro
   const code = codeOf(error);
   if (code === 428) return notConnected();
   if (encrypted) return inDoubt();
+  if (code === 500) return new ChannelError('not_connected', 'WhatsApp gave no keys for that chat; it is asked again.');
   if (code === 408 || !open || !(error instanceof Error)) return notConnected();
   return new ChannelError('invalid_message', `The message could not be made (${error.name}).`);
 }

@@ -155,6 +155,8 @@ test('a send that the end of the connection broke off says nothing of its messag
   const args = { id: 'M', chat: '2@lid', content: { type: 'text', text: 'hi' } };
   const channel = {} as Channel;
   await assert.rejects(send(failing(1006), channel, args, 5), { code: 'not_connected' }, 'a WebSocket closed with that');
+  const keyless = Object.assign(new Error('All encryptions failed'), { output: { statusCode: 500 } });
+  await assert.rejects(send(failing(keyless), channel, args, 5), { code: 'not_connected' });
   await assert.rejects(send(failing(new TypeError('no')), channel, args, 5), { code: 'invalid_message' });
 });
 
