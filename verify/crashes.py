@@ -12,12 +12,13 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from tests.support.arena import IN, OUT, Arena, arena
+from tests.support.arena import BESIDE, IN, OUT, UPLOADS, Arena, Texts, arena
+from tests.support.exchanges import Exchanges
 from verify.harness import alone
 
 ROUNDS = 4
 """How often each point is struck; on a busy machine as often as the time allows, but twice at least."""
-LONG = 110.0
+LONG, SHORT = 110.0, 50.0
 TIMEOUT = 360.0
 KILLS = 60
 
@@ -29,12 +30,12 @@ def shuffled(points: Iterable[str]) -> list[str]:
     return found
 
 
-async def strike(it: Arena, points: Iterable[str]) -> None:
-    """Each point in turn, under load; the next as soon as the session works again."""
+async def strike(it: Arena, points: Iterable[str], *, least: int = 2, seconds: float = LONG) -> None:
+    """Each point in turn, under load; the next as soon as the session works again. `least`: rounds in any case."""
     began = time.monotonic()
     for number in range(ROUNDS):
         for point in shuffled(points):
-            if number >= 2 and time.monotonic() - began > LONG:
+            if number >= least and time.monotonic() - began > seconds:
                 return
             await it.crash(point)
             await it.until_working()
@@ -56,8 +57,7 @@ async def at_random(it: Arena, kills: int) -> None:
 async def judged(it: Arena) -> str:
     """The load ends, everything arrives, all agree."""
     await it.until_working()
-    await it.load.stop()
-    await it.until_settled()
+    await it.settled()
     return await it.agree()
 
 
@@ -81,6 +81,30 @@ async def way_out() -> str:
             return await judged(it)
 
 
+@alone(
+    "G3.c",
+    f"killed at each of {len(BESIDE)} points that groups, unread messages, changes, files pass: all agree",
+    timeout=TIMEOUT,
+)
+async def beside() -> str:
+    with tempfile.TemporaryDirectory(prefix="holdfast-verify-") as folder:
+        async with arena(Path(folder), Exchanges) as it:
+            await strike(it, BESIDE, least=1, seconds=SHORT)
+            return await judged(it)
+
+
+@alone(
+    "G4.b",
+    f"killed at each of {len(UPLOADS)} points of a file on its way out: sent once, whole",
+    timeout=TIMEOUT,
+)
+async def uploads() -> str:
+    with tempfile.TemporaryDirectory(prefix="holdfast-verify-") as folder:
+        async with arena(Path(folder), Exchanges) as it:
+            await strike(it, UPLOADS, seconds=SHORT)
+            return await judged(it)
+
+
 @alone("G3.b", "kill -9 of anything at random under load, again while it starts: all agree", timeout=TIMEOUT)
 async def anything() -> str:
     with tempfile.TemporaryDirectory(prefix="holdfast-verify-") as folder:
@@ -96,10 +120,10 @@ async def anything() -> str:
 )
 async def failover() -> str:
     with tempfile.TemporaryDirectory(prefix="holdfast-verify-") as folder:
-        async with arena(Path(folder), postgres=True, instances=2) as it:
+        async with arena(Path(folder), Texts, Exchanges, postgres=True, instances=2) as it:
             assert it.database is not None
             for mode in ("immediate", "fast", "immediate"):
-                for point in random.sample((*IN, *OUT), 10):
+                for point in random.sample((*IN, *OUT, *BESIDE, *UPLOADS), 10):
                     await it.crash(point)
                     await asyncio.sleep(random.uniform(0.0, 1.5))
                 await at_random(it, KILLS // 6)

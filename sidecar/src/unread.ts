@@ -13,8 +13,9 @@ interface Unread {
   unavailable: string;
 }
 
-/** Most messages that are asked for on one connection. */
-const LIMIT = 50;
+/** Most messages that are asked for on one connection, and at once. */
+const LIMIT = 500;
+const AT_ONCE = 20;
 /** Kinds that phones do not hand over (Baileys 7.0.0-rc14 lib/Socket/messages-recv.js). */
 const NEVER: ReadonlySet<string> = new Set(['bot_unavailable_fanout', 'hosted_unavailable_fanout', 'view_once_unavailable_fanout']);
 
@@ -23,7 +24,9 @@ export async function askAgain(channel: Channel, session: string, sock: WASocket
   const rows = await channel.request<Unread[]>('unread', { session, limit: LIMIT });
   const since = Date.now() / 1000 - PLACEHOLDER_MAX_AGE_SECONDS;
   const wanted = rows.filter(({ attrs, unavailable }) => Number(attrs['t'] ?? 0) > since && !NEVER.has(unavailable));
-  await Promise.all(wanted.map(({ attrs }) => sock.requestPlaceholderResend(keyOf(sock, attrs))));
+  while (wanted.length > 0) {
+    await Promise.all(wanted.splice(0, AT_ONCE).map(({ attrs }) => sock.requestPlaceholderResend(keyOf(sock, attrs))));
+  }
 }
 
 function keyOf(sock: WASocket, attrs: Record<string, string>): { remoteJid: string; fromMe: boolean; id: string; participant?: string } {

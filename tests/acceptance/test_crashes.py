@@ -8,18 +8,20 @@ import pytest
 
 from holdfast.config import load
 from holdfast.domain.errors import InvalidSettings
-from tests.support.arena import arena
+from tests.support.arena import Texts, arena
+from tests.support.exchanges import Exchanges
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("processes")]
 
 
 async def test_what_is_killed_at_any_point_agrees_with_the_rest_afterwards(tmp_path: Path) -> None:
-    async with arena(tmp_path) as it:
-        for point in ("inbox.committed", "message.stored", "receiver.kept", "ack.told", "send.written"):
+    texts = ("inbox.committed", "message.stored", "receiver.kept", "ack.told", "send.written")
+    others = ("notification.stored", "waiting.receipted", "change.applying", "file.arrived", "upload.filed")
+    async with arena(tmp_path, Texts, Exchanges) as it:
+        for point in (*texts, *others):
             await it.crash(point)
             await it.until_working()
-        await it.load.stop()
-        await it.until_settled()
+        await it.settled()
         assert "0 lost, 0 under two ids, order kept" in await it.agree()
 
 

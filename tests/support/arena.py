@@ -12,7 +12,7 @@ import itertools
 import random
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,27 @@ IN = (
     "webhook.settled",
 )
 """The named points of the way in, in order."""
+BESIDE = (
+    "notification.received",
+    "notification.stored",
+    "unavailable.received",
+    "unavailable.stored",
+    "waiting.received",
+    "waiting.stored",
+    "waiting.receipted",
+    "change.applying",
+    "change.applied",
+    "file.fetching",
+    "file.arriving",
+    "file.arrived",
+    "file.fetched",
+    "folder.placing",
+    "folder.placed",
+    "file.filed",
+    "file.settled",
+    "folder.reading",
+)
+"""Those that only some messages pass on their way in: notifications, what cannot be read, changes, files."""
 OUT = (
     "send.accepted",
     "send.claimed",
@@ -68,6 +89,16 @@ OUT = (
     "receipt.stored",
 )
 """The named points of the way out, in order."""
+
+UPLOADS = (
+    "upload.taken",
+    "upload.staged",
+    "upload.filed",
+    "upload.sending",
+    "upload.sent",
+    "upload.dropped",
+)
+"""Those that only a file passes on its way out."""
 
 
 def scaled() -> dict[str, str]:
@@ -104,58 +135,66 @@ class Kept:
 
 
 class Load:
-    """What people write, and what is written to them, with the ids that it was accepted under."""
+    """People who write to the session and are written to, each in a lane of their own, and what must be true of it
+    afterwards.
+    """
 
-    def __init__(self, wasim: Wasim, instances: Sequence[Holdfast]) -> None:
-        self._wasim, self._instances = wasim, instances
-        self._stopping = asyncio.Event()
-        self.written: dict[str, dict[str, str]] = {person: {} for person in WRITERS}
-        """By person: text by message id, in order."""
-        self.accepted: dict[str, dict[str, str]] = {person: {} for person in READERS}
-        """By person: message id by text, in order."""
+    events: tuple[str, ...] = ()
+    """What the receiver must be told of."""
+
+    def __init__(
+        self, wasim: Wasim, instances: Sequence[Holdfast], hook: ReceiverProcess, writing: asyncio.Lock
+    ) -> None:
+        self.wasim, self.instances, self.hook = wasim, instances, hook
+        self.writing = writing
+        """Held by who writes to the session, so that a fault strikes the message that it is meant for."""
+        self.stopping = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        self._delivered: set[str] = set()
+
+    def lanes(self) -> list[Coroutine[Any, Any, None]]:
+        """Who does what until `stopping` is set."""
+        raise NotImplementedError
+
+    async def missing(self, it: Arena) -> list[str]:
+        """What has not arrived yet."""
+        raise NotImplementedError
+
+    async def agree(self, it: Arena) -> str:
+        """Hold everybody's story against the others'. Raises AssertionError with what does not agree."""
+        raise NotImplementedError
 
     def start(self) -> None:
         """Everybody begins."""
-        lanes = [*(self._write(person) for person in WRITERS), *(self._send(person) for person in READERS)]
-        self._tasks = [asyncio.create_task(lane) for lane in lanes]
+        self._tasks = [asyncio.create_task(lane) for lane in self.lanes()]
 
     async def stop(self) -> None:
         """Everybody finishes what they began."""
-        self._stopping.set()
+        self.stopping.set()
         await asyncio.gather(*self._tasks)
 
-    async def _pause(self) -> None:
+    async def pause(self, least: float = 0.1, most: float = 0.4) -> None:
+        """Seconds that somebody thinks."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(random.uniform(0.1, 0.4)):
-                await self._stopping.wait()
+            async with asyncio.timeout(random.uniform(least, most)):
+                await self.stopping.wait()
 
-    async def _write(self, person: str) -> None:
-        for number in itertools.count():
-            if self._stopping.is_set():
-                return
-            text = f"{person} wrote {number:05d}"
-            told = await self._wasim.post("inject", {"from": person, "to": SHOP, "text": text})
-            self.written[person][told["id"]] = text
-            await self._pause()
+    async def says(self, person: str, text: str, fault: str = "") -> str:
+        """Somebody writes to the session, what cannot be read at first if there is a fault; the message id."""
+        async with self.writing:
+            if fault:
+                await self.wasim.post("fault", {"kind": fault, "jid": SHOP, "count": 1})
+            return str((await self.wasim.post("inject", {"from": person, "to": SHOP, "text": text}))["id"])
 
-    async def _send(self, person: str) -> None:
-        """As a careful client does: one after the other, each repeated under its key until it was accepted."""
-        for number in itertools.count():
-            if self._stopping.is_set():
-                return
-            text = f"{person} reads {number:05d}"
-            self.accepted[person][text] = await self._until_accepted(person, text)
-            await self._pause()
-
-    async def _until_accepted(self, person: str, text: str) -> str:
-        body = {"session": "shop", "chatId": f"{person}@c.us", "text": text}
-        for instance in itertools.cycle(self._instances):
+    async def until_accepted(self, call: str, person: str, key: str, **content: Any) -> str:
+        """As a careful client does: repeated under its key until it was accepted. The message id."""
+        body = {"session": "shop", "chatId": f"{person}@c.us", **content}
+        for instance in itertools.cycle(self.instances):
             with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError):
                 async with instance.http.post(
-                    f"{instance.url}/api/sendText",
+                    f"{instance.url}/api/{call}",
                     json=body,
-                    headers={"Idempotency-Key": text},
+                    headers={"Idempotency-Key": key},
                     timeout=aiohttp.ClientTimeout(total=20),
                 ) as answer:
                     said = await answer.json()
@@ -165,16 +204,91 @@ class Load:
             await asyncio.sleep(0.05)
         raise AssertionError
 
+    async def undelivered(self, it: Arena, ids: Iterable[str]) -> list[str]:
+        """Those of our messages that have not arrived."""
+        waiting = [id_ for id_ in ids if id_ not in self._delivered]
+        for id_ in waiting:
+            story = await it.ask(f"/api/holdfast/messages/{id_}", session="shop")
+            if story is None or story["state"] not in ("delivered", "read"):
+                break
+            self._delivered.add(id_)
+        return [f"not delivered {id_}" for id_ in waiting if id_ not in self._delivered]
+
+
+class Texts(Load):
+    """Plain texts both ways."""
+
+    events = ("message", "message.ack")
+
+    def __init__(self, *world: Any) -> None:
+        super().__init__(*world)
+        self.written: dict[str, dict[str, str]] = {person: {} for person in WRITERS}
+        """By person: text by message id, in order."""
+        self.accepted: dict[str, dict[str, str]] = {person: {} for person in READERS}
+        """By person: message id by text, in order."""
+
+    def lanes(self) -> list[Coroutine[Any, Any, None]]:
+        """Writers and readers."""
+        return [*(self._write(person) for person in WRITERS), *(self._send(person) for person in READERS)]
+
+    async def _write(self, person: str) -> None:
+        for number in itertools.count():
+            if self.stopping.is_set():
+                return
+            text = f"{person} wrote {number:05d}"
+            self.written[person][await self.says(person, text)] = text
+            await self.pause()
+
+    async def _send(self, person: str) -> None:
+        """One after the other."""
+        for number in itertools.count():
+            if self.stopping.is_set():
+                return
+            text = f"{person} reads {number:05d}"
+            self.accepted[person][text] = await self.until_accepted("sendText", person, text, text=text)
+            await self.pause()
+
+    async def missing(self, it: Arena) -> list[str]:
+        """See the base."""
+        came = {plain(e["payload"]["id"]) for e in self.hook.came() if e["event"] == "message"}
+        untold = [text for texts in self.written.values() for id_, text in texts.items() if id_ not in came]
+        undelivered = await self.undelivered(it, [id_ for ids in self.accepted.values() for id_ in ids.values()])
+        return [*(f"not told of {text!r}" for text in untold), *undelivered]
+
+    async def agree(self, it: Arena) -> str:
+        """See the base."""
+        order: dict[str, list[str]] = defaultdict(list)
+        for event in it.told("message"):
+            order[event["payload"]["from"].split("@")[0]].append(event["payload"]["body"])
+        for person, texts in self.written.items():
+            assert order[person] == list(texts.values()), f"{person}: {difference(order[person], texts.values())}"
+        for person, texts in [*self.written.items(), *self.accepted.items()]:
+            known = texts.values() if person in self.written else texts.keys()
+            stored = sorted([message["body"] async for message in it.stored(f"{person}@c.us")])
+            assert stored == sorted(known), f"{person}: {difference(stored, sorted(known))}"
+        repeated = sum([await it.shown(person, ids) for person, ids in self.accepted.items()])
+        await self._receipted()
+        inward, outward = (sum(map(len, texts.values())) for texts in (self.written, self.accepted))
+        return f"{inward} in, {outward} out ({repeated} sent again under the same id)"
+
+    async def _receipted(self) -> None:
+        log = await self.wasim.get("log", kind="client-ack,receipt", limit=200_000)
+        ours = [entry for entry in log if str(entry.get("jid", "")).startswith(f"{SHOP}:")]
+        texts = {id_: text for texts in self.written.values() for id_, text in texts.items()}
+        refused = [e for e in ours if e["kind"] == "client-ack" and "error" in e and e["id"] in texts]
+        assert not refused, f"stanzas refused: {refused[:3]}"
+        receipted = {entry["id"] for entry in ours if entry["kind"] == "receipt"}
+        bare = [text for id_, text in texts.items() if id_ not in receipted]
+        assert not bare, f"never receipted: {bare[:3]}"
+
 
 class Arena:
-    """A started world: `crash` and `kill` while the load runs, then `agree`."""
+    """A started world: `crash` and `kill` while the loads run, then `settled` and `agree`."""
 
-    def __init__(
-        self, wasim: Wasim, instances: Sequence[Holdfast], hook: ReceiverProcess, armed: Path, database: Postgres | None
-    ) -> None:
-        self.wasim, self.instances, self.hook, self.database = wasim, instances, hook, database
+    def __init__(self, loads: Sequence[Load], armed: Path, database: Postgres | None) -> None:
+        self.loads, self.database = loads, database
+        self.wasim, self.instances, self.hook = loads[0].wasim, loads[0].instances, loads[0].hook
         self._armed = armed
-        self.load = Load(wasim, instances)
         self.crashes = 0
 
     # --- killing ------------------------------------------------------------------------------------------------
@@ -221,101 +335,76 @@ class Arena:
 
         await until(works, timeout, "the session is not WORKING")
 
-    async def until_settled(self) -> None:
-        """Wait until everything has arrived everywhere, for as long as something still arrives."""
+    async def settled(self) -> None:
+        """The load ends; wait until everything has arrived everywhere, for as long as something still arrives."""
+        await asyncio.gather(*(load.stop() for load in self.loads))
         left, since = -1, time.monotonic()
-        waiting = {id_ for ids in self.load.accepted.values() for id_ in ids.values()}
-        while (untold := self._untold()) or waiting:
-            for id_ in list(waiting):
-                story = await self.ask(f"/api/holdfast/messages/{id_}", session="shop")
-                if story is None or story["state"] not in ("delivered", "read"):
-                    break
-                waiting.discard(id_)
-            if left != (left := len(untold) + len(waiting)):
+        while missing := [what for load in self.loads for what in await load.missing(self)]:
+            if left != (left := len(missing)):
                 since = time.monotonic()
-            stuck = f"stuck: not told of {untold[:3]}, not delivered {sorted(waiting)[:3]}"
-            assert time.monotonic() - since < STUCK, stuck
+            assert time.monotonic() - since < STUCK, f"stuck: {len(missing)}, such as {missing[:3]}"
             await asyncio.sleep(0.2)
-
-    def _untold(self) -> list[str]:
-        came = {plain(e["payload"]["id"]) for e in self.hook.came() if e["event"] == "message"}
-        return [text for texts in self.load.written.values() for id_, text in texts.items() if id_ not in came]
 
     # --- judging ------------------------------------------------------------------------------------------------
     async def agree(self) -> str:
         """Hold receiver, store and simulator against each other; raises AssertionError with what does not agree."""
         self._receiver_agrees()
-        await self._store_agrees()
-        repeated = await self._simulator_agrees()
-        inward = sum(map(len, self.load.written.values()))
-        outward = sum(map(len, self.load.accepted.values()))
-        seen = len(self.hook.came())
-        again = seen - len({e["id"] for e in self.hook.came()})
+        told = [await load.agree(self) for load in self.loads]
+        seen = self.hook.came()
+        again = len(seen) - len({e["id"] for e in seen})
         return (
-            f"{self.crashes} crashes; {inward} in, {outward} out: 0 lost, 0 under two ids, order kept "
-            f"({repeated} sent and {again} told again under the same id)"
+            f"{self.crashes} crashes; {', '.join(told)}: 0 lost, 0 under two ids, order kept "
+            f"({again} told again under the same id)"
         )
 
+    def told(self, *kinds: str) -> list[dict[str, Any]]:
+        """The events of those kinds that the receiver got, without repeats, in order."""
+        first = {event["id"]: event for event in reversed(self.hook.came()) if event["event"] in kinds}
+        return list(reversed(first.values()))
+
     def _receiver_agrees(self) -> None:
-        """Each message once but for repeats under the same event id, each chat in order, acks only forward."""
-        names: dict[tuple[str, Any], str] = {}
-        order: dict[str, list[str]] = defaultdict(list)
+        """Each fact once but for repeats under the same event id, acks only forward."""
+        names: dict[tuple[str, str, Any], str] = {}
         acks: dict[str, list[int]] = defaultdict(list)
         for event in self.hook.came():
-            payload, kind = event["payload"], event["event"]
+            kind = event["event"]
             assert "holdfast" not in event, f"marked {event['holdfast']}, though nothing was ever parked"
-            if kind not in ("message", "message.ack"):
+            if not kind.startswith("message"):
                 continue
-            fact = (payload["id"], payload["ack"] if kind == "message.ack" else None)
+            fact = (kind, about(event), event["payload"].get("ack"))
             first = names.setdefault(fact, event["id"])
             assert first == event["id"], f"{fact} was told as two events"
-            if event["id"] in order[""]:
-                continue
-            order[""].append(event["id"])
-            if kind == "message":
-                order[payload["from"].split("@")[0]].append(payload["body"])
-            else:
-                acks[payload["id"]].append(payload["ack"])
-        for person, texts in self.load.written.items():
-            assert order[person] == list(texts.values()), f"{person}: {_difference(order[person], texts.values())}"
+        for event in self.told("message.ack"):
+            acks[event["payload"]["id"]].append(event["payload"]["ack"])
         wrong = {id_: levels for id_, levels in acks.items() if levels != sorted(set(levels))}
         assert not wrong, f"acks went backward: {wrong}"
 
-    async def _store_agrees(self) -> None:
-        for person, texts in [*self.load.written.items(), *self.load.accepted.items()]:
-            known = texts.values() if person in self.load.written else texts.keys()
-            stored = sorted([body async for body in self._bodies(person)])
-            assert stored == sorted(known), f"{person}: {_difference(stored, sorted(known))}"
-
-    async def _bodies(self, person: str) -> AsyncIterator[str]:
+    async def stored(self, chat: str) -> AsyncIterator[dict[str, Any]]:
+        """A chat's messages as the API shows them, newest first."""
         for page in itertools.count():
-            shown = await self.ask(f"/api/shop/chats/{person}@c.us/messages", limit="50", offset=str(page * 50))
+            shown = await self.ask(f"/api/shop/chats/{chat}/messages", limit="50", offset=str(page * 50))
             assert shown is not None, "no instance answers"
             for message in shown:
-                yield message["body"]
+                yield message
             if len(shown) < 50:
                 return
 
-    async def _simulator_agrees(self) -> int:
-        """What phones show: each accepted text under the one id, in order. How many came again under the same id."""
-        repeated = 0
-        for person, ids in self.load.accepted.items():
-            shown = (await self.wasim.get(f"phones/{person}/messages"))["messages"]
-            seen: dict[str, str] = {}
-            for message in shown:
-                first = seen.setdefault(message["text"], message["id"])
-                assert first == message["id"], f"{message['text']!r} came under two ids"
-            assert seen == ids, f"{person}: {_difference(seen, ids)}"
-            assert list(seen) == list(ids), f"{person}: {_difference(list(seen), list(ids))}"
-            repeated += len(shown) - len(seen)
-        log = await self.wasim.get("log", kind="client-ack,receipt", limit=200_000)
-        ours = [entry for entry in log if str(entry.get("jid", "")).startswith(f"{SHOP}:")]
-        refused = [entry for entry in ours if entry["kind"] == "client-ack" and "error" in entry]
-        assert not refused, f"stanzas refused: {refused[:3]}"
-        receipted = {entry["id"] for entry in ours if entry["kind"] == "receipt"}
-        bare = [text for texts in self.load.written.values() for id_, text in texts.items() if id_ not in receipted]
-        assert not bare, f"never receipted: {bare[:3]}"
-        return repeated
+    async def shown(self, person: str, ids: dict[str, str]) -> int:
+        """Whether a phone shows each accepted text under the one id, in order. How many came again under the same."""
+        shown = (await self.wasim.get(f"phones/{person}/messages"))["messages"]
+        seen: dict[str, str] = {}
+        for message in shown:
+            first = seen.setdefault(message["text"], message["id"])
+            assert first == message["id"], f"{message['text']!r} came under two ids"
+        assert seen == ids, f"{person}: {difference(seen, ids)}"
+        assert list(seen) == list(ids), f"{person}: {difference(list(seen), list(ids))}"
+        return len(shown) - len(seen)
+
+
+def about(event: dict[str, Any]) -> str:
+    """WAHA's id of the message, edit, reaction or deletion that an event tells of."""
+    payload = event["payload"]
+    return str((payload.get("after") or payload)["id"])
 
 
 def plain(waha_id: str) -> str:
@@ -323,7 +412,8 @@ def plain(waha_id: str) -> str:
     return waha_id.split("_")[2]
 
 
-def _difference(found: Iterable[str], wanted: Iterable[str]) -> str:
+def difference(found: Iterable[Any], wanted: Iterable[Any]) -> str:
+    """Where two lists part."""
     found, wanted = list(found), list(wanted)
     for place, (one, other) in enumerate(itertools.zip_longest(found, wanted)):
         if one != other:
@@ -344,18 +434,23 @@ async def until(holds: Callable[[], Awaitable[bool]], timeout: float, said: str 
 
 
 @asynccontextmanager
-async def arena(folder: Path, *, postgres: bool = False, instances: int = 1) -> AsyncIterator[Arena]:
-    """Start everything, link the session, let the load run; at the end of the block everything is stopped."""
-    armed = folder / "armed"
-    switch = {"HOLDFAST_CRASH_FILE": str(armed)}
+async def arena(folder: Path, *kinds: type[Load], postgres: bool = False, instances: int = 1) -> AsyncIterator[Arena]:
+    """Start everything, link the session, let the loads run (`Texts`, if none is named); at the end of the block
+    everything is stopped.
+    """
+    armed, files = folder / "armed", folder / "files"
+    switch = {"HOLDFAST_CRASH_FILE": str(armed), "HOLDFAST_MEDIA_DIR": str(files)}
     async with cluster(folder, postgres=postgres) as world, AsyncExitStack() as stack:
         hook = await stack.enter_async_context(ReceiverProcess(folder, **switch))
         started = [await world.start(**scaled(), **switch) for _ in range(instances)]
-        await started[0].link(world.wasim, "shop", SHOP, hook.config("message", "message.ack"))
+        writing = asyncio.Lock()
+        loads = [kind(world.wasim, started, hook, writing) for kind in kinds or (Texts,)]
+        events = dict.fromkeys(event for load in loads for event in load.events)
+        await started[0].link(world.wasim, "shop", SHOP, hook.config(*events))
         for person in (*WRITERS, *READERS):
             await world.wasim.post("phones", {"phone": person})
         for process in (hook, *started):
             await stack.enter_async_context(Kept(process))
-        it = Arena(world.wasim, started, hook, armed, world.database)
-        it.load.start()
-        yield it
+        for load in loads:
+            load.start()
+        yield Arena(loads, armed, world.database)
