@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import shutil
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -88,21 +90,69 @@ def postgres() -> Iterator[Postgres]:
         yield server
 
 
-@pytest.fixture
-def database(postgres: Postgres) -> Iterator[str]:
-    """The URL of a fresh database."""
+@contextmanager
+def _fresh(postgres: Postgres, *options: str) -> Iterator[str]:
     name = f"t{os.urandom(6).hex()}"
-    postgres.run("createdb", name)
+    postgres.run("createdb", *options, name)
     yield postgres.dsn(name)
     postgres.run("dropdb", "--force", name)
 
 
+@pytest.fixture
+def database(postgres: Postgres) -> Iterator[str]:
+    """The URL of a fresh database."""
+    with _fresh(postgres) as url:
+        yield url
+
+
+async def _migrate(url: str) -> None:
+    store = open_store(url, MovedClock(), boot_id="boot-1")
+    await store.open()
+    await store.close()
+
+
+@pytest.fixture(scope="session")
+def migrated_database(postgres: Postgres) -> str:
+    """The name of a database to copy: to migrate one for each test took longer than the test."""
+    postgres.run("createdb", "migrated")
+    asyncio.run(_migrate(postgres.dsn("migrated")))
+    return "migrated"
+
+
+@pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same for SQLite."""
+    file = tmp_path_factory.mktemp("migrated") / "holdfast.db"
+    asyncio.run(_migrate(f"sqlite:///{file}"))
+    return file
+
+
 @pytest.fixture(params=["inline", "sqlite", "postgres"])
-def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Where a store of each kind lives."""
-    if request.param == "postgres":
+def kind(request: pytest.FixtureRequest) -> str:
+    """Which store; a test of what only some have is parametrized with those."""
+    return str(request.param)
+
+
+@pytest.fixture
+def empty_url(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where a store of that kind will live that was never opened."""
+    if kind == "postgres":
         return str(request.getfixturevalue("database"))
-    return {"inline": "sqlite://", "sqlite": f"sqlite:///{tmp_path}/holdfast.db"}[request.param]
+    return {"inline": "sqlite://", "sqlite": f"sqlite:///{tmp_path}/holdfast.db"}[kind]
+
+
+@pytest.fixture
+def store_url(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Where an empty store of that kind lives; one in memory is new whenever it is opened."""
+    if kind == "postgres":
+        template = request.getfixturevalue("migrated_database")
+        with _fresh(request.getfixturevalue("postgres"), "-T", template) as url:
+            yield url
+    elif kind == "sqlite":
+        shutil.copy(request.getfixturevalue("migrated_file"), tmp_path / "holdfast.db")
+        yield f"sqlite:///{tmp_path}/holdfast.db"
+    else:
+        yield "sqlite://"
 
 
 @pytest.fixture

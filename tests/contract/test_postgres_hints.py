@@ -190,7 +190,7 @@ async def test_dead_listening_connection_is_noticed(database: str, monkeypatch: 
         await ears.ready(acts)
 
 
-@pytest.mark.parametrize("store_url", ["inline", "sqlite"], indirect=True)
+@pytest.mark.parametrize("kind", ["inline", "sqlite"])
 async def test_sqlite_has_no_hints(world: World) -> None:
     await asyncio.wait_for(world.store.listen(lambda _: None), 1)
     await world.store.create_session("a", "baileys", {}, "running")

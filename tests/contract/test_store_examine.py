@@ -27,16 +27,16 @@ async def test_an_open_store_is_looked_at_beside_its_owner(world: World) -> None
     assert found.program.startswith(("SQLite 3.", "PostgreSQL 1"))
 
 
-async def test_an_empty_database_stays_empty(store_url: str, tmp_path: Path) -> None:
+async def test_an_empty_database_stays_empty(empty_url: str, tmp_path: Path) -> None:
     before = time.time()
-    found = await examine(store_url)
+    found = await examine(empty_url)
     assert (found.schema, found.current) == (None, False)
     assert time.time() - before < 10
     assert not (tmp_path / "holdfast.db").exists()
 
 
 @pytest.mark.parametrize("oldest", [HEAD, "9998", None])
-@pytest.mark.parametrize("store_url", ["sqlite", "postgres"], indirect=True)  # one in memory has no past
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])  # one in memory has no past
 async def test_a_newer_one_is_refused_unless_it_says_that_this_version_may_use_it(
     store_url: str, oldest: str | None
 ) -> None:
@@ -91,7 +91,7 @@ async def test_tables_that_the_user_may_not_write_are_named(database: str) -> No
     await admin.close()
 
 
-@pytest.mark.parametrize("store_url", ["sqlite", "postgres"], indirect=True)  # one in memory has no others
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])  # one in memory has no others
 async def test_running_instances_are_listed_with_their_settings(world: World) -> None:
     store = open_store(world.url, SystemClock())
     await store.open()

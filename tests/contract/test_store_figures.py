@@ -79,7 +79,7 @@ async def test_what_nobody_holds_and_needs_a_person_is_found(held: World) -> Non
 
 
 @pytest.mark.parametrize("query", [figures._QUEUES, figures._UNPROCESSED])
-@pytest.mark.parametrize("store_url", ["inline", "sqlite"], indirect=True)  # PostgreSQL plans by what its tables hold
+@pytest.mark.parametrize("kind", ["inline", "sqlite"])  # PostgreSQL plans by what its tables hold
 async def test_history_is_never_scanned(held: World, query: object) -> None:
     def plan(c: Connection) -> list[str]:
         lines = c.exec_driver_sql("EXPLAIN QUERY PLAN " + query.lite)  # type: ignore[attr-defined]

@@ -73,12 +73,12 @@ async def test_migration_sql_makes_every_table(url: str) -> None:
         sqlite3.connect(":memory:").executescript(script)
 
 
-async def test_reopened_store_has_everything(store_url: str) -> None:
+async def test_reopened_store_has_everything(empty_url: str) -> None:
     for n in range(3):
-        store = open_store(store_url, MovedClock())
+        store = open_store(empty_url, MovedClock())
         await store.open()
         kept = [row.name for row in await store.sessions()]
-        assert kept == ([] if store_url == "sqlite://" else [f"s{i}" for i in range(n)])
+        assert kept == ([] if empty_url == "sqlite://" else [f"s{i}" for i in range(n)])
         await store.create_session(f"s{n}", "baileys", {}, "running")
         await store.close()
 
@@ -199,10 +199,10 @@ async def test_lock_table_of_an_earlier_setup_is_adopted(database: str) -> None:
     await store.close()
 
 
-async def test_two_stores_open_an_empty_database_at_once(store_url: str) -> None:
-    stores = [open_store(store_url, MovedClock(), boot_id="b") for _ in range(3)]
+async def test_two_stores_open_an_empty_database_at_once(empty_url: str) -> None:
+    stores = [open_store(empty_url, MovedClock(), boot_id="b") for _ in range(3)]
     await asyncio.gather(*(store.open() for store in stores))
-    if store_url != "sqlite://":
+    if empty_url != "sqlite://":
         await stores[0].create_session("a", "baileys", {}, "running")
         claims = await asyncio.gather(*(take_lease(store, "a", f"i{n}", 15) for n, store in enumerate(stores)))
         assert sum(isinstance(answer, Lease) for answer in claims) == 1
