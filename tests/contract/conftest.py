@@ -112,11 +112,18 @@ async def _migrate(url: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def migrated_database(postgres: Postgres) -> str:
+def template(postgres: Postgres) -> str:
     """The name of a database to copy: to migrate one for each test took longer than the test."""
-    postgres.run("createdb", "migrated")
-    asyncio.run(_migrate(postgres.dsn("migrated")))
-    return "migrated"
+    postgres.run("createdb", "template")
+    asyncio.run(_migrate(postgres.dsn("template")))
+    return "template"
+
+
+@pytest.fixture
+def migrated(postgres: Postgres, template: str) -> Iterator[str]:
+    """The URL of a fresh database that was opened once."""
+    with _fresh(postgres, "-T", template) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
@@ -142,17 +149,14 @@ def empty_url(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def store_url(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+def store_url(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Where an empty store of that kind lives; one in memory is new whenever it is opened."""
     if kind == "postgres":
-        template = request.getfixturevalue("migrated_database")
-        with _fresh(request.getfixturevalue("postgres"), "-T", template) as url:
-            yield url
-    elif kind == "sqlite":
+        return str(request.getfixturevalue("migrated"))
+    if kind == "sqlite":
         shutil.copy(request.getfixturevalue("migrated_file"), tmp_path / "holdfast.db")
-        yield f"sqlite:///{tmp_path}/holdfast.db"
-    else:
-        yield "sqlite://"
+        return f"sqlite:///{tmp_path}/holdfast.db"
+    return "sqlite://"
 
 
 @pytest.fixture

@@ -26,19 +26,19 @@ def pooler(postgres: Postgres) -> Iterator[PgBouncer]:
 
 
 @pytest.fixture
-def store_url(pooler: PgBouncer, database: str) -> str:
+def store_url(pooler: PgBouncer, migrated: str) -> str:
     """Of the same database, through the pooler."""
-    return pooler.dsn(database.partition("@/")[2].partition("?")[0])
+    return pooler.dsn(migrated.partition("@/")[2].partition("?")[0])
 
 
 async def test_many_instances_share_few_server_connections_and_leave_nothing_on_them(
-    store_url: str, database: str
+    store_url: str, migrated: str
 ) -> None:
     """Three stores, thirty writers, four connections; no statement stays prepared, nothing stays set or locked."""
     stores = [open_store(store_url, MovedClock(), boot_id="b") for _ in range(3)]
     await asyncio.gather(*(store.open() for store in stores))
     await stores[0].create_session("a", "baileys", {}, "running")
-    await stores[0].claim("a", "one", 60)
+    await stores[0].claim(["a"], "one", 60)
 
     async def work(lane: int) -> None:
         store = stores[lane % 3]
@@ -48,7 +48,7 @@ async def test_many_instances_share_few_server_connections_and_leave_nothing_on_
 
     await asyncio.gather(*(work(lane) for lane in range(30)))
     assert len(await stores[1].inbox_pending("a", 1000)) == 300
-    direct = await asyncpg.connect(database)
+    direct = await asyncpg.connect(migrated)
     others = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
     assert 1 <= await direct.fetchval(f"SELECT count(*) {others}") <= 4
     assert await direct.fetchval("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == 0
