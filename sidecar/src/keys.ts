@@ -169,7 +169,7 @@ export class Vault implements SignalKeyStore {
 
   /** What was committed for a stanza before, or null. */
   inboxFind(key: string): Promise<Uint8Array | null> {
-    return this.read<Uint8Array | null>('inbox_find', { key });
+    return this.read<Uint8Array | null>('inbox_find', { connection: this.connection, key });
   }
 
   /** What cannot be read is not what is not there: Baileys would take it so, and ask senders for their messages anew. */

@@ -140,10 +140,16 @@ async def test_settled_waits_for_what_is_under_way(world: World) -> None:
     await writing
 
 
-async def test_stored_plaintext_is_found_again(world: World) -> None:
-    await world.set({}, ["m1"])
-    assert await world.server.handle("inbox_find", {"session": "a", "key": "m1"}) == b"m1"
-    assert await world.server.handle("inbox_find", {"session": "a", "key": "m2"}) is None
+async def test_what_was_stored_without_an_answer_is_told_when_it_comes_again(world: World) -> None:
+    world.store.lost_answers = 10**6
+    with pytest.raises(StoreUnavailable):
+        await world.set({}, ["m1"])
+    assert world.stored == []
+    asked = {"session": "a", "connection": 5, "key": "m1"}
+    assert await world.server.handle("inbox_find", asked) == b"m1"
+    assert world.stored == [("a", 5)]
+    assert await world.server.handle("inbox_find", {**asked, "key": "m2"}) is None
+    assert world.stored == [("a", 5)]
 
 
 async def test_an_unknown_request_is_refused(world: World) -> None:

@@ -40,7 +40,7 @@ class _Queue(deque[_Waiting]):
 
 
 class KeyServer:
-    """See the module. `on_inbox(session, connection)` is told after rows were committed to that session's inbox."""
+    """See the module. `on_inbox(session, connection)` is told when rows were committed to that session's inbox."""
 
     def __init__(self, store: Store, clock: Clock, *, patience: float, on_inbox: Callable[[str, int], None]) -> None:
         self._store = store
@@ -61,14 +61,23 @@ class KeyServer:
             await self._write(session, args)
             return None
         if method == "inbox_find":
-            row = await self._patiently(lambda: self._store.inbox_find(session, args["key"]))
-            return row.plaintext if row else None
+            return await self._stored(session, args["connection"], args["key"])
         if method == "get_message":
             return await self._message(session, args["id"])
         if method == "unread":
             rows = await self._patiently(lambda: self._store.unread(session, args["limit"]))
             return [{"attrs": dict(row.attrs), "unavailable": row.body.get("unavailable", "")} for row in rows]
         raise BadRequest("The sidecar asked for something unknown.")
+
+    async def _stored(self, session: str, connection: int, key: str) -> bytes | None:
+        """What was committed for a stanza that came again. The commit may have had no answer, so that nobody was told,
+        and once this one is acknowledged it comes no more.
+        """
+        row = await self._patiently(lambda: self._store.inbox_find(session, key))
+        if row is None:
+            return None
+        self._on_inbox(session, connection)
+        return row.plaintext
 
     async def settled(self, session: str) -> None:
         """Return when no write of the session is under way: whoever reads its keys next sees them all."""
