@@ -20,7 +20,8 @@ BEA_JID = f"{BEA}@s.whatsapp.net"
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
-    async with running(tmp_path, keepalive=1.0, liveness=3.0, send_timeout=3.0, query_timeout=3.0) as world:
+    times = {"keepalive": 1.0, "liveness": 3.0, "send_timeout": 3.0, "query_timeout": 3.0, "proved_every": 1.0}
+    async with running(tmp_path, **times) as world:
         await world.pair("a", ANA)
         yield world
 
