@@ -82,7 +82,7 @@ async def way_out() -> str:
 
 
 @alone(
-    "G3.c",
+    "G3.beside",
     f"killed at each of {len(BESIDE)} points that groups, unread messages, changes, files pass: all agree",
     timeout=TIMEOUT,
 )
@@ -94,7 +94,7 @@ async def beside() -> str:
 
 
 @alone(
-    "G4.b",
+    "G4.files",
     f"killed at each of {len(UPLOADS)} points of a file on its way out: sent once, whole",
     timeout=TIMEOUT,
 )
