@@ -76,6 +76,36 @@ def test_an_owner_whose_answer_comes_too_late_stops_before_another_begins() -> N
     scene(body)
 
 
+def test_a_changed_webhook_that_cannot_be_read_does_not_end_the_renewals() -> None:
+    async def body(it: World) -> None:
+        await it.start("one", [])
+        here = it.running["one"]
+        config = {"webhooks": [{"url": ONE.url, "events": ["*"]}]}
+        await here.configure(await it.store.update_config("shop", config))
+        it.one.takes = 25.0
+        await it.append(1)
+        await it.until(lambda: len(it.one.tried) == 1)
+        read, refused = it.store.session, 0
+
+        async def unreadable(name: str) -> Any:
+            nonlocal refused
+            refused += 1
+            if refused == 1:
+                raise StoreUnavailable()
+            return await read(name)
+
+        there = await it.start("two", [])
+        config = {"webhooks": [{"url": ONE.url, "events": ["*", "other"]}]}
+        await there.configure(await it.store.update_config("shop", config))
+        it.store.session = unreadable  # type: ignore[method-assign]
+        await it.until(lambda: it.one.numbers() == [1], 40)
+        assert refused >= 2, "looked again"
+        await it.clock.sleep(20)
+        assert len(it.one.tried) == 1, "another took what was not renewed"
+
+    scene(body)
+
+
 def test_the_sessions_holder_takes_over_in_seconds_and_nothing_comes_twice() -> None:
     async def body(it: World) -> None:
         await it.start("two", [ONE])

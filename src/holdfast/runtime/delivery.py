@@ -365,15 +365,17 @@ class Delivery:
         try:
             async with asyncio.timeout(lease.renew):  # `wait_for` may swallow the cancellation that ends us
                 kept = await self._store.keep_consumers(self._instance, names, lease.ttl)
+            changed = []
+            for name in names:
+                if (one := self._consumers.get(name)) is None:
+                    continue
+                if name not in kept:
+                    one.finish()
+                    continue
+                one.held_until = sent_at + lease.ttl - lease.margin
+                if one.hook.settings != kept[name]:
+                    changed.append((name, one.session, kept[name]))
+            for name, session, settings in changed:
+                await self._hook(name, session, settings)
         except (StoreUnavailable, TimeoutError):
             log.error("webhooks not kept: the database does not answer", action="webhook", code="store_unavailable")
-            return
-        for name in names:
-            if (one := self._consumers.get(name)) is None:
-                continue
-            if name not in kept:
-                one.finish()
-                continue
-            one.held_until = sent_at + lease.ttl - lease.margin
-            if one.hook.settings != kept[name]:
-                await self._hook(name, one.session, kept[name])
