@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import json
@@ -110,7 +111,7 @@ async def test_contacts_are_exported_without_credentials(tmp_path: Path) -> None
                 row = ("shop", f"{FRIEND}@s.whatsapp.net", FRIEND, "777@lid", evil, "Ana")
                 db.execute("INSERT OR REPLACE INTO contact VALUES (?, ?, ?, ?, ?, ?)", row)
             env = settings(server)
-            running = {form: await run("export-contacts", "shop", "--format", form, env=env) for form in FORMS}
+            running = await _exported(env)
             assert "There is no session 'none'" in one_sentence(await run("export-contacts", "none", env=env))
             async with server.http.get(f"{server.url}/api/holdfast/sessions/shop/contacts?format=csv") as answer:
                 assert answer.headers["Content-Type"].startswith("text/csv")
@@ -123,7 +124,7 @@ async def test_contacts_are_exported_without_credentials(tmp_path: Path) -> None
             ) as answer:
                 assert answer.status == 401
         env = alone(tmp_path)
-        stopped = {form: await run("export-contacts", "shop", "--format", form, env=env) for form in FORMS}
+        stopped = await _exported(env)
         assert "There is no session 'none'" in one_sentence(await run("export-contacts", "none", env=env))
         _check(running)
         assert {form: said.out for form, said in stopped.items()} == {form: said.out for form, said in running.items()}
@@ -136,7 +137,10 @@ async def test_contacts_are_exported_without_credentials(tmp_path: Path) -> None
         assert "cannot be written" in one_sentence(said)
 
 
-FORMS = ("json", "csv", "vcard")
+async def _exported(env: dict[str, str]) -> dict[str, Said]:
+    forms = ("json", "csv", "vcard")
+    said = await asyncio.gather(*(run("export-contacts", "shop", "--format", form, env=env) for form in forms))
+    return dict(zip(forms, said, strict=True))
 
 
 def _check(said: dict[str, Said]) -> None:

@@ -77,23 +77,12 @@ async def test_each_thing_that_breaks_an_installation_is_found(tmp_path: Path) -
     assert "secret" not in json.dumps(found)
 
 
-async def test_a_newer_database_and_a_running_server(tmp_path: Path) -> None:
-    async with Wasim(tmp_path) as wasim, Holdfast(wasim, tmp_path) as server:
-        found = await _found(env=settings(server))
-        assert _problems(found) == set()
-        assert f"A Holdfast answers at {server.url}" in found["port"]["found"]
-        await server.stop()
-        with sqlite3.connect(tmp_path / "holdfast.sqlite3") as db:
-            db.execute("UPDATE alembic_version SET version_num = '9999'")
-            db.execute("DELETE FROM setting WHERE key = 'schema.oldest'")
-        found = await _found(env=settings(server))
-        assert _problems(found) == {"database"}
-        assert "Start that version" in found["database"]["advice"]
-
-
-async def test_a_running_server_and_its_sessions(tmp_path: Path) -> None:
+async def test_a_running_server_and_its_sessions_and_a_newer_database(tmp_path: Path) -> None:
     async with Wasim(tmp_path) as wasim, Holdfast(wasim, tmp_path) as server:
         env = settings(server)
+        found = await _found(env=env)
+        assert _problems(found) == set()
+        assert f"A Holdfast answers at {server.url}" in found["port"]["found"]
         found = await _found("--url", server.url, env=env)
         assert list(found) == ["server", "readiness", "API key", "sessions"]
         await server.link(wasim, "shop", PHONE)
@@ -113,6 +102,14 @@ async def test_a_running_server_and_its_sessions(tmp_path: Path) -> None:
 
         found = await _found("--url", server.url, "--key", "wrong", env=env)
         assert _problems(found) == {"API key"}
-    found = await _found("--url", server.url, env=env)
-    assert list(found) == ["server"]
-    assert _problems(found) == {"server"}
+        await server.stop()
+        found = await _found("--url", server.url, env=env)
+        assert list(found) == ["server"]
+        assert _problems(found) == {"server"}
+
+        with sqlite3.connect(tmp_path / "holdfast.sqlite3") as db:
+            db.execute("UPDATE alembic_version SET version_num = '9999'")
+            db.execute("DELETE FROM setting WHERE key = 'schema.oldest'")
+        found = await _found(env=env)
+        assert _problems(found) == {"database"}
+        assert "Start that version" in found["database"]["advice"]

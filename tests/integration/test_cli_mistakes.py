@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import sqlite3
 from pathlib import Path
@@ -117,23 +118,23 @@ async def test_whatsapp_that_cannot_be_reached_is_told_in_the_status(tmp_path: P
 async def test_a_wrong_key(tmp_path: Path) -> None:
     async with Holdfast(NOWHERE, tmp_path) as server:
         env = settings(server)
-        for command in (["sessions"], ["pair", "shop"], ["clear-auth", "shop"], ["export-contacts", "shop"]):
-            for key in ("wrong", "naïve", "two\nlines"):
-                said = one_sentence(await run(*command, "--key", key, env=env))
-                assert said == "The server does not accept this API key. Give it with --key or HOLDFAST_API_KEY."
+        commands = (["sessions"], ["pair", "shop"], ["clear-auth", "shop"], ["export-contacts", "shop"])
+        tries = [(command, "wrong") for command in commands] + [(["sessions"], key) for key in ("naïve", "two\nlines")]
+        for said in await asyncio.gather(*(run(*command, "--key", key, env=env) for command, key in tries)):
+            sentence = "The server does not accept this API key. Give it with --key or HOLDFAST_API_KEY."
+            assert one_sentence(said) == sentence
         assert "There is no session 'none'" in one_sentence(await run("sessions", "none", env=env))
 
 
 async def test_no_server(tmp_path: Path) -> None:
-    for command in (["sessions"], ["sessions", "shop"], ["pair"], ["pair", "shop", "--code", "+40712345678"]):
-        said = one_sentence(await run(*command, env=alone(tmp_path)))
-        assert said.startswith("No Holdfast answers at http://127.0.0.1:1. Start it with `holdfast serve`")
+    commands = (["sessions"], ["sessions", "shop"], ["pair"], ["pair", "shop", "--code", "+40712345678"])
+    for said in await asyncio.gather(*(run(*command, env=alone(tmp_path)) for command in commands)):
+        sentence = "No Holdfast answers at http://127.0.0.1:1. Start it with `holdfast serve`"
+        assert one_sentence(said).startswith(sentence)
 
 
 @pytest.mark.parametrize("speaks", [b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", b"220 mail ready\r\n"])
 async def test_something_else_at_the_address(tmp_path: Path, speaks: bytes) -> None:
-    import asyncio
-
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(speaks)
