@@ -97,13 +97,12 @@ async def test_while_it_is_down_it_is_said_at_once_and_afterwards_it_works(serve
 
 @pytest.mark.parametrize("statement", [b"BEGIN", b"INSERT INTO setting", b"UPDATE setting"])
 async def test_lost_before_commit_is_repeated_and_done_once(server: Postgres, name: str, statement: bytes) -> None:
-    async with Wire(server) as wire, opened(wire.dsn(name)) as store:
-        wire.cut_before(statement)
-        assert await store._driver.write(counting) == 1
-        assert wire.cuts == 1
-        wire.cut_after(statement)
-        assert await store._driver.write(counting) == 2
-        assert wire.cuts == 2
+    async with Wire(server) as wire:
+        for count, cut in enumerate((wire.cut_before, wire.cut_after), start=1):
+            async with opened(wire.dsn(name)) as store:  # nothing is prepared yet: the wire sees the words
+                cut(statement)
+                assert await store._driver.write(counting) == count
+            assert wire.cuts == count
         assert await counted(server.dsn(name)) == 2
 
 
@@ -112,7 +111,7 @@ async def test_lost_at_commit_is_unknown_and_never_repeated(
     server: Postgres, name: str, done: bool, times: int
 ) -> None:
     async with Wire(server) as wire, opened(wire.dsn(name)) as store:
-        (wire.cut_after if done else wire.cut_before)(b"COMMIT")
+        (wire.cut_after if done else wire.cut_before)(b"COMMIT;")
         with pytest.raises(StoreUnavailable, match=r"while it committed.*unknown"):
             await store._driver.write(counting)
         assert await counted(server.dsn(name)) == times
@@ -122,16 +121,24 @@ async def test_lost_at_commit_is_unknown_and_never_repeated(
 @pytest.mark.parametrize("statement", [b"BEGIN", b"SELECT", b"ROLLBACK"])
 async def test_a_read_is_repeated_wherever_it_was_lost(server: Postgres, name: str, statement: bytes) -> None:
     async with Wire(server) as wire, opened(wire.dsn(name)) as store:
+        await store._driver._set_direct(False)  # type: ignore[attr-defined] # as behind a pooler: reads are transactions
         wire.cut_after(statement)
         row = await store.session("a")
         assert row is not None
         assert wire.cuts == 1
 
 
+async def test_a_read_without_a_transaction_is_repeated_as_well(server: Postgres, name: str) -> None:
+    async with Wire(server) as wire, opened(wire.dsn(name)) as store:
+        wire.cut_after(b"FROM credential")
+        assert await store.read_keys("a", [("creds", "")]) == {}
+        assert wire.cuts == 1
+
+
 async def test_claim_whose_answer_was_lost_is_unknown_and_the_next_one_is_fenced(server: Postgres, name: str) -> None:
     async with Wire(server) as wire, opened(wire.dsn(name)) as store:
         await store.release("a", "one", 1)
-        wire.cut_after(b"COMMIT")
+        wire.cut_after(b"COMMIT;")
         with pytest.raises(StoreUnavailable):
             await take_lease(store, "a", "two", TTL)
         assert isinstance(await take_lease(store, "a", "three", TTL), Holder)
@@ -191,7 +198,7 @@ async def test_connections_that_lead_nowhere_cost_one_renewal_not_one_each(serve
                     held = (await asyncio.wait_for(store.renew("one", {"a": 1}, TTL), 0.5))["a"]
 
 
-@pytest.mark.parametrize("statement", [b"INSERT INTO event", b"COMMIT"])
+@pytest.mark.parametrize("statement", [b"INSERT INTO event", b"COMMIT;"])
 async def test_an_instance_that_froze_in_the_middle_of_a_write_holds_nobody_up(
     server: Postgres, name: str, statement: bytes
 ) -> None:
@@ -210,12 +217,12 @@ async def test_an_instance_that_froze_in_the_middle_of_a_write_holds_nobody_up(
                 await asyncio.sleep(0.05)
         assert found == [told]
         wire.flow()
-        if statement == b"COMMIT":
+        if statement == b"COMMIT;":
             with pytest.raises(StoreUnavailable):
                 await stuck
         else:
             await stuck
-        assert len(await store.events(0, 10)) == (1 if statement == b"COMMIT" else 2)
+        assert len(await store.events(0, 10)) == (1 if statement == b"COMMIT;" else 2)
 
 
 # --- refusals -----------------------------------------------------------------------------------------------------

@@ -57,6 +57,10 @@ def of_sqlite(error: BaseException, path: str) -> HoldfastError | None:
 REPEATABLE = frozenset({"40001", "40P01"})
 """Serialization failure and deadlock: PostgreSQL says that the transaction was undone, and to try again."""
 
+OTHER_TABLES = "0A000"
+UNPREPARED = frozenset({"26000", "42P05", OTHER_TABLES})
+"""A prepared statement is not there, or there already, or was made for other tables than there are now."""
+
 LOCK_TIMEOUT = "55P03"
 
 _GONE = ("08", "25P03", "57P01", "57P02", "57P03", "57P05")
@@ -129,7 +133,12 @@ def is_lost(error: BaseException) -> bool:
 
 def is_repeatable(error: BaseException) -> bool:
     """Whether the same transaction may succeed if it is run again at once."""
-    return sqlstate(error) in REPEATABLE
+    return sqlstate(error) in REPEATABLE | UNPREPARED
+
+
+def is_unprepared(error: BaseException) -> bool:
+    """Whether a statement that was prepared is not to be had on this connection."""
+    return sqlstate(error) in UNPREPARED
 
 
 def is_refusal(error: BaseException) -> bool:

@@ -1,7 +1,9 @@
 """PostgreSQL over asyncpg.
 
-Nothing here needs session state, so transaction poolers (PgBouncer, Neon, Supabase) may stand in between: statements
-are prepared without a name, which the next one replaces, so that none is ever left on a server connection.
+Nothing here needs session state, so transaction poolers (PgBouncer, Neon, Supabase) may stand in between: there,
+statements are prepared without a name, which the next one replaces, so that none is ever left on a server connection.
+Where nothing stands in between, which the number of the server process tells (a pooler makes one up), statements stay
+prepared and reads need no transaction: half the round trips.
 
 A transaction that surely did not commit (deadlock, connection lost before COMMIT was sent) is run again, as often as
 there is time. A COMMIT without an answer is `StoreUnavailable`: unknown, and never repeated here.
@@ -11,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import ssl
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -35,6 +38,9 @@ SIZE = 10
 
 IDLE = 5.0
 """Seconds that we may let the database wait in the middle of a transaction."""
+
+PREPARED = 200
+"""Statements that stay prepared on a connection, where they may."""
 
 TIDY = 0.5
 """Seconds that a transaction has to end well after nobody waits for it any more."""
@@ -99,12 +105,16 @@ class PostgresDriver:
         self._underway: dict[asyncio.Task[Any], asyncpg.Connection | None] = {}
         """What is being done, each on which connection."""
         self._answered_at = 0.0
+        self._direct = False
+        """Whether nothing stands between us and the server."""
+        self._statements = itertools.count(1)
         self._size = target.size or SIZE
         self._room = asyncio.Semaphore(max(1, self._size - 1))
         """All connections but one, which is kept for what is urgent."""
 
     async def open(self) -> None:
         """Connect, and migrate where that is needed, however long it takes."""
+        self._direct = await self._find_direct()
         self._engine = self._pool()
         try:
             if not await self.read(migrate.is_current):
@@ -112,6 +122,25 @@ class PostgresDriver:
         except BaseException:
             await self.close()
             raise
+
+    async def _find_direct(self) -> bool:
+        """Whether the server process that answers is the one that said hello: a pooler says hello itself."""
+        try:
+            connection = await self._connect(self._target)
+            try:
+                return bool(await connection.fetchval("SELECT pg_backend_pid()") == connection.get_server_pid())
+            finally:
+                await connection.close()
+        except Exception as error:
+            raise failures.of_postgres(error) or error from error
+
+    async def _set_direct(self, direct: bool) -> None:
+        """With new connections: what the old ones have prepared goes with them."""
+        before, self._direct = self._engine, direct
+        self._engine = self._pool()
+        if before is not None:
+            self._idle.pop(before)
+            await before.dispose()
 
     async def peek(self, fn: Callable[[Connection], T]) -> T:
         """Run `fn`, which only reads, in place of `open`: nothing is migrated. To be closed afterwards."""
@@ -141,8 +170,8 @@ class PostgresDriver:
             "postgresql+asyncpg://",
             connect_args={
                 "async_creator_fn": creator,
-                "prepared_statement_cache_size": 0,
-                "prepared_statement_name_func": str,  # none: see the module's docstring
+                "prepared_statement_cache_size": PREPARED if self._direct else 0,
+                "prepared_statement_name_func": self._named if self._direct else str,  # none: see the docstring
             },
             pool_size=1 if patient else self._size,
             max_overflow=0,
@@ -165,6 +194,9 @@ class PostgresDriver:
         for what, then in (("checkin", returned), ("checkout", taken), ("close", taken)):
             event.listen(engine.sync_engine, what, then)
         return engine
+
+    def _named(self) -> str:
+        return f"holdfast_{next(self._statements)}"
 
     async def close(self) -> None:
         """Finish what was asked, then close all connections."""
@@ -254,6 +286,8 @@ class PostgresDriver:
                 raise
             except Exception as error:  # it happened before COMMIT was sent, or COMMIT was refused: surely undone
                 known = failures.of_postgres(error)
+                if self._direct and failures.is_unprepared(error):  # a pooler came between us, or the tables changed
+                    await self._set_direct(failures.sqlstate(error) == failures.OTHER_TABLES)
                 if attempt < ATTEMPTS and (failures.is_repeatable(error) or failures.is_lost(error)):
                     continue
                 raise known or error from error
@@ -264,12 +298,16 @@ class PostgresDriver:
         if engine is None:
             raise StoreUnavailable("The store is closed.")
         async with engine.connect() as connection:  # whose end undoes what was not committed
-            await self._known(connection)
-            await connection.begin()
-            value = await connection.run_sync(fn)
-            await (connection.rollback() if reads else self._commit(connection))
-            if engine is not self._engine:  # that pool was given up
-                await connection.invalidate()
+            try:
+                await self._known(connection)
+                if reads and self._direct:
+                    await connection.execution_options(isolation_level="AUTOCOMMIT")
+                await connection.begin()
+                value = await connection.run_sync(fn)
+                await (connection.rollback() if reads else self._commit(connection))
+            finally:
+                if engine is not self._engine:  # that pool was given up
+                    await connection.invalidate()
         return value
 
     async def _known(self, connection: AsyncConnection) -> None:
