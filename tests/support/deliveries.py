@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from holdfast.domain.delivery import Refusal
 from holdfast.domain.rows import Json, NewEvent
@@ -70,9 +71,11 @@ class World:
         self.holder = ""
         self.running: dict[str, Delivery] = {}
 
-    async def start(self, name: str, hooks: Sequence[Webhook] = (ONE, TWO)) -> Delivery:
+    async def start(
+        self, name: str, hooks: Sequence[Webhook] = (ONE, TWO), settings: DeliverySettings | None = None
+    ) -> Delivery:
         """A new instance."""
-        settings = DeliverySettings(common=hooks)
+        settings = replace(settings or DeliverySettings(), common=hooks)
         delivery = Delivery(self.store, self.clock, settings, instance=name, holds=lambda session: self.holder == name)
 
         async def post(hook: Webhook, request_id: str, envelope: Json) -> Refusal | None:

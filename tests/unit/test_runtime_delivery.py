@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from holdfast.domain.delivery import DAY, Refusal, Retries
+from holdfast.domain.delivery import Refusal, Retries
 from holdfast.domain.errors import InvalidWebhook
+from holdfast.domain.lease import LeaseTimes
 from holdfast.domain.rows import Json
 from holdfast.runtime.delivery import Delivery, DeliverySettings
 from tests.support.deliveries import HOUR, ONE, TWO, World, scene
@@ -120,7 +121,8 @@ def test_an_event_that_is_refused_holds_its_own_chat_a_while_then_is_parked_with
 
 def test_what_is_refused_for_three_days_is_dead_and_can_be_replayed() -> None:
     async def body(it: World) -> None:
-        delivery = await it.start("one", [ONE])
+        seldom = DeliverySettings(lease=LeaseTimes(ttl=300.0, renew=100.0), look_every=100.0)  # days go by sooner
+        delivery = await it.start("one", [ONE], seldom)
         it.one.poison = {1}
         await it.append(1, chat="bad")
         for n in range(2, 75):
@@ -129,7 +131,7 @@ def test_what_is_refused_for_three_days_is_dead_and_can_be_replayed() -> None:
         await it.until(lambda: 74 in it.one.numbers(), HOUR)
         assert await it.states() == {1: "dead"}
         tried = len(it.one.tried)
-        await it.clock.sleep(DAY)
+        await it.clock.sleep(3 * HOUR)
         assert len(it.one.tried) == tried, "a dead one is tried no more"
         assert tried < 74 + 1200
         (dead,) = await it.store.deliveries(states=["dead"])

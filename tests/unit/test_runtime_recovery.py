@@ -161,7 +161,10 @@ def test_a_qr_is_not_made_of_a_session_that_has_its_credentials() -> None:
         with pytest.raises(WrongStatus, match="log it out first"):
             await node.accounts.relink("shop")
         await until(node, "shop", lambda v: v.status == "FAILED")
+        with pytest.raises(WrongStatus, match="log it out first"):
+            await node.accounts.relink("shop")
         engine.account("shop").down = None
+        await node.gateway.logout("shop")
         await node.accounts.relink("shop")
         await until(node, "shop", lambda v: v.status == "SCAN_QR_CODE")
 
