@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from tests.support.arena import BESIDE, IN, OUT, UPLOADS, Arena, Texts, arena
+from tests.support.arena import BESIDE, IN, OUT, UPLOADS, Arena, arena
 from tests.support.exchanges import Exchanges
 from verify.harness import alone
 
@@ -120,10 +120,10 @@ async def anything() -> str:
 )
 async def failover() -> str:
     with tempfile.TemporaryDirectory(prefix="holdfast-verify-") as folder:
-        async with arena(Path(folder), Texts, Exchanges, postgres=True, instances=2) as it:
+        async with arena(Path(folder), postgres=True, instances=2) as it:
             assert it.database is not None
             for mode in ("immediate", "fast", "immediate"):
-                for point in random.sample((*IN, *OUT, *BESIDE, *UPLOADS), 10):
+                for point in random.sample((*IN, *OUT), 10):
                     await it.crash(point)
                     await asyncio.sleep(random.uniform(0.0, 1.5))
                 await at_random(it, KILLS // 6)
@@ -132,3 +132,20 @@ async def failover() -> str:
                 await asyncio.to_thread(it.database.start)
                 await it.until_working()
             return f"3 restarts of the database, {await judged(it)}"
+
+
+@alone(
+    "G3.failover_beside",
+    "the same for groups, unread messages, changes and files: all agree",
+    timeout=TIMEOUT,
+)
+async def failover_beside() -> str:
+    with tempfile.TemporaryDirectory(prefix="holdfast-verify-") as folder:
+        async with arena(Path(folder), Exchanges, postgres=True, instances=2) as it:
+            assert it.database is not None
+            for point in random.sample((*BESIDE, *UPLOADS), 8):
+                await it.crash(point)
+                await it.until_working()
+            await asyncio.to_thread(it.database.stop, "immediate")
+            await asyncio.to_thread(it.database.start)
+            return f"1 restart of the database, {await judged(it)}"

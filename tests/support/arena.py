@@ -173,6 +173,12 @@ class Load:
         self.stopping.set()
         await asyncio.gather(*self._tasks)
 
+    async def abandon(self) -> None:
+        """Whoever still does something leaves it."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
     async def pause(self, least: float = 0.1, most: float = 0.4) -> None:
         """Seconds that somebody thinks."""
         with contextlib.suppress(TimeoutError):
@@ -453,4 +459,5 @@ async def arena(folder: Path, *kinds: type[Load], postgres: bool = False, instan
             await stack.enter_async_context(Kept(process))
         for load in loads:
             load.start()
+            stack.push_async_callback(load.abandon)
         yield Arena(loads, armed, world.database)
