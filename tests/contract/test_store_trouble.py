@@ -36,6 +36,22 @@ async def test_a_full_disk_on_sqlite(tmp_path: Path) -> None:
     await store.close()
 
 
+async def test_a_read_only_sqlite(tmp_path: Path) -> None:
+    store = open_store(f"sqlite:///{tmp_path / 'h.db'}", SystemClock())
+    await store.open()
+    await store.put_setting("a", "1")
+    raw = store._driver._connections[0].raw  # type: ignore[attr-defined]
+    raw.execute("PRAGMA query_only = ON").close()
+    with pytest.raises(StoreReadOnly, match=r"cannot be written .*HOLDFAST_DATA_DIR"):
+        await store.put_setting("a", "2")
+    assert isinstance(store.trouble, DataDirNotWritable)
+    assert await store.setting("a") == "1"
+    raw.execute("PRAGMA query_only = OFF").close()
+    await store.put_setting("a", "3")
+    assert store.trouble is None
+    await store.close()
+
+
 async def test_a_full_disk_and_a_read_only_postgresql(postgres: Postgres) -> None:
     postgres.run("createdb", "trouble")
     store = open_store(postgres.dsn("trouble"), SystemClock())
