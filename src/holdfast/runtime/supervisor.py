@@ -65,6 +65,8 @@ class Supervisor:
         self._labels = frozenset(labels)
         self.peers: list[Peer] = []
         """The instances that live, this one too, as of the last sweep."""
+        self._blind = False
+        """Whether the last look came to nothing: who else is there is not known, and nothing is handed over."""
         self._free_since: dict[str, float] = {}
         self._held, self._grown_at = 0, 0.0
         """How many sessions all instances held, and when that was last seen to have grown."""
@@ -104,6 +106,7 @@ class Supervisor:
             self._look.clear()
             try:
                 seen = await self._attention()
+                self._blind = False
                 await self._carry_out(seen.ordered)
                 for name in seen.unsent:
                     self._on_unsent(name)
@@ -112,6 +115,7 @@ class Supervisor:
                 if seen.next_expiry is not None:  # as soon as a holder that died lets go
                     delay = min(delay, max(seen.next_expiry, 0.0) + self._sweep_every / 100)
             except StoreUnavailable as error:
+                self._blind = True
                 log.error("cannot look for sessions", action="sweep", code=error.code, error=error.sentence)
             await self._rest(delay)
 
@@ -193,9 +197,10 @@ class Supervisor:
         """Give up what is more than a fair share: idle sessions first, few at a time, never one that is pairing."""
         while True:
             await self._deps.clock.sleep(self._sweep_every * HANDOVER)
-            mine, total = len(self.actors), sum(peer.held for peer in self.peers)
-            count = sharing.to_hand_over(mine=mine, total=total, instances=len(self.peers))
-            if count == 0:
+            mine = len(self.actors)
+            others = sum(peer.held for peer in self.peers if peer.id != self._deps.instance)
+            count = sharing.to_hand_over(mine=mine, total=mine + others, instances=len(self.peers))
+            if count == 0 or self._blind:
                 continue
             settled = [actor for actor in self.actors.values() if self._may_move(actor)]
             settled.sort(key=lambda actor: actor.state.delivered_at or 0.0)
