@@ -13,9 +13,14 @@
 //    shows "Waiting for this message". Baileys begins a new session with a device whenever it looks its owner up, so
 //    every message that was under way on the one before did that. Here a session that a message failed on stays as it
 //    was.
-import { AsyncResource } from 'node:async_hooks';
+// 4. Whoever sets a timer passes its asynchronous context on to it. Baileys' caches set one of minutes or days for
+//    whatever they remember (lru-cache 11, `ttlAutopurge`), often in the middle of a key transaction (7.0.0-rc14
+//    lib/Utils/auth-utils.js): each sent message held all that was read and written for it, for five minutes, and each
+//    contact that of its last message, for three days. A timer that is this long keeps only whom it belongs to.
+import { AsyncLocalStorage, AsyncResource } from 'node:async_hooks';
 import { createRequire } from 'node:module';
 import { Writable } from 'node:stream';
+import { promisify } from 'node:util';
 
 import { scope } from './scope.ts';
 
@@ -62,3 +67,15 @@ cipher.doDecryptWhisperMessage = async function (message, session) {
     throw error;
   }
 };
+
+/** Milliseconds from which on a timer outlives what set it. */
+const LONG = 60_000;
+const apart = AsyncLocalStorage.snapshot();
+const timeout = globalThis.setTimeout;
+const setTimer = <T extends unknown[]>(job: (...args: T) => void, ms?: number, ...args: T): NodeJS.Timeout => {
+  if (ms === undefined || !(ms >= LONG)) return timeout(job, ms, ...args);
+  const owner = scope.getStore();
+  return apart(() => timeout(owner === undefined ? job : (...given: T) => scope.run(owner, job, ...given), ms, ...args));
+};
+Object.defineProperty(setTimer, promisify.custom, { value: promisify(timeout) });
+Object.defineProperty(globalThis, 'setTimeout', { value: setTimer, configurable: true, writable: true });

@@ -2,9 +2,12 @@
 import '../src/guard.ts';
 
 import assert from 'node:assert/strict';
+import { AsyncLocalStorage } from 'node:async_hooks';
 import { test } from 'node:test';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 
-import { proto } from 'baileys';
+import { MessageRetryManager, proto } from 'baileys';
 
 import { Acks } from '../src/acks.ts';
 import type { Channel } from '../src/channel.ts';
@@ -13,9 +16,13 @@ import { toBaileys } from '../src/content.ts';
 import { EventQueue } from '../src/events.ts';
 import { encodeFrame, type Frame, FrameReader, NOTE, REQUEST } from '../src/frames.ts';
 import { KeyCache } from '../src/keys.ts';
+import { quiet } from '../src/log.ts';
 import { fromSocketError, fromStreamError } from '../src/reasons.ts';
 import { send } from '../src/send.ts';
 import { groupRow, messageRow, receiptRow, unavailableRow } from '../src/stanzas.ts';
+
+setFlagsFromString('--expose-gc');
+const collect = runInNewContext('gc') as () => void;
 
 test('frames survive any chopping', () => {
   const sent: Frame[] = [[REQUEST, 1, 'keys_get', { a: [Buffer.of(1, 2), null, 'é'] }], [NOTE, 'n', 5]];
@@ -164,4 +171,25 @@ test('nothing that prints reaches the frames', () => {
   assert.equal(process.stdout.write('not a frame'), true);
   console.log('not a frame');
   assert.equal((process.stdout as unknown as { fd: number }).fd, 2);
+});
+
+test('what a cache remembers for long holds nothing of the work that told it', async () => {
+  const work = new AsyncLocalStorage<object>();
+  const cache = new MessageRetryManager(quiet, 5);
+  const telling = (tell: () => unknown): WeakRef<object> => {
+    const keys = { many: 'keys' };
+    work.run(keys, tell);
+    return new WeakRef(keys);
+  };
+  const short = (): unknown => setTimeout(() => undefined, 50_000).unref();
+  const [brief, sent] = [telling(short), telling(() => cache.addRecentMessage('4072@s.whatsapp.net', '3EB0', {}))];
+  const end = Date.now() + 5000; // that cache's clock sets a timer of its own, of a millisecond
+  while (sent.deref() !== undefined && Date.now() < end) {
+    await new Promise((resolve) => setImmediate(resolve));
+    collect();
+  }
+  assert.ok(brief.deref(), 'what a short timer belongs to must stay, or the check below could not fail');
+  assert.equal(sent.deref(), undefined);
+  assert.ok(cache.getRecentMessage('4072@s.whatsapp.net', '3EB0'));
+  cache.clear();
 });
