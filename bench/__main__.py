@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from bench.figures import Figure, keep, show
 from tests.support.processes import Holdfast, Wasim
 
 FEW, MANY = 50, 200
+SELDOM = 30.0
+"""Seconds between two lines of progress where the output is no terminal."""
 
 
 async def run(only: str, step: measures.Step) -> list[Figure]:
@@ -93,10 +96,14 @@ def main() -> int:
     console = Console()
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("starting", total=None)
+        task, told = progress.add_task("starting", total=None), -SELDOM
 
         def step(text: str, done: int = 0, of: int | None = None) -> None:
+            nonlocal told
             progress.update(task, description=text, completed=done, total=of)
+            if not console.is_terminal and (now := time.monotonic()) - told >= SELDOM:
+                told = now
+                console.print(text)
 
         figures = asyncio.run(run(only, step))
     if not figures:

@@ -1,6 +1,10 @@
 """soak: 100,000 messages each way through one instance, and whether its memory stays flat.
 
-Not among the default figures, for it takes a quarter of an hour: `make bench ONLY=soak`.
+The memory is what the system keeps resident for the instance (Python) and its sidecar (Node) together: heap that was
+freed and not given back counts too, since a machine must have it. Each is told by itself as well, early and late, so
+that one sees which of them grew. Sending is slower than receiving, so the last third is nothing but sending.
+
+Not among the default figures, for it takes half an hour: `make bench ONLY=soak`.
 """
 
 from __future__ import annotations
@@ -10,6 +14,7 @@ import os
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +40,8 @@ class Traffic:
         self._wasim, self._holdfast, self._hook, self._step = wasim, holdfast, hook, step
         self.sent = self.written = 0
         self.told: set[str] = set()
-        self.memory: list[float] = []
+        self.memory: list[tuple[float, float]] = []
+        """MB of the instance and of its sidecar, at each look."""
         self._again = asyncio.Event()
         hook.says = self._take
 
@@ -84,9 +90,10 @@ class Traffic:
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(EVERY)
-            self.memory.append(self._holdfast.memory())
-            done, memory = self.sent + len(self.told), self.memory[-1]
-            self._step(f"soak: {done:,} of {2 * COUNT:,}, {memory:.0f} MB", done, 2 * COUNT)
+            self.memory.append(self._holdfast.memories())
+            done, (instance, sidecar) = self.sent + len(self.told), self.memory[-1]
+            memory = f"instance {instance:.0f} MB, sidecar {sidecar:.0f} MB"
+            self._step(f"soak: {done:,} of {2 * COUNT:,}, {memory}", done, 2 * COUNT)
 
 
 async def soak(step: Step) -> list[Figure]:
@@ -100,13 +107,27 @@ async def soak(step: Step) -> list[Figure]:
             await settle(holdfast, SESSIONS)
             traffic = Traffic(wasim, holdfast, hook, step)
             seconds = await traffic.run()
-    fifth = max(1, len(traffic.memory) // 5)
-    early, late = statistics.median(traffic.memory[fifth : 2 * fifth]), statistics.median(traffic.memory[-fifth:])
     return [
         Figure(
             "soak.rate", f"{COUNT:,} messages each way at once", "/s", round(2 * COUNT / seconds, 1),
             None, None, "shown", True,
         ),
-        below("soak.memory", f"memory after {COUNT:,} messages each way", "MB", late, round(early + GROWTH, 1),
-              round(early, 1)),
+        *_memory(traffic.memory),
     ]  # fmt: skip
+
+
+def _memory(looks: list[tuple[float, float]]) -> list[Figure]:
+    """What it was in the last fifth of the time, against the second; of each process for information."""
+    early, late = _ends([sum(look) for look in looks])
+    what = f"memory after {COUNT:,} messages each way"
+    figures = [below("soak.memory", what, "MB", late, round(early + GROWTH, 1), early)]
+    for name, column in zip(("instance", "sidecar"), zip(*looks, strict=True), strict=True):
+        early, late = _ends(column)
+        ratio = round(late / early, 3)
+        figures.append(Figure(f"soak.memory.{name}", f"of it the {name}", "MB", late, early, ratio, "shown", True))
+    return figures
+
+
+def _ends(values: Sequence[float]) -> tuple[float, float]:
+    fifth = max(1, len(values) // 5)
+    return round(statistics.median(values[fifth : 2 * fifth]), 1), round(statistics.median(values[-fifth:]), 1)

@@ -76,9 +76,13 @@ class Process:
 
     def memory(self) -> float:
         """Resident memory of the process and its children, in MB."""
+        return sum(self.memories())
+
+    def memories(self) -> tuple[float, float]:
+        """Resident memory of the process, and that of its children, in MB."""
         process = psutil.Process(self.child.pid)
-        family = [process, *process.children(recursive=True)]
-        return sum(member.memory_info().rss for member in family) / 1e6
+        children = process.children(recursive=True)
+        return process.memory_info().rss / 1e6, sum(child.memory_info().rss for child in children) / 1e6
 
     async def __aenter__(self) -> Self:
         await self.start()
