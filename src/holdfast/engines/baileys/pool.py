@@ -169,8 +169,9 @@ class Pool:
         self._on_note(sidecar, name, value)
 
     def _command(self, installed: Installed) -> list[str]:
-        limit = f"--max-old-space-size={self._options.memory_limit_mb}"
-        return [str(installed.node), limit, "--disable-warning=ExperimentalWarning", str(installed.main)]
+        old, young = self._options.memory_limit_mb, self._options.semi_space_mb
+        limits = [f"--max-old-space-size={old}", f"--max-semi-space-size={young}"]
+        return [str(installed.node), *limits, "--disable-warning=ExperimentalWarning", str(installed.main)]
 
     def _environment(self) -> dict[str, str]:
         options = self._options
