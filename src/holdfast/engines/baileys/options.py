@@ -47,8 +47,8 @@ class BaileysOptions:
     memory_limit_mb: int = 2048
     """A sidecar whose resident memory exceeds it is replaced; also Node's heap limit (`--max-old-space-size`)."""
     semi_space_mb: int = 32
-    """Node's limit for each half of the heap's young part (`--max-semi-space-size`). With its own, 64, a sidecar is 60 MB
-    larger and no faster; with 16 it takes about 5 % more CPU time for a message.
+    """Node's limit for each half of the heap's young part (`--max-semi-space-size`). With its own, 64, a sidecar is 60
+    MB larger and no faster; with 16 it takes about 5 % more CPU time for a message.
     """
     sessions_per_sidecar: int = 200
     credits: int = 256
