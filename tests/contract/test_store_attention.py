@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from holdfast.store import attention
 from tests.contract.conftest import World
 from tests.contract.rows import outgoing
 from tests.support.leases import take_lease
@@ -73,3 +74,23 @@ async def test_messages_that_are_due_call_their_sender(held: World) -> None:
     assert (await store.attention("two", 30.0)).unsent == []
     await store.claim_outbox("a", 1, 10)
     assert (await store.attention("one", 30.0)).unsent == [], "it is under way"
+
+
+async def test_the_free_ones_begin_where_it_is_asked_and_go_round(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of many only some are told, and how many there are."""
+    for number in range(6):
+        await world.store.create_session(f"s{number}", "baileys", {"n": number}, "running")
+
+    async def names(start: float) -> list[str]:
+        seen = await world.store.attention("one", 30.0, start)
+        assert seen.waiting == 6
+        assert all(config == {"n": int(name[1:])} for name, config in seen.free.items())
+        return list(seen.free)
+
+    assert await names(0.0) == ["s0", "s1", "s2", "s3", "s4", "s5"]
+    assert await names(0.5) == ["s3", "s4", "s5", "s0", "s1", "s2"]
+    assert await names(0.99) == await names(1.0) == ["s0", "s1", "s2", "s3", "s4", "s5"]
+    monkeypatch.setattr(attention, "MOST", 3)
+    assert await names(2 / 3) == ["s4", "s5", "s0"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.domain.sharing import Free, fair_share, from_own_end, labels_of, may_run, to_claim, to_hand_over
+from holdfast.domain.sharing import Free, fair_share, labels_of, may_run, to_claim, to_hand_over
 
 
 def free(count: int, waited: float = 0.0) -> list[Free]:
@@ -36,17 +36,6 @@ def test_pinned_sessions_go_where_they_may_only() -> None:
     assert labels_of({"holdfast": {"labels": {"region": "eu"}}}) == {"region=eu"}
     assert labels_of({"holdfast": "odd"}) == labels_of({}) == frozenset()
     assert may_run((), {"region=eu"})
-
-
-@given(st.integers(0, 200), st.integers(1, 12))
-def test_instances_that_see_the_same_go_for_different_ones(sessions: int, instances: int) -> None:
-    """Each has all in its order, and where each takes no more than a share rounded down none is wanted twice."""
-    names, living = [f"s{n}" for n in range(sessions)], [f"i{n}" for n in range(instances)]
-    orders = [from_own_end(names, instance, living) for instance in living]
-    assert all(sorted(order) == sorted(names) for order in orders)
-    firsts = [name for order in orders for name in order[: sessions // instances]]
-    assert len(firsts) == len(set(firsts))
-    assert from_own_end(names, "unknown", living) == names
 
 
 @given(st.lists(st.integers(0, 400), min_size=1, max_size=6))

@@ -82,7 +82,10 @@ class Attention:
     """What an instance must look at now."""
 
     free: Mapping[str, Json]
-    """Sessions that should run, or have an order that nobody carried out, and that no instance holds; with config."""
+    """Sessions that should run, or have an order that nobody carried out, and that no instance holds; with config. Of
+    many, some."""
+    waiting: int
+    """How many of these there are."""
     ordered: Sequence[str]
     """Sessions of this instance with an order that it has not carried out."""
     unsent: Sequence[str]

@@ -6,7 +6,7 @@ holder is worse than an uneven load. Who holds more than a fair share hands idle
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 LABELS = "labels"
@@ -38,15 +38,6 @@ class Free:
     name: str
     labels: frozenset[str]
     waited: float
-
-
-def from_own_end(names: Sequence[str], instance: str, instances: Sequence[str]) -> list[str]:
-    """These in the order in which this one of the instances goes for them: each begins elsewhere, so that they meet
-    only when there is nothing else left.
-    """
-    rank = instances.index(instance) if instance in instances else 0
-    start = len(names) * rank // max(1, len(instances))
-    return [*names[start:], *names[:start]]
 
 
 def to_claim(

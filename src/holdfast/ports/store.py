@@ -116,8 +116,11 @@ class Store(OutboxStore, MediaStore, HistoryStore, Protocol):
         """Remove this instance's row: it stops, and gave its leases back."""
         ...
 
-    async def attention(self, instance: str, alive_within: float) -> Attention:
-        """What this instance must look at now. `alive_within`: how old a living peer's heartbeat may be, in seconds."""
+    async def attention(self, instance: str, alive_within: float, start: float = 0.0) -> Attention:
+        """What this instance must look at now. `alive_within`: how old a living peer's heartbeat may be, in seconds;
+        `start`, from 0 to 1: where in the list of free sessions it begins, which goes round. Instances that begin
+        elsewhere meet only when there is nothing else left.
+        """
         ...
 
     async def instances(self) -> list[Json]:

@@ -67,6 +67,7 @@ class Supervisor:
         """The instances that live, this one too, as of the last sweep."""
         self._blind = False
         """Whether the last look came to nothing: who else is there is not known, and nothing is handed over."""
+        self._astray = False
         self._free_since: dict[str, float] = {}
         self._held, self._grown_at = 0, 0.0
         """How many sessions all instances held, and when that was last seen to have grown."""
@@ -122,7 +123,7 @@ class Supervisor:
     async def _rest(self, delay: float) -> None:
         await self._deps.clock.sleep(min(delay, BETWEEN))
         looking = asyncio.create_task(self._look.wait())
-        resting = asyncio.create_task(self._deps.clock.sleep(delay))
+        resting = asyncio.create_task(self._deps.clock.sleep(max(0.0, delay - BETWEEN)))
         try:
             await asyncio.wait({looking, resting}, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -136,15 +137,25 @@ class Supervisor:
     async def _attention(self) -> Attention:
         """What needs a look. A holder that is proved dead on this machine need not be waited for."""
         store, deps = self._deps.store, self._deps
-        seen = await store.attention(deps.instance, deps.lease.ttl)
+        start = self._start()
+        seen = await store.attention(deps.instance, deps.lease.ttl, start)
         dead = [holder for holder in seen.holders if self._proved_dead(holder)]
         for holder in dead:
             freed = await store.expire_instance(holder)
             log.info("a dead instance's locks are free", action="lease", code="expired", count=len(freed))
         if dead:
-            seen = await store.attention(deps.instance, deps.lease.ttl)
+            seen = await store.attention(deps.instance, deps.lease.ttl, start)
         self.peers = [peer for peer in seen.peers if not self._proved_dead(peer.id)]
         return seen
+
+    def _start(self) -> float:
+        """Where in the list of free sessions this instance begins: each elsewhere, and where the last look found many
+        and none to claim, anywhere.
+        """
+        if self._astray:
+            return self._deps.clock.random()
+        ids = [peer.id for peer in self.peers]
+        return ids.index(self._deps.instance) / len(ids) if self._deps.instance in ids else 0.0
 
     async def _carry_out(self, names: Iterable[str]) -> None:
         """Orders that came through another instance."""
@@ -159,20 +170,23 @@ class Supervisor:
             self._grown_at = now
         self._held = held
         self._offered = {name: until for name, until in self._offered.items() if until > now}
-        self._free_since = {name: self._free_since.get(name, now) for name in seen.free}
-        names = sharing.from_own_end(list(seen.free), self._deps.instance, [peer.id for peer in self.peers])
-        return sharing.to_claim(
+        some = len(seen.free) < seen.waiting  # others may have been seen before, and be free still
+        since = {name: self._free_since.get(name, now) for name in seen.free}
+        self._free_since = {**self._free_since, **since} if some else since
+        chosen = sharing.to_claim(
             [
-                sharing.Free(name, sharing.labels_of(seen.free[name]), self._waited(name, now))
-                for name in names
+                sharing.Free(name, sharing.labels_of(config), self._waited(name, now))
+                for name, config in seen.free.items()
                 if name not in self.actors and self._given.get(name, 0.0) <= now
             ],
             mine=len(self.actors),
-            total=held + len(seen.free),
+            total=held + seen.waiting,
             instances=len(self.peers),
             labels=self._labels,
             patience=self._sweep_every * PATIENCE,
         )
+        self._astray = some and not chosen
+        return chosen
 
     def _waited(self, name: str, now: float) -> float:
         return math.inf if name in self._offered else now - max(self._free_since[name], self._grown_at)

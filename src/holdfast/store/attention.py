@@ -13,10 +13,15 @@ from holdfast.domain.rows import Attention, Peer
 from holdfast.store.sql import Query, loads
 
 _FREE = Query(
-    "SELECT s.name, CAST(s.config AS TEXT) FROM session s LEFT JOIN session_lock l ON l.session_name = s.name "
+    "SELECT f.name, CAST(s.config AS TEXT), f.total FROM (SELECT s.name AS name, COUNT(*) OVER () AS total, "
+    "ROW_NUMBER() OVER (ORDER BY s.name) - 1 AS place FROM session s "
+    "LEFT JOIN session_lock l ON l.session_name = s.name "
     "WHERE (s.command_seq > s.done_seq OR (s.desired = 'running' AND s.phase <> 'terminal')) "
-    "AND (l.session_name IS NULL OR l.expires_at <= holdfast_now()) ORDER BY s.name"
+    "AND (l.session_name IS NULL OR l.expires_at <= holdfast_now())) f JOIN session s ON s.name = f.name "
+    "ORDER BY f.place < CAST(? AS DOUBLE PRECISION) * f.total, f.place LIMIT ?"
 )
+MOST = 500
+"""Free sessions that one look tells of: more than can be claimed at once, and few enough to be read every second."""
 _HELD = Query(
     "SELECT l.instance_id, COUNT(*), MIN(l.expires_at) - holdfast_now() FROM session_lock l "
     "WHERE l.expires_at > holdfast_now() GROUP BY l.instance_id"
@@ -36,8 +41,9 @@ SENDING = 30.0
 _PEERS = Query("SELECT id, url, labels FROM instance WHERE heartbeat_at > holdfast_now() - ? ORDER BY id")
 
 
-def look(c: Connection, instance_id: str, alive_within: float) -> Attention:
+def look(c: Connection, instance_id: str, alive_within: float, start: float) -> Attention:
     """See `ports.store.Store.attention`."""
+    free = _FREE.all(c, start, MOST)
     held = {str(holder): (int(count), float(left)) for holder, count, left in _HELD.all(c)}
     ordered = [str(name) for (name,) in _ORDERED.all(c, instance_id)]
     peers = [
@@ -45,7 +51,8 @@ def look(c: Connection, instance_id: str, alive_within: float) -> Attention:
         for id_, url, labels in _PEERS.all(c, alive_within)
     ]
     return Attention(
-        free={str(name): loads(config) for name, config in _FREE.all(c)},
+        free={str(name): loads(config) for name, config, _ in free},
+        waiting=int(free[0][2]) if free else 0,
         ordered=ordered,
         unsent=[str(name) for (name,) in _UNSENT.all(c, instance_id, SENDING)],
         peers=peers,

@@ -95,9 +95,9 @@ class SqlStore(OutboxPart, MediaPart, HistoryPart):
         """See the port."""
         await self._write(lambda c: leases.deregister_instance(c, instance))
 
-    async def attention(self, instance: str, alive_within: float) -> Attention:
+    async def attention(self, instance: str, alive_within: float, start: float = 0.0) -> Attention:
         """See the port."""
-        return await self._read(lambda c: attention.look(c, instance, alive_within))
+        return await self._read(lambda c: attention.look(c, instance, alive_within, start))
 
     async def instances(self) -> list[Json]:
         """See the port."""
