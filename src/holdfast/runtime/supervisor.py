@@ -34,6 +34,9 @@ a connection would be over by the time it is won, and given up, and claimed agai
 AHEAD = 2
 """How many bursts of the pace of openings are claimed at once. What an instance cannot open soon is left to others,
 which may be about to start."""
+MISSED = 2
+"""Renewals that an instance may miss before its share is the others': soon its leases end, and when they do nobody may
+still count on it."""
 BETWEEN = 0.1
 """Seconds between two looks, however many hints come: a hundred sessions that are freed are one look."""
 
@@ -81,7 +84,7 @@ class Supervisor:
         self._claims = asyncio.Semaphore(CLAIMS)
         self._pacer = Pacer(replace(pace, burst=pace.burst * AHEAD), deps.clock)
         self._soon = pace.burst / pace.rate / 2
-        """Seconds after which there is room for more claims, where the pace left some undone."""
+        """Seconds to the next look where something is left to claim: by then the pace has room for more."""
         self._loops: list[asyncio.Task[None]] = []
         self._stopping = False
         self._passive: set[str] = set()
@@ -111,7 +114,8 @@ class Supervisor:
                 await self._carry_out(seen.ordered)
                 for name in seen.unsent:
                     self._on_unsent(name)
-                if await self._claim_paced(self._chosen(seen)):
+                await self._claim_paced(self._chosen(seen))
+                if self._is_left(seen):
                     delay = min(delay, self._soon)
                 if seen.next_expiry is not None:  # as soon as a holder that died lets go
                     delay = min(delay, max(seen.next_expiry, 0.0) + self._sweep_every / 100)
@@ -137,14 +141,14 @@ class Supervisor:
     async def _attention(self) -> Attention:
         """What needs a look. A holder that is proved dead on this machine need not be waited for."""
         store, deps = self._deps.store, self._deps
-        start = self._start()
-        seen = await store.attention(deps.instance, deps.lease.ttl, start)
+        start, alive = self._start(), min(deps.lease.ttl, deps.lease.renew * MISSED)
+        seen = await store.attention(deps.instance, alive, start)
         dead = [holder for holder in seen.holders if self._proved_dead(holder)]
         for holder in dead:
             freed = await store.expire_instance(holder)
             log.info("a dead instance's locks are free", action="lease", code="expired", count=len(freed))
         if dead:
-            seen = await store.attention(deps.instance, deps.lease.ttl, start)
+            seen = await store.attention(deps.instance, alive, start)
         self.peers = [peer for peer in seen.peers if not self._proved_dead(peer.id)]
         return seen
 
@@ -198,13 +202,18 @@ class Supervisor:
         ordered = int(row.command.get("seq", 0)) > state.command_seq
         return ordered or (row.desired == "running" and state.phase is not s.Phase.TERMINAL)
 
-    async def _claim_paced(self, names: Sequence[str]) -> bool:
-        """Claim as many as can be opened soon. Whether it is worth to look again soon: some were left, or others came
-        first.
+    async def _claim_paced(self, names: Sequence[str]) -> None:
+        """As many as can be opened soon."""
+        await self.claim(names[: self._pacer.ready(len(names))])
+
+    def _is_left(self, seen: Attention) -> bool:
+        """Whether something is free that could run here: this instance looks again soon, for it may be the one that has
+        room when all others have their share.
         """
-        some = names[: self._pacer.ready(len(names))]
-        await self.claim(some)
-        return any(name not in self.actors for name in names)
+        return any(
+            name not in self.actors and sharing.may_run(sharing.labels_of(config), self._labels)
+            for name, config in seen.free.items()
+        )
 
     # --- sharing ------------------------------------------------------------------------------------------------
     async def _handovers(self) -> None:
