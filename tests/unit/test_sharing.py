@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.domain.sharing import Free, fair_share, labels_of, may_run, to_claim, to_hand_over
+from holdfast.domain.sharing import STEP, Free, fair_share, labels_of, may_run, to_claim, to_hand_over
 
 
 def free(count: int, waited: float = 0.0) -> list[Free]:
@@ -51,5 +51,6 @@ def test_handing_over_ends_even_and_stays(held: list[int]) -> None:
                 held[least] += 1
         rounds += 1
         assert rounds < 500
-    assert max(held) <= fair_share(total, len(held))
+    share = fair_share(total, len(held))
+    assert max(held) <= share + share // STEP, "exactly even where a share is small"
     assert sum(held) == total

@@ -60,6 +60,7 @@ def to_claim(
 
 
 def to_hand_over(*, mine: int, total: int, instances: int) -> int:
-    """How many sessions an instance that holds `mine` should hand over now."""
+    """How many sessions an instance that holds `mine` should hand over now; one step too many are not worth the gap."""
     share = fair_share(total, instances)
-    return min(max(0, mine - share), max(1, share // STEP))
+    excess = mine - share
+    return 0 if excess <= share // STEP else min(excess, max(1, share // STEP))
