@@ -31,7 +31,7 @@ HANDOVER = 2
 CLAIMS = 8
 """Claims under way at once. A lease counts from before its claim was sent: one that waits behind hundreds of others for
 a connection would be over by the time it is won, and given up, and claimed again by all."""
-AHEAD = 2
+AHEAD = 4
 """How many bursts of the pace of openings are claimed at once. What an instance cannot open soon is left to others,
 which may be about to start."""
 MISSED = 2
