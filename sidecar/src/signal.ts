@@ -30,6 +30,13 @@ export function durableRepository(vault: Vault, envelopes: Envelopes): MakeRepos
     const outside = AsyncLocalStorage.snapshot();
     const lids = base.lidMapping;
 
+    // Baileys asks for a contact's privacy token beside the send and records that when the answer is there: in the
+    // send's transaction, which was committed meanwhile (7.0.0-rc14 lib/Socket/messages-send.js). The record was lost,
+    // so it asked again with every message.
+    const { get, set } = keys;
+    keys.get = (type, ids) => (type === 'tctoken' ? outside(() => get(type, ids)) : get(type, ids));
+    keys.set = (data) => ('tctoken' in data ? outside(() => set(data)) : set(data));
+
     /** The address under which libsignal's storage will look: the LID, where one is known. */
     const addressed = async (jid: string): Promise<string> =>
       isPnUser(jid) || isHostedPnUser(jid) ? ((await lids.getLIDForPN(jid)) ?? jid) : jid;

@@ -168,3 +168,20 @@ asyncio.run(main())
         parent.send_signal(signal.SIGKILL)
         sidecar.wait(timeout=10)
     assert not sidecar.is_running()
+
+
+async def test_a_contact_is_given_its_privacy_token_once(tmp_path: Path) -> None:
+    """Baileys asks for one beside the send; what it then records must outlive the send, or it asks with each message."""
+    async with running(tmp_path) as world:
+        await world.pair("a", ANA)
+        await world.pair("b", BEA)
+        for number in range(3):
+            await world.send("a", f"{BEA}@s.whatsapp.net", f"words {number}", f"3EB0T{number}")
+
+            async def recorded() -> bool:
+                issued = await world.seen(kind="token")
+                keys = [("tctoken", str(entry["to"])) for entry in issued]
+                return any(b"senderTimestamp" in value for value in (await world.store.read_keys("a", keys)).values())
+
+            await world.until(recorded)
+        assert len(await world.seen(kind="token")) == 1

@@ -73,6 +73,7 @@ def _issue_tokens(hub: Hub, device: Device, tokens: Node) -> None:
         contact = hub.accounts.find(token.attrs.get("jid", ""))
         if own is None or contact is None or contact is own:
             continue
+        hub.journal.note("token", jid=str(device.pn), to=str(contact.lid))
         t = token.attrs.get("t", str(int(hub.now())))
         secret = hmac.digest(own.lid_user.encode(), f"{contact.lid_user}|{t}".encode(), hashlib.sha256)[:16]
         content = Node("tokens", {}, [Node("token", {"jid": str(own.lid), "t": t, "type": "trusted_contact"}, secret)])
