@@ -171,7 +171,7 @@ asyncio.run(main())
 
 
 async def test_a_contact_is_given_its_privacy_token_once(tmp_path: Path) -> None:
-    """Baileys asks for one beside the send; what it then records must outlive the send, or it asks with each message."""
+    """Baileys asks for one beside the send; what it then records must outlive the send."""
     async with running(tmp_path) as world:
         await world.pair("a", ANA)
         await world.pair("b", BEA)
