@@ -54,8 +54,8 @@ class Supervisor:
         proved_dead: Callable[[str], bool],
         offer: Callable[[Iterable[str], Iterable[Peer]], None] = lambda names, peers: None,
         on_unsent: Callable[[str], None] = lambda name: None,
+        pace: Pace,
         labels: Collection[str] = (),
-        pace: Pace = Pace(),  # noqa: B008 - frozen
     ) -> None:
         self.actors: dict[str, Actor] = {}
         self._deps = deps
@@ -252,13 +252,15 @@ class Supervisor:
         if mine and not self._stopping:
             task = asyncio.create_task(self._claim(mine))  # not ours to cancel: what was won must be run, or given back
             self._claiming |= dict.fromkeys(mine, task)
-            task.add_done_callback(lambda _: self._claimed(mine))
+            task.add_done_callback(lambda task: self._claimed(mine, task))
         for task in {self._claiming[name] for name in names if name in self._claiming}:
             await asyncio.shield(task)
 
-    def _claimed(self, names: list[str]) -> None:
+    def _claimed(self, names: list[str], task: asyncio.Task[None]) -> None:
         for name in names:
             del self._claiming[name]
+        if not task.cancelled():
+            task.exception()  # told to whoever waits, if anybody does still
 
     async def _claim(self, names: list[str]) -> None:
         async with self._claims:
