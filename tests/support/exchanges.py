@@ -197,7 +197,7 @@ class Exchanges(Load):
         assert shown == self._sealed, difference(sorted(shown.items()), sorted(self._sealed.items()))
         announced = {plain(e["payload"]["id"]) for e in it.told("message.waiting")}
         spoiled = {id_ for id_, text in self._sealed.items() if not text.startswith("read")}
-        assert announced == spoiled, f"announced {announced ^ spoiled} more or less"
+        assert announced == spoiled, f"announced in excess {announced - spoiled}, not announced {spoiled - announced}"
 
     async def _changed_agree(self, it: Arena) -> None:
         """Each message is as its writer left it, and knows what it was."""
