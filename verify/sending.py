@@ -172,6 +172,7 @@ async def expired(w: World) -> str:
     story = await until(w, brief, "expired")
     took = story["updated_at"] - story["expires_at"]
     assert 0 <= took < 7, f"{took:.1f} s after its deadline"
+    await w.hook.until(lambda: any(e["event"] == "message.ack" for e in w.hook.envelopes))
     acks = [e["payload"] for e in w.hook.envelopes if e["event"] == "message.ack"]
     assert [(ack["ack"], ack["error"]["code"]) for ack in acks] == [(-1, "expired")], acks
     await w.fault("clear")
