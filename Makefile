@@ -25,7 +25,7 @@ demo: setup ## A simulated WhatsApp, Holdfast, and two phones that talk
 	@exec $(BIN)/holdfast demo
 
 test: setup-tests ## Run every test, linters and type checks included (TESTS=path for some)
-	@exec $(BIN)/python -m pytest -n 2 --dist loadgroup $(TESTS)
+	@exec $(BIN)/python -m pytest -n 3 --dist loadgroup $(TESTS)
 
 lint: setup ## Run linters and type checks only
 	@exec $(BIN)/python -m pytest -n 2 tests/static
