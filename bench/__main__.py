@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from bench import cluster, healing, measures, soak
+from bench import cluster, coordinator, healing, measures, soak
 from bench.figures import Figure, keep, show
 from tests.support.processes import Holdfast, Wasim
 
@@ -44,6 +44,7 @@ async def run(only: str, step: measures.Step) -> list[Figure]:
     if only.startswith("soak"):
         figures += await soak.soak(step)
     if wanted("B8"):
+        figures += await asyncio.to_thread(coordinator.costs, step)
         figures += await asyncio.to_thread(cluster.control_plane, step)
     return [figure for figure in figures if figure.id.startswith(only)]
 

@@ -96,7 +96,9 @@ def control_plane(step: Step) -> list[Figure]:
 
 
 def _watched(step: Step, pipes: list[Any], children: list[Any]) -> list[Figure]:
+    began = time.time()
     _until(pipes, 900, lambda working: step("claiming: each its share", working, SESSIONS))
+    claimed = time.time() - began
     _evened(pipes, 600, lambda most: step("evening the shares out", SESSIONS // INSTANCES, most))
     before, began = _ask(pipes), time.time()
     for second in range(COUNTED):
@@ -109,6 +111,16 @@ def _watched(step: Step, pipes: list[Any], children: list[Any]) -> list[Figure]:
     _until(pipes[1:], 120, lambda working: step("taking over from one that died", working, SESSIONS))
     each = SESSIONS // INSTANCES
     return [
+        Figure(
+            "B8.claimed",
+            f"all {SESSIONS:,} sessions run, from nothing",
+            "s",
+            round(claimed, 1),
+            None,
+            None,
+            "shown",
+            True,
+        ),
         below("B8.rate", f"statements a second, the busiest of {INSTANCES}, {each:,} sessions each", "/s", rate, 10),
         below("B8.takeover", f"a dead instance's {each:,} sessions run elsewhere", "s", time.time() - began, TTL + 5),
     ]

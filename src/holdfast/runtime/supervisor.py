@@ -71,6 +71,7 @@ class Supervisor:
         self._blind = False
         """Whether the last look came to nothing: who else is there is not known, and nothing is handed over."""
         self._astray = False
+        """Whether the last look found many that are free, of which it told some, and none of these to claim."""
         self._free_since: dict[str, float] = {}
         self._held, self._grown_at = 0, 0.0
         """How many sessions all instances held, and when that was last seen to have grown."""
