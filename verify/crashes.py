@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from tests.support.arena import BESIDE, IN, OUT, UPLOADS, Arena, arena
+from tests.support.arena import BESIDE, IN, OUT, UPLOADS, Arena, Load, arena
 from tests.support.exchanges import Exchanges
 from verify.harness import alone
 
@@ -61,24 +61,26 @@ async def judged(it: Arena) -> str:
     return await it.agree()
 
 
+async def killed_at(points: Iterable[str], *loads: type[Load], least: int = 2, seconds: float = LONG) -> str:
+    """A world with these loads, struck at each point."""
+    with tempfile.TemporaryDirectory(prefix="holdfast-verify-") as folder:
+        async with arena(Path(folder), *loads) as it:
+            await strike(it, points, least=least, seconds=seconds)
+            return await judged(it)
+
+
 @alone(
     "G3.a",
     f"killed at each of {len(IN)} points of the way in, instance, sidecar or receiver: all agree",
     timeout=TIMEOUT,
 )
 async def way_in() -> str:
-    with tempfile.TemporaryDirectory(prefix="holdfast-verify-") as folder:
-        async with arena(Path(folder)) as it:
-            await strike(it, IN)
-            return await judged(it)
+    return await killed_at(IN)
 
 
 @alone("G4.a", f"killed at each of {len(OUT)} points of the way out: all agree, one id each", timeout=TIMEOUT)
 async def way_out() -> str:
-    with tempfile.TemporaryDirectory(prefix="holdfast-verify-") as folder:
-        async with arena(Path(folder)) as it:
-            await strike(it, OUT)
-            return await judged(it)
+    return await killed_at(OUT)
 
 
 @alone(
@@ -87,10 +89,7 @@ async def way_out() -> str:
     timeout=TIMEOUT,
 )
 async def beside() -> str:
-    with tempfile.TemporaryDirectory(prefix="holdfast-verify-") as folder:
-        async with arena(Path(folder), Exchanges) as it:
-            await strike(it, BESIDE, least=1, seconds=SHORT)
-            return await judged(it)
+    return await killed_at(BESIDE, Exchanges, least=1, seconds=SHORT)
 
 
 @alone(
@@ -99,10 +98,7 @@ async def beside() -> str:
     timeout=TIMEOUT,
 )
 async def uploads() -> str:
-    with tempfile.TemporaryDirectory(prefix="holdfast-verify-") as folder:
-        async with arena(Path(folder), Exchanges) as it:
-            await strike(it, UPLOADS, seconds=SHORT)
-            return await judged(it)
+    return await killed_at(UPLOADS, Exchanges, seconds=SHORT)
 
 
 @alone("G3.b", "kill -9 of anything at random under load, again while it starts: all agree", timeout=TIMEOUT)

@@ -11,6 +11,7 @@ import contextlib
 import itertools
 import random
 import time
+from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -134,7 +135,7 @@ class Kept:
                 await self.process.start()
 
 
-class Load:
+class Load(ABC):
     """People who write to the session and are written to, each in a lane of their own, and what must be true of it
     afterwards.
     """
@@ -152,17 +153,17 @@ class Load:
         self._tasks: list[asyncio.Task[None]] = []
         self._delivered: set[str] = set()
 
+    @abstractmethod
     def lanes(self) -> list[Coroutine[Any, Any, None]]:
         """Who does what until `stopping` is set."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def missing(self, it: Arena) -> list[str]:
         """What has not arrived yet."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def agree(self, it: Arena) -> str:
         """Hold everybody's story against the others'. Raises AssertionError with what does not agree."""
-        raise NotImplementedError
 
     def start(self) -> None:
         """Everybody begins."""
