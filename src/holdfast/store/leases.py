@@ -19,7 +19,7 @@ from sqlalchemy import Connection, delete, select, update
 
 from holdfast.domain.rows import Hint, Holder, Json, Lease
 from holdfast.store import hints
-from holdfast.store.schema import db_now, instance, session_epoch, session_lock
+from holdfast.store.schema import db_now, instance, session_lock
 from holdfast.store.sql import Query, listed, loads, now, rounded
 
 _REGISTER = Query(
@@ -149,19 +149,19 @@ def renew(c: Connection, instance_id: str, epochs: Mapping[str, int], ttl: float
     return {name: name in held for name in epochs}
 
 
+_HELD_STILL = Query("SELECT epoch FROM session_epoch WHERE session_name = ? FOR UPDATE")
+_GIVE_BACK = Query(
+    "DELETE FROM session_lock WHERE session_name = ? AND instance_id = ? AND epoch = ? RETURNING session_name"
+)
+_FREED = Query("UPDATE session_epoch SET missing_since = 0.0 WHERE session_name = ?")
+
+
 def release(c: Connection, name: str, instance_id: str, epoch: int) -> None:
     """Remove the row if it is still ours."""
-    c.execute(select(session_epoch.c.epoch).where(session_epoch.c.session_name == name).with_for_update())
-    gone = c.execute(
-        delete(session_lock).where(
-            session_lock.c.session_name == name,
-            session_lock.c.instance_id == instance_id,
-            session_lock.c.epoch == epoch,
-        )
-    ).rowcount
-    if gone:
+    _HELD_STILL.all(c, name)
+    if _GIVE_BACK.all(c, name, instance_id, epoch):
         hints.tell(c, Hint("freed", name))
-        c.execute(update(session_epoch).where(session_epoch.c.session_name == name).values(missing_since=0.0))
+        _FREED.run(c, name)
 
 
 def expire_instance(c: Connection, instance_id: str) -> list[str]:

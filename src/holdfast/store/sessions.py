@@ -44,6 +44,7 @@ _ROW = select(
 
 
 _BY_NAME = _ROW.where(session.c.name == bindparam("known_as"))
+_NAMED = _ROW.where(session.c.name.in_(bindparam("names", expanding=True)))
 _BY_ALIAS = _ROW.join(alias, alias.c.session_name == session.c.name).where(alias.c.alias == bindparam("known_as"))
 """Made once: SQLAlchemy takes longer to build a statement than the database to run it."""
 
@@ -84,7 +85,7 @@ def read(c: Connection, *which: ColumnElement[bool]) -> list[SessionRow]:
 
 def named(c: Connection, names: Collection[str]) -> dict[str, SessionRow]:
     """Those of these names, by name."""
-    return {row.name: row for row in read(c, session.c.name.in_(names))} if names else {}
+    return {found.name: _session(found) for found in c.execute(_NAMED, {"names": list(names)})} if names else {}
 
 
 def every(c: Connection) -> list[SessionRow]:
