@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from sqlalchemy.util import await_only
 
 from holdfast.domain.errors import StaleEpoch
-from holdfast.domain.rows import EngineWrite, Holder, Lease
+from holdfast.domain.rows import EngineWrite, Holder, Lease, Won
 from holdfast.store import SqlStore, keys, leases, open_store
 from tests.contract.conftest import MovedClock
 from tests.support.leases import take_lease
@@ -148,8 +148,8 @@ async def test_of_many_a_claim_passes_over_those_that_somebody_is_at(store: SqlS
         assert won.keys() == {*SESSIONS} - {"s00", "s02"}
         assert isinstance(won.pop("s01"), Holder)
     for name, answer in won.items():
-        assert isinstance(answer, tuple)
-        lease, row = answer
+        assert isinstance(answer, Won)
+        lease, row = answer.lease, answer.row
         assert (lease.session, lease.epoch, row.name, row.epoch) == (name, 2, name, 2)
     holders = await store.holders(SESSIONS)
     assert {name: (holder.instance, holder.epoch) for name, holder in holders.items()} == {
@@ -162,7 +162,7 @@ async def test_many_that_claim_many_at_once_share_them(store: SqlStore) -> None:
         await expire(store, name)
     ways = [SESSIONS, SESSIONS[::-1], SESSIONS[10:] + SESSIONS[:10]] * 3
     claims = await asyncio.gather(*(store.claim(names, f"i{n}", TTL) for n, names in enumerate(ways)))
-    won = [name for claim in claims for name, answer in claim.items() if isinstance(answer, tuple)]
+    won = [name for claim in claims for name, answer in claim.items() if isinstance(answer, Won)]
     assert len(won) == len(set(won)), "one session, two holders"
     assert {holder.epoch for holder in (await store.holders(won)).values()} == {2}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import asyncpg
 from sqlalchemy import Connection
 
 from holdfast.domain.rows import NewEvent
@@ -69,4 +70,21 @@ async def test_postgresql_withholds_what_a_commit_in_flight_may_precede(database
         assert await store.log_end() == 0
         await transaction.commit()
     assert [row.payload["n"] for row in await store.events(0, 10)] == [1, 2]
+    await store.close()
+
+
+async def test_postgresql_publishes_before_it_numbers(database: str) -> None:
+    """Kept from publishing it has no number yet: else a reader could pass over it."""
+    store = open_store(database, MovedClock())
+    await store.open()
+    (first,) = await store.append_events("a", [event(1)])
+    other = await asyncpg.connect(database)
+    await other.execute("SELECT pg_advisory_lock($1::int, $2::int)", log._CLASS, first.seq)
+    late = asyncio.create_task(store.append_events("a", [event(2)]))
+    async with asyncio.timeout(10):
+        while not await other.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+            assert not late.done(), late
+    assert await other.fetchval("SELECT last_value FROM event_seq_seq") == first.seq
+    await other.close()
+    assert [row.seq for row in await late] == [first.seq + 1]
     await store.close()

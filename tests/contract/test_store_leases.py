@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import pytest
 
 from holdfast.domain.errors import StaleEpoch
-from holdfast.domain.rows import EngineWrite, Holder, Lease, NewEvent, Processed
+from holdfast.domain.media import name_of
+from holdfast.domain.rows import Backlog, ConsumerFacts, EngineWrite, Holder, Lease, NewEvent, Processed, Won
 from holdfast.ports.store import Store
 from tests.contract.conftest import World
 from tests.contract.rows import entry, message, outgoing, received, told
@@ -41,6 +43,34 @@ async def test_a_valid_lease_is_in_the_way_with_its_holders_address(held: World)
     assert (holder.instance, holder.epoch, holder.valid, holder.url) == ("one", 1, True, "http://127.0.0.1:1")
     assert (await held.store.holders(["a"]))["a"] == holder
     assert await held.store.holders(["b"]) == {}
+
+
+async def backlog(held: World) -> Backlog:
+    won = (await held.store.claim(["a"], "one", TTL))["a"]
+    assert isinstance(won, Won)
+    return won.backlog
+
+
+async def test_a_claim_tells_what_there_is_to_do(held: World) -> None:
+    store, nothing = held.store, Backlog(inbox=False, outbox=False, files=False, consumers=False)
+    await store.create_session("b", "baileys", {}, "running")
+    await store.enqueue(replace(outgoing(), session="b"), "print")
+    assert await backlog(held) == nothing
+    await store.write_engine("a", 2, EngineWrite(inbox=[received()]))
+    assert await backlog(held) == replace(nothing, inbox=True)
+    (row,) = await store.inbox_pending("a", 10)
+    name = name_of("m1", mimetype="image/jpeg")
+    body = {"media": {"file": name, "mimetype": "image/jpeg", "size": 5.0, "filename": None}}
+    await store.apply_inbox("a", 3, Processed(messages=[message(kind="image", body=body, raw=b"x")], done=[row.seq]))
+    assert await backlog(held) == replace(nothing, files=True)
+    await store.media_settle(name, "awaited", retry_in=600)
+    assert await backlog(held) == replace(nothing, files=True)
+    await store.media_settle(name, "kept", size=5)
+    queued, _ = await store.enqueue(outgoing(send_at=3e9), "print")
+    assert await backlog(held) == replace(nothing, outbox=True)
+    await store.settle_outbox("a", 6, queued.id, "failed", error=400)
+    await store.set_consumers("a", [ConsumerFacts("webhook:a:x", "http://127.0.0.1/", "")])
+    assert await backlog(held) == replace(nothing, consumers=True)
 
 
 async def test_own_lease_can_be_claimed_again_and_fences_the_old_epoch(held: World) -> None:

@@ -55,6 +55,33 @@ class Lease:
 
 
 @dataclass(frozen=True, slots=True)
+class Backlog:
+    """What there is to do for a session: found out with the claim, for mostly it is nothing, and no part need look.
+
+    What comes between the claim and the first look that this saves is told by whoever brings it, else found by the
+    supervisor's next look (`Attention.unsent`).
+    """
+
+    inbox: bool = True
+    """Received stanzas that were not dealt with."""
+    outbox: bool = True
+    """Messages to be sent, now or later."""
+    files: bool = True
+    """Files to be fetched, now or later."""
+    consumers: bool = True
+    """Receivers of events are known, who may wait for some."""
+
+
+@dataclass(frozen=True, slots=True)
+class Won:
+    """A session that was claimed."""
+
+    lease: Lease
+    row: SessionRow
+    backlog: Backlog
+
+
+@dataclass(frozen=True, slots=True)
 class Holder:
     """Who holds a session, as stored; `valid` is judged by database time in the same statement."""
 

@@ -16,6 +16,7 @@ from holdfast.domain.errors import StoreUnavailable
 from holdfast.domain.rows import (
     Alike,
     Attention,
+    Backlog,
     Busy,
     ChatRow,
     ConsumerFacts,
@@ -41,6 +42,7 @@ from holdfast.domain.rows import (
     Taken,
     TimelineRow,
     Undelivered,
+    Won,
 )
 from holdfast.ports.history import HistoryStore
 from holdfast.ports.media import MediaStore
@@ -50,6 +52,7 @@ __all__ = [
     "AccountRow",
     "Alike",
     "Attention",
+    "Backlog",
     "Busy",
     "ChatRow",
     "ConsumerFacts",
@@ -76,6 +79,7 @@ __all__ = [
     "Taken",
     "TimelineRow",
     "Undelivered",
+    "Won",
 ]
 
 
@@ -127,11 +131,9 @@ class Store(OutboxStore, MediaStore, HistoryStore, Protocol):
         """Every instance with its facts, its last heartbeat and the sessions that it holds."""
         ...
 
-    async def claim(
-        self, sessions: Collection[str], instance: str, ttl: float
-    ) -> dict[str, tuple[Lease, SessionRow] | Holder]:
-        """One conditional update that raises the epochs, for all of them in one transaction: by session the `Lease` and
-        the row if won, the `Holder` that is in the way if not; what does not exist is missing.
+    async def claim(self, sessions: Collection[str], instance: str, ttl: float) -> dict[str, Won | Holder]:
+        """One conditional update that raises the epochs, for all of them in one transaction: by session what was won,
+        or the `Holder` that is in the way; what does not exist is missing.
 
         An expired lease, or this instance's own, can be claimed at once; a lock's row absent for less than one ttl
         since it was seen missing cannot (someone deleted it by hand and the old holder, whose ttl counts if it is

@@ -148,32 +148,35 @@ class Delivery:
         check_webhooks(config, self._settings.reach)
         return config
 
-    async def configure(self, row: SessionRow) -> None:
-        """Take over a session's receivers; a new one starts at the log's present end."""
+    async def configure(self, row: SessionRow, *, known: bool = True) -> None:
+        """Take over a session's receivers; a new one starts at the log's present end. `known`: whether the store may
+        know some.
+        """
         session, config = row.name, row.config
         facts: Json = {"me": row.me, "metadata": config.get("metadata") or {}, "url": self._settings.url}
         hooks = {hook.id: hook for hook in self._settings.common}
         for hook in webhooks_of(config):
             hooks[hook.id] = replace(hook, trusted=hook.id in hooks)
-        known = {f"webhook:{session}:{hook.id}": hook for hook in hooks.values()}
-        self._hooks[session], self._facts[session] = known, facts
-        wanted = [ConsumerFacts(name, hook.receiver, hook.settings) for name, hook in known.items()]
-        await self._store.set_consumers(session, wanted)
+        named = {f"webhook:{session}:{hook.id}": hook for hook in hooks.values()}
+        self._hooks[session], self._facts[session] = named, facts
+        wanted = [ConsumerFacts(name, hook.receiver, hook.settings) for name, hook in named.items()]
+        if wanted or known:
+            await self._store.set_consumers(session, wanted)
         for name, consumer in list(self._consumers.items()):
-            if consumer.session == session and name in known:
-                consumer.hook = known[name]
+            if consumer.session == session and name in named:
+                consumer.hook = named[name]
             elif consumer.session == session:
                 consumer.finish()
 
-    def adopt(self, row: SessionRow) -> None:
-        """This instance runs the session from now on."""
-        task = asyncio.create_task(self._adopt(row))
+    def adopt(self, row: SessionRow, *, known: bool = True) -> None:
+        """This instance runs the session from now on. `known`: see `configure`."""
+        task = asyncio.create_task(self._adopt(row, known))
         self._adopting.add(task)
         task.add_done_callback(self._adopting.discard)
 
-    async def _adopt(self, row: SessionRow) -> None:
+    async def _adopt(self, row: SessionRow, known: bool) -> None:
         try:
-            await self.configure(row)
+            await self.configure(row, known=known)
         except StoreUnavailable as error:
             log.warning("webhooks not looked at yet", session=row.name, action="webhook", code=error.code)
         self.wake(row.name)

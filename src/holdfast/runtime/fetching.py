@@ -33,7 +33,10 @@ REST = 300.0
 class Fetcher:
     """One session's; runs while its actor does. `wake` whenever a message with a file may have come."""
 
-    def __init__(self, actor: Actor, store: Store, clock: Clock, hub: Hub, media: Media) -> None:
+    def __init__(
+        self, actor: Actor, store: Store, clock: Clock, hub: Hub, media: Media, *, waiting: bool = True
+    ) -> None:
+        """`waiting`: whether there may be files to fetch already."""
         self._actor = actor
         self._store = store
         self._clock = clock
@@ -41,6 +44,7 @@ class Fetcher:
         self._media = media
         self._offline = OFFLINE * media.settings.factor
         self._wake = asyncio.Event()
+        self._waiting = waiting
         self._log = log.bind(session=actor.name)
 
     def wake(self) -> None:
@@ -49,6 +53,8 @@ class Fetcher:
 
     async def run(self) -> None:
         """Fetch until cancelled."""
+        if not self._waiting:
+            await self._rest(REST)
         while True:
             self._wake.clear()
             try:

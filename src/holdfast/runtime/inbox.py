@@ -34,15 +34,24 @@ class Inbox:
     """One session's inbox; runs while its actor does."""
 
     def __init__(
-        self, actor: Actor, store: Store, clock: Clock, hub: Hub, on_files: Callable[[], None] | None = None
+        self,
+        actor: Actor,
+        store: Store,
+        clock: Clock,
+        hub: Hub,
+        on_files: Callable[[], None] | None = None,
+        *,
+        waiting: bool = True,
     ) -> None:
-        """`on_files` is called when messages with files were stored."""
+        """`on_files` is called when messages with files were stored; `waiting`: whether there may be rows already."""
         self._on_files = on_files
         self._actor = actor
         self._store = store
         self._clock = clock
         self._hub = hub
         self._wake = asyncio.Event()
+        if waiting:
+            self._wake.set()
         self._learnt: deque[tuple[str, Sequence[Mapping[str, Any]]]] = deque()
         self._log = log.bind(session=actor.name)
 
@@ -56,23 +65,25 @@ class Inbox:
         self._wake.set()
 
     async def run(self) -> None:
-        """Turn rows into messages, the unprocessed ones of earlier holders first, until cancelled."""
+        """Turn rows into messages, those that earlier holders left first, until cancelled."""
         while True:
+            await self._wake.wait()
             self._wake.clear()
             try:
-                more = await self._batch()
+                if await self._batch():
+                    self._wake.set()
             except StaleEpoch:
                 return
             except HoldfastError as error:
                 self._log.error("inbox not readable", action="inbox", code=error.code)
-                await self._clock.sleep(STORE_RETRY)
-                continue
+                await self._later()
             except Exception as error:  # whatever is wrong with the inbox, messages must go on as soon as it is right
                 self._log.error("inbox not readable", action="inbox", code="bug", exc_info=error)
-                await self._clock.sleep(STORE_RETRY)
-                continue
-            if not more:
-                await self._wake.wait()
+                await self._later()
+
+    async def _later(self) -> None:
+        self._wake.set()
+        await self._clock.sleep(STORE_RETRY)
 
     async def _batch(self) -> bool:
         while self._learnt:

@@ -20,7 +20,7 @@ from holdfast.domain.pacing import Pace
 from holdfast.ports import engine as e
 from holdfast.ports.clock import Clock
 from holdfast.ports.media import Files
-from holdfast.ports.store import Hint, Json, Store
+from holdfast.ports.store import Backlog, Hint, Json, Store
 from holdfast.runtime.accounts import LocalAccounts
 from holdfast.runtime.actor import Actor, Deps
 from holdfast.runtime.alerts import Alerts, AlertSettings
@@ -313,7 +313,7 @@ class Node:
         self._hub.stop()
 
     # --- wiring -------------------------------------------------------------------------------------------------
-    def _on_adopt(self, actor: Actor) -> None:
+    def _on_adopt(self, actor: Actor, backlog: Backlog) -> None:
         sender = Sender(
             actor,
             self._store,
@@ -322,17 +322,18 @@ class Node:
             fail_restricted=self._settings.fail_restricted,
             time_factor=self._settings.time_factor,
             media=self.media,
+            waiting=backlog.outbox,
         )
         tasks = [asyncio.create_task(sender.run())]
         on_files = None
         if self.media is not None:
-            fetcher = Fetcher(actor, self._store, self._clock, self._hub, self.media)
+            fetcher = Fetcher(actor, self._store, self._clock, self._hub, self.media, waiting=backlog.files)
             tasks.append(asyncio.create_task(fetcher.run()))
             on_files = fetcher.wake
-        inbox = Inbox(actor, self._store, self._clock, self._hub, on_files)
+        inbox = Inbox(actor, self._store, self._clock, self._hub, on_files, waiting=backlog.inbox)
         tasks.append(asyncio.create_task(inbox.run()))
         self._parts[actor.name] = _Parts(sender, inbox, tasks)
-        self.delivery.adopt(actor.row)
+        self.delivery.adopt(actor.row, known=backlog.consumers)
 
     def _me(self, name: str) -> Json | None:
         actor = self.supervisor.actors.get(name)
@@ -348,7 +349,8 @@ class Node:
         self.metrics.on_state(name, before, after)
         self.alerts.wake()
         if after.phase is s.Phase.WORKING:
-            self.wake_sender(name)
+            if parts := self._parts.get(name):
+                parts.sender.connected()
             if before.code in NETWORK:
                 for actor in self.supervisor.actors.values():
                     actor.tell(s.Nudged())

@@ -18,7 +18,7 @@ from holdfast.domain import state as s
 from holdfast.domain.errors import StoreUnavailable
 from holdfast.domain.lease import Held, may_act
 from holdfast.domain.pacing import Pace
-from holdfast.ports.store import Attention, Holder, Peer, SessionRow
+from holdfast.ports.store import Attention, Backlog, Holder, Peer, SessionRow, Won
 from holdfast.runtime.actor import Actor, Deps
 from holdfast.runtime.pacer import Pacer
 
@@ -49,7 +49,7 @@ class Supervisor:
         deps: Deps,
         *,
         sweep_every: float,
-        on_adopt: Callable[[Actor], None],
+        on_adopt: Callable[[Actor, Backlog], None],
         on_halt: Callable[[str], None],
         proved_dead: Callable[[str], bool],
         offer: Callable[[Iterable[str], Iterable[Peer]], None] = lambda names, peers: None,
@@ -273,10 +273,9 @@ class Supervisor:
             if isinstance(won, Holder):
                 self._say_passive(name, won)
                 continue
-            lease, row = won
             self._passive.discard(name)
-            log.info("lock acquired", session=name, action="lease", code="acquired", epoch=lease.epoch)
-            self._adopt(row, Held(lease.epoch, sent_at))
+            log.info("lock acquired", session=name, action="lease", code="acquired", epoch=won.lease.epoch)
+            self._adopt(won, Held(won.lease.epoch, sent_at))
 
     def _say_passive(self, name: str, holder: Holder) -> None:
         if not holder.instance or name in self._passive:
@@ -291,11 +290,11 @@ class Supervisor:
             until=holder.expires_at,
         )
 
-    def _adopt(self, row: SessionRow, held: Held) -> None:
-        actor = Actor(row, held, self._deps)
-        self.actors[row.name] = actor
-        self._on_adopt(actor)
-        self._runs[row.name] = asyncio.create_task(self._run(actor))
+    def _adopt(self, won: Won, held: Held) -> None:
+        actor = Actor(won.row, held, self._deps)
+        self.actors[actor.name] = actor
+        self._on_adopt(actor, won.backlog)
+        self._runs[actor.name] = asyncio.create_task(self._run(actor))
 
     async def _run(self, actor: Actor) -> None:
         try:

@@ -27,9 +27,12 @@ _READ = Query(f"{_ROWS} ORDER BY seq LIMIT ?")
 _READ_SESSION = Query(f"{_ROWS} AND session_name = ? ORDER BY seq LIMIT ?")
 _END = Query("SELECT COALESCE(MAX(seq), 0) FROM event WHERE seq <= ?")
 _EVERYTHING = 2**63 - 1
-_PUBLISH = text(
-    f"SELECT pg_advisory_xact_lock_shared({_CLASS}, (last_value % 2147483648)::int) FROM event_seq_seq"  # noqa: S608
+_PUBLISH_AND_APPEND = Query(
+    f"WITH published AS MATERIALIZED (SELECT pg_advisory_xact_lock_shared({_CLASS}, (last_value % 2147483648)::int) "  # noqa: S608
+    "FROM event_seq_seq) INSERT INTO event (id, session_name, kind, chat, at, payload) "
+    "SELECT ?, ?, ?, ?, holdfast_now(), CAST(? AS JSON) FROM published RETURNING seq, at"
 )
+"""A row is numbered when it leaves the SELECT, so after the lock that gave it."""
 _LAST = text("SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM event_seq_seq")
 _IN_FLIGHT = text(
     "SELECT objid::bigint FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2 AND granted "  # noqa: S608
@@ -41,13 +44,13 @@ def append(c: Connection, name: str, new: Sequence[NewEvent], new_id: Callable[[
     """Append as the last step of a transaction."""
     if not new:
         return []
-    if c.dialect.name == "postgresql":
-        c.execute(_PUBLISH)
+    query = _APPEND if c.dialect.name == "sqlite" else _PUBLISH_AND_APPEND
     rows = []
     for entry in new:
         id_ = new_id()
-        seq, at = _APPEND.first(c, id_, name, entry.kind, entry.chat, dumps(entry.payload))
+        seq, at = query.first(c, id_, name, entry.kind, entry.chat, dumps(entry.payload))
         rows.append(EventRow(seq, id_, name, entry.kind, entry.chat, at, entry.payload))
+        query = _APPEND  # one lock is enough for all
     return rows
 
 

@@ -33,6 +33,7 @@ from holdfast.domain.rows import (
     Taken,
     TimelineRow,
     Undelivered,
+    Won,
 )
 from holdfast.store import (
     accounts,
@@ -103,9 +104,7 @@ class SqlStore(OutboxPart, MediaPart, HistoryPart):
         """See the port."""
         return await self._read(leases.instances)
 
-    async def claim(
-        self, sessions: Collection[str], instance: str, ttl: float
-    ) -> dict[str, tuple[Lease, SessionRow] | Holder]:
+    async def claim(self, sessions: Collection[str], instance: str, ttl: float) -> dict[str, Won | Holder]:
         """See the port."""
         names = list(sessions)
         return await self._write(lambda c: _with_rows(c, leases.claim(c, names, instance, ttl)))
@@ -412,9 +411,13 @@ class SqlStore(OutboxPart, MediaPart, HistoryPart):
         return await self._write(lambda c: accounts.save(c, asked, engine, aliases))
 
 
-def _with_rows(c: Connection, claims: Mapping[str, Lease | Holder]) -> dict[str, tuple[Lease, SessionRow] | Holder]:
-    rows = sessions.named(c, [name for name, answer in claims.items() if isinstance(answer, Lease)])
-    return {name: (answer, rows[name]) if isinstance(answer, Lease) else answer for name, answer in claims.items()}
+def _with_rows(c: Connection, claims: Mapping[str, Lease | Holder]) -> dict[str, Won | Holder]:
+    won = [name for name, answer in claims.items() if isinstance(answer, Lease)]
+    rows, backlogs = sessions.named(c, won), leases.backlogs(c, won)
+    return {
+        name: Won(answer, rows[name], backlogs[name]) if isinstance(answer, Lease) else answer
+        for name, answer in claims.items()
+    }
 
 
 def _read_keys(name: str, asked: Sequence[tuple[str, str]], c: Connection) -> dict[tuple[str, str], bytes]:

@@ -17,7 +17,7 @@ from functools import lru_cache
 
 from sqlalchemy import Connection, delete, select, update
 
-from holdfast.domain.rows import Hint, Holder, Json, Lease
+from holdfast.domain.rows import Backlog, Hint, Holder, Json, Lease
 from holdfast.store import hints
 from holdfast.store.schema import db_now, instance, session_lock
 from holdfast.store.sql import Query, listed, loads, now, rounded
@@ -107,6 +107,24 @@ def claim(c: Connection, names: Collection[str], instance_id: str, ttl: float) -
         there = holders(c, lost)
         found |= there | _missing(c, {name: epochs[name] for name in sorted(lost - there.keys())}, ttl)
     return found
+
+
+_BACKLOG = (
+    "SELECT s.name, "
+    "EXISTS (SELECT 1 FROM inbox i WHERE i.session_name = s.name AND i.done_at IS NULL), "
+    "EXISTS (SELECT 1 FROM outbox o WHERE o.session_name = s.name AND o.state IN ('queued', 'sending')), "
+    "EXISTS (SELECT 1 FROM media m WHERE m.session_name = s.name AND m.state = 'awaited'), "
+    "EXISTS (SELECT 1 FROM cursor u WHERE u.session_name = s.name) "
+    "FROM session s WHERE s.name IN ({})"
+)
+
+
+def backlogs(c: Connection, names: Collection[str]) -> dict[str, Backlog]:
+    """Of sessions that were just claimed: no earlier holder adds to it any more."""
+    if not names:
+        return {}
+    asked = rounded(sorted(names))
+    return {name: Backlog(*map(bool, facts)) for name, *facts in listed(_BACKLOG, len(asked)).all(c, *asked)}
 
 
 def _of(sql: str, names: list[str], one: bool) -> Query:
