@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from typing import Any
 
+from holdfast.ports.store import Store
 from holdfast.runtime.node import Node
-from tests.support.instances import SETTINGS, instance, linked, memory_store, until
+from tests.support.instances import SETTINGS, Shared, instance, linked, memory_store, until
+from tests.support.leases import take_lease
 from tests.support.scripted_engine import ScriptedEngine
 from tests.support.virtual import VirtualClock, run
 from tests.unit.test_runtime_life import credentials
@@ -67,6 +70,50 @@ def test_instances_that_start_one_after_the_other_share_what_is_free_and_need_no
                 await clock.sleep(1.0)
             await held(nodes, [200, 200], clock)
             assert {holder.epoch for holder in (await store.holders()).values()} == {1}, "claimed, and handed over"
+
+    run(main)
+
+
+class Slow(Shared):
+    """A store whose looks are answered late, as where a thousand sessions open at once."""
+
+    def __init__(self, store: Store, clock: VirtualClock) -> None:
+        super().__init__(store)
+        self._clock = clock
+
+    async def attention(self, instance: str, alive_within: float, start: float) -> object:
+        seen = await self._store.attention(instance, alive_within, start)
+        await self._clock.sleep(9.5)
+        return seen
+
+
+def test_those_who_share_what_a_dead_instance_held_hand_nothing_over() -> None:
+    """Each knows of its own claims at once, and of the others' with its next look."""
+
+    async def main(clock: VirtualClock) -> None:
+        one, two = engines(2)
+        names = [f"s{number:02d}" for number in range(30)]
+        async with memory_store(clock) as store, AsyncExitStack() as stack:
+            for name in names:
+                await store.create_session(name, "baileys", {}, "running")
+                await take_lease(store, name, "gone", 600.0)
+                await store.write_engine(name, 1, credentials())
+                one.account(name).linked = True
+            for name in names[10:]:
+                await store.release(name, "gone", 1)
+            slow: Any = Slow(store, clock)
+            nodes = [await stack.enter_async_context(instance(slow, clock, one))]
+            nodes.append(await stack.enter_async_context(instance(slow, clock, two, "two")))
+            await held(nodes, [10, 10], clock)
+            await clock.sleep(60.0)
+            before = await store.holders()
+            await store.renew("gone", dict.fromkeys(names[:10], 1), 16.0)
+            await held(nodes, [15, 15], clock)
+            await clock.sleep(60.0)
+            assert [len(node.supervisor.actors) for node in nodes] == [15, 15]
+            after = await store.holders()
+            assert {after[name].epoch - before[name].epoch for name in names[:10]} == {1}
+            assert {after[name].epoch - before[name].epoch for name in names[10:]} == {0}, "handed over meanwhile"
 
     run(main)
 

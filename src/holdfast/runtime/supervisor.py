@@ -75,6 +75,10 @@ class Supervisor:
         self._free_since: dict[str, float] = {}
         self._held, self._grown_at = 0, 0.0
         """How many sessions all instances held, and when that was last seen to have grown."""
+        self._total = 0
+        """How many sessions all instances held or could claim, as of the last look. What each held then is old as soon
+        as all claim, the sum is not.
+        """
         self._given: dict[str, float] = {}
         """Sessions that were handed over, and until when (boot clock) they are left to others."""
         self._offered: dict[str, float] = {}
@@ -173,7 +177,7 @@ class Supervisor:
         held = sum(peer.held for peer in self.peers)
         if held > self._held:
             self._grown_at = now
-        self._held = held
+        self._held, self._total = held, held + seen.waiting
         self._offered = {name: until for name, until in self._offered.items() if until > now}
         some = len(seen.free) < seen.waiting  # others may have been seen before, and be free still
         since = {name: self._free_since.get(name, now) for name in seen.free}
@@ -185,7 +189,7 @@ class Supervisor:
                 if name not in self.actors and self._given.get(name, 0.0) <= now
             ],
             mine=len(self.actors),
-            total=held + seen.waiting,
+            total=self._total,
             instances=len(self.peers),
             labels=self._labels,
             patience=self._sweep_every * PATIENCE,
@@ -222,8 +226,7 @@ class Supervisor:
         while True:
             await self._deps.clock.sleep(self._sweep_every * HANDOVER)
             mine = len(self.actors)
-            others = sum(peer.held for peer in self.peers if peer.id != self._deps.instance)
-            count = sharing.to_hand_over(mine=mine, total=mine + others, instances=len(self.peers))
+            count = sharing.to_hand_over(mine=mine, total=self._total, instances=len(self.peers))
             if count == 0 or self._blind:
                 continue
             settled = [actor for actor in self.actors.values() if self._may_move(actor)]
