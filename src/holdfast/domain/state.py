@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any, Self
 
@@ -113,18 +113,18 @@ class State:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON for the store."""
-        return asdict(self)
+        return {name: getattr(self, name) for name in _FIELDS}
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Self:
         """From the store; fields of other versions are ignored, missing ones take their defaults."""
-        known = {f.name for f in fields(cls)}
-        facts = {key: value for key, value in stored.items() if key in known}
+        facts = {key: value for key, value in stored.items() if key in _FIELDS}
         if "phase" in facts:
             facts["phase"] = Phase(facts["phase"])
         return cls(**facts)
 
 
+_FIELDS = tuple(f.name for f in fields(State))
 _DATED_BY_US = (
     "since",
     "verified_at",

@@ -5,33 +5,45 @@ well.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from sqlalchemy import Connection, and_, delete, exists, literal, or_, select, update
+from sqlalchemy import Connection, and_, delete, select, update
 
 from holdfast.domain.errors import StaleEpoch
 from holdfast.domain.rows import Json, SessionRow
 from holdfast.store import sessions, settings
-from holdfast.store.schema import db_now, session, session_lock, setting
-from holdfast.store.sql import check_epoch, dumps, insert, loads
+from holdfast.store.schema import db_now, session, setting
+from holdfast.store.sql import Query, check_epoch, dumps, insert, loads
 
 _PREFIX = "alerts:"
 _OUTAGE = "outage:"
 
 
+_EVERY = Query("SELECT key, value FROM setting WHERE key LIKE ?")
+_UNHELD = Query(
+    f"{sessions.ROWS} WHERE NOT EXISTS (SELECT 1 FROM session_lock l WHERE l.session_name = s.name "  # noqa: S608
+    "AND l.expires_at > holdfast_now()) AND ((s.desired = 'running' AND s.phase = 'terminal') "
+    f"OR EXISTS (SELECT 1 FROM setting WHERE key = '{_PREFIX}' || s.name)) ORDER BY s.name"
+)
+_LEFT = Query(
+    f"SELECT key FROM setting WHERE key LIKE '{_PREFIX}%' "  # noqa: S608
+    f"AND NOT EXISTS (SELECT 1 FROM session s WHERE key = '{_PREFIX}' || s.name)"
+)
+
+
 def every(c: Connection) -> dict[str, list[Json]]:
     """By session."""
-    rows = c.execute(select(setting.c.key, setting.c.value).where(setting.c.key.startswith(_PREFIX)))
-    return {key.removeprefix(_PREFIX): loads(value) for key, value in rows}
+    return _of(c, _PREFIX)
+
+
+def _of(c: Connection, prefix: str) -> dict[str, Any]:
+    return {key.removeprefix(prefix): loads(value) for key, value in _EVERY.all(c, f"{prefix}%")}
 
 
 def unheld(c: Connection) -> tuple[list[SessionRow], list[str]]:
     """See `ports.store.Store.unheld`."""
-    key = literal(_PREFIX) + session.c.name
-    held = exists().where(session_lock.c.session_name == session.c.name, session_lock.c.expires_at > db_now())
-    lost = and_(session.c.desired == "running", session.c.phase == "terminal")
-    rows = sessions.read(c, ~held, or_(lost, exists().where(setting.c.key == key)))
-    left = select(setting.c.key).where(setting.c.key.startswith(_PREFIX), ~exists().where(key == setting.c.key))
-    return rows, [str(found).removeprefix(_PREFIX) for found in c.execute(left).scalars()]
+    rows = [sessions.row_of(found) for found in _UNHELD.all(c)]
+    return rows, [key.removeprefix(_PREFIX) for (key,) in _LEFT.all(c)]
 
 
 def save(c: Connection, name: str, epoch: int | None, alerts: Sequence[Json]) -> None:
@@ -48,8 +60,7 @@ def save(c: Connection, name: str, epoch: int | None, alerts: Sequence[Json]) ->
 
 def outages(c: Connection) -> dict[str, Json]:
     """By receiver."""
-    rows = c.execute(select(setting.c.key, setting.c.value).where(setting.c.key.startswith(_OUTAGE)))
-    return {key.removeprefix(_OUTAGE): loads(value) for key, value in rows}
+    return _of(c, _OUTAGE)
 
 
 def swap_outage(c: Connection, receiver: str, before: Json | None, after: Json | None) -> bool:

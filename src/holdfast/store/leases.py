@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from functools import lru_cache
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, delete, update
 
 from holdfast.domain.rows import Backlog, Hint, Holder, Json, Lease
 from holdfast.store import hints
@@ -40,23 +40,32 @@ def deregister_instance(c: Connection, name: str) -> None:
     c.execute(delete(instance).where(instance.c.id == name))
 
 
+_INSTANCES = Query(
+    "SELECT id, url, version, labels, facts, started_at, heartbeat_at, holdfast_now() - heartbeat_at, holdfast_now() "
+    "FROM instance ORDER BY heartbeat_at DESC, id"
+)
+
+
 def instances(c: Connection) -> list[Json]:
     """Every instance, newest heartbeat first: the sessions that it holds, and when the first of its leases ends."""
     holds: dict[str, list[Holder]] = {}
     for holder in holders(c, None).values():
         if holder.valid:
             holds.setdefault(holder.instance, []).append(holder)
-    at = now(c)
-    rows = c.execute(select(instance).order_by(instance.c.heartbeat_at.desc(), instance.c.id)).mappings()
     return [
         {
-            **row,
-            "facts": loads(row["facts"] or "{}"),
-            "sessions": sorted(holder.session for holder in holds.get(row["id"], [])),
-            "expires_in": min((holder.expires_at - at for holder in holds.get(row["id"], [])), default=None),
-            "seen_ago": at - row["heartbeat_at"],
+            "id": id_,
+            "url": url,
+            "version": version,
+            "labels": labels,
+            "facts": loads(facts or "{}"),
+            "started_at": started_at,
+            "heartbeat_at": heartbeat_at,
+            "sessions": sorted(holder.session for holder in holds.get(id_, [])),
+            "expires_in": min((holder.expires_at - at for holder in holds.get(id_, [])), default=None),
+            "seen_ago": seen_ago,
         }
-        for row in rows
+        for id_, url, version, labels, facts, started_at, heartbeat_at, seen_ago, at in _INSTANCES.all(c)
     ]
 
 

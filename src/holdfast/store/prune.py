@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnElement, Connection, Table, delete, exists, select
+from sqlalchemy import Connection
 
 from holdfast.domain.outbox import FINAL
-from holdfast.store.schema import cursor, db_now, delivery, event, inbox, instance, outbox
+from holdfast.store.sql import Query
 
 AT_ONCE = 1000
 INSTANCE_KEPT = 86_400.0
 """How long an instance that gave no sign of life is listed, in seconds."""
+_SETTLED = ", ".join(f"'{state}'" for state in sorted(FINAL | {"sent", "delivered"}))
+
+
+def _oldest(table: str, which: str) -> Query:
+    return Query(  # joined from constants
+        f"DELETE FROM {table} WHERE seq IN (SELECT seq FROM {table} WHERE {which} ORDER BY seq LIMIT {AT_ONCE})"  # noqa: S608
+    )
+
+
+_INBOX = _oldest("inbox", "done_at < holdfast_now() - ?")
+_OUTBOX = _oldest("outbox", f"updated_at < holdfast_now() - ? AND state IN ({_SETTLED})")
+_DEAD = _oldest("delivery", "updated_at < holdfast_now() - ? AND state = 'dead'")
+_EVENTS = _oldest(
+    "event",
+    "at < holdfast_now() - ? "
+    "AND NOT EXISTS (SELECT 1 FROM cursor WHERE cursor.session_name = event.session_name AND cursor.seq < event.seq) "
+    "AND NOT EXISTS (SELECT 1 FROM delivery WHERE delivery.event_seq = event.seq)",
+)
+_INSTANCES = Query("DELETE FROM instance WHERE heartbeat_at < holdfast_now() - ?")
 
 
 def prune(c: Connection, age: float, events: float, dead: float) -> int:
     """See `ports.store.Store.prune`."""
-    old = db_now() - age
-    behind = exists().where(cursor.c.session_name == event.c.session_name, cursor.c.seq < event.c.seq)
-    open_ = exists().where(delivery.c.event_seq == event.c.seq)
-    return (
-        _some(c, inbox, inbox.c.done_at < old)
-        + _some(c, outbox, outbox.c.updated_at < old, outbox.c.state.in_(sorted(FINAL | {"sent", "delivered"})))
-        + _some(c, delivery, delivery.c.state == "dead", delivery.c.updated_at < db_now() - dead)
-        + _some(c, event, event.c.at < db_now() - events, ~behind, ~open_)
-        + c.execute(delete(instance).where(instance.c.heartbeat_at < db_now() - INSTANCE_KEPT)).rowcount
-    )
-
-
-def _some(c: Connection, table: Table, *which: ColumnElement[bool]) -> int:
-    oldest = select(table.c.seq).where(*which).order_by(table.c.seq).limit(AT_ONCE)
-    return c.execute(delete(table).where(table.c.seq.in_(oldest.scalar_subquery()))).rowcount
+    limits = ((_INBOX, age), (_OUTBOX, age), (_DEAD, dead), (_EVENTS, events), (_INSTANCES, INSTANCE_KEPT))
+    return sum(query.count(c, limit) for query, limit in limits)

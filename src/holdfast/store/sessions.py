@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, bindparam, case, delete, exists, func, literal, select, update
+from sqlalchemy import Connection, case, delete, exists, func, literal, select, update
 
 from holdfast.domain.errors import SessionExists, SessionNotFound
 from holdfast.domain.rows import EventRow, Hint, Json, NewEvent, SessionRow, TimelineRow
@@ -22,41 +21,31 @@ from holdfast.store.schema import (
     session_lock,
     timeline,
 )
-from holdfast.store.sql import Query, check_epoch, dumps, insert, raw
+from holdfast.store.sql import Query, check_epoch, dumps, insert, listed, loads, raw, rounded
 
-_HAS_CREDENTIALS = exists().where(
-    credential.c.session_name == session.c.name, credential.c.type == "creds", credential.c.id == ""
+ROWS = (
+    "SELECT s.name, s.engine, CAST(s.config AS TEXT), s.desired, CAST(s.command AS TEXT), CAST(s.state AS TEXT), "
+    "e.epoch, CAST(s.me AS TEXT), EXISTS (SELECT 1 FROM credential WHERE credential.session_name = s.name "
+    "AND credential.type = 'creds' AND credential.id = ''), s.verified_at, s.created_at, s.updated_at "
+    "FROM session s JOIN session_epoch e ON e.session_name = s.name"
 )
-_ROW = select(
-    session.c.name,
-    session.c.engine,
-    session.c.config,
-    session.c.desired,
-    session.c.command,
-    session.c.state,
-    session_epoch.c.epoch,
-    session.c.me,
-    _HAS_CREDENTIALS.label("has_credentials"),
-    session.c.verified_at,
-    session.c.created_at,
-    session.c.updated_at,
-).join(session_epoch, session_epoch.c.session_name == session.c.name)
+"""What `row_of` reads."""
+_BY_NAME = Query(f"{ROWS} WHERE s.name = ?")
+_BY_ALIAS = Query(f"{ROWS} JOIN alias a ON a.session_name = s.name WHERE a.alias = ?")
+_NAMED = f"{ROWS} WHERE s.name IN ({{}})"
+_ALL = Query(f"{ROWS} ORDER BY s.name")
 
 
-_BY_NAME = _ROW.where(session.c.name == bindparam("known_as"))
-_NAMED = _ROW.where(session.c.name.in_(bindparam("names", expanding=True)))
-_BY_ALIAS = _ROW.join(alias, alias.c.session_name == session.c.name).where(alias.c.alias == bindparam("known_as"))
-"""Made once: SQLAlchemy takes longer to build a statement than the database to run it."""
+def row_of(found: Any) -> SessionRow:
+    """Out of `ROWS`."""
+    name, engine, config, desired, command, state, epoch, me, has_credentials, *times = found
+    known = loads(config), desired, loads(command), loads(state), epoch, loads(me), bool(has_credentials)
+    return SessionRow(name, engine, *known, *times)
 
 
-def _row(c: Connection, statement: Select[Any], name: str) -> SessionRow | None:
-    found = c.execute(statement, {"known_as": name}).first()
-    return None if found is None else _session(found)
-
-
-def _session(found: Any) -> SessionRow:
-    row = SessionRow(*found)
-    return replace(row, has_credentials=bool(row.has_credentials))
+def _row(c: Connection, query: Query, name: str) -> SessionRow | None:
+    found = query.first(c, name)
+    return None if found is None else row_of(found)
 
 
 def create(c: Connection, name: str, engine: str, config: Json, desired: str) -> SessionRow:
@@ -78,19 +67,17 @@ def get(c: Connection, name: str) -> SessionRow | None:
     return _row(c, _BY_NAME, name) or _row(c, _BY_ALIAS, name)
 
 
-def read(c: Connection, *which: ColumnElement[bool]) -> list[SessionRow]:
-    """Those for which all of that holds, by name."""
-    return [_session(found) for found in c.execute(_ROW.where(*which).order_by(session.c.name))]
-
-
 def named(c: Connection, names: Collection[str]) -> dict[str, SessionRow]:
     """Those of these names, by name."""
-    return {found.name: _session(found) for found in c.execute(_NAMED, {"names": list(names)})} if names else {}
+    if not names:
+        return {}
+    asked = rounded(sorted(names))
+    return {found[0]: row_of(found) for found in listed(_NAMED, len(asked)).all(c, *asked)}
 
 
 def every(c: Connection) -> list[SessionRow]:
     """All, by name."""
-    return [_session(found) for found in c.execute(_ROW.order_by(session.c.name))]
+    return [row_of(found) for found in _ALL.all(c)]
 
 
 def required(c: Connection, name: str) -> SessionRow:
@@ -110,16 +97,18 @@ def update_config(c: Connection, name: str, config: Json) -> SessionRow:
     return order(c, name, None, {"kind": "configure"})
 
 
+_NUMBER = Query("UPDATE session SET command_seq = command_seq + 1 WHERE name = ? RETURNING command_seq")
+_ORDER = Query(
+    "UPDATE session SET desired = COALESCE(?, desired), command = COALESCE(?, command), updated_at = holdfast_now() "
+    "WHERE name = ?"
+)
+
+
 def order(c: Connection, name: str, desired: str | None, command: Json | None) -> SessionRow:
     """Store an order. The command's number is counted in a column of its own: it never repeats."""
-    values: dict[str, Any] = {"updated_at": db_now()}
-    if desired is not None:
-        values["desired"] = desired
-    if command is not None:
-        counted = update(session).where(session.c.name == name).values(command_seq=session.c.command_seq + 1)
-        seq = c.execute(counted.returning(session.c.command_seq)).scalar()
-        values["command"] = {**command, "seq": seq}
-    c.execute(update(session).where(session.c.name == name).values(**values))
+    if command is not None and (counted := _NUMBER.first(c, name)) is not None:
+        command = {**command, "seq": counted[0]}
+    _ORDER.run(c, desired, None if command is None else dumps(command), name)
     hints.tell(c, Hint("order", name))
     return required(c, name)
 

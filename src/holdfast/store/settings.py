@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
-from holdfast.store.schema import db_now, setting
-from holdfast.store.sql import insert
+from holdfast.store.sql import Query
+
+_GET = Query("SELECT value FROM setting WHERE key = ?")
+_ADD = "INSERT INTO setting (key, value, updated_at) VALUES (?, ?, holdfast_now()) ON CONFLICT (key) DO "
+_KEEP = Query(f"{_ADD} NOTHING")
+_PUT = Query(f"{_ADD} UPDATE SET value = excluded.value, updated_at = excluded.updated_at")
 
 
 def get(c: Connection, key: str) -> str | None:
     """The value, or None."""
-    value: str | None = c.execute(select(setting.c.value).where(setting.c.key == key)).scalar()
-    return value
+    found = _GET.first(c, key)
+    return None if found is None else str(found[0])
 
 
 def put(c: Connection, key: str, value: str, *, only_if_absent: bool = False) -> str:
     """Store, and return the value that stands afterwards."""
-    stmt = insert(c, setting).values(key=key, value=value, updated_at=db_now())
-    if only_if_absent:
-        c.execute(stmt.on_conflict_do_nothing(index_elements=["key"]))
-        stands = get(c, key)
-        return value if stands is None else stands
-    c.execute(stmt.on_conflict_do_update(index_elements=["key"], set_={"value": value, "updated_at": db_now()}))
-    return value
+    (_KEEP if only_if_absent else _PUT).run(c, key, value)
+    stands = get(c, key) if only_if_absent else value
+    return value if stands is None else stands

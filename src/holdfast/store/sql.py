@@ -90,10 +90,13 @@ class Query:
 
     def run(self, c: Connection, *params: Any) -> None:
         """Run one that gives no rows."""
+        self.count(c, *params)
+
+    def count(self, c: Connection, *params: Any) -> int:
+        """Run one that gives no rows; how many it changed."""
         if c.dialect.name == "sqlite":
-            _driver(c).execute(self.lite, params)
-        else:
-            c.exec_driver_sql(self.postgres, params)
+            return _driver(c).execute(self.lite, params).rowcount
+        return c.exec_driver_sql(self.postgres, params).rowcount
 
 
 def _driver(c: Connection) -> sqlite3.Connection:
