@@ -8,8 +8,12 @@ timer is set, every task waits for something that cannot come: that is a deadloc
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import heapq
+import itertools
 import random
 import selectors
+from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -23,18 +27,14 @@ class Deadlock(AssertionError):
     """Every task waits, and no timer is set."""
 
 
-class _JumpingSelector(selectors.BaseSelector):
-    """Instead of waiting for input it moves the loop's clock."""
+class _NoInput(selectors.BaseSelector):
+    """Only to be told what the loop registers for itself."""
 
     def __init__(self) -> None:
-        self.now = 0.0
         self._map: dict[Any, selectors.SelectorKey] = {}
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        if timeout is None:
-            raise Deadlock("every task waits, and no timer is set")
-        self.now += max(timeout, 0.0)
-        return []
+        raise AssertionError("there is no input in virtual time")
 
     def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
         key = selectors.SelectorKey(fileobj, getattr(fileobj, "fileno", lambda: fileobj)(), events, data)
@@ -52,14 +52,50 @@ class _JumpingSelector(selectors.BaseSelector):
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """The loop of the module's docstring."""
+    """The loop of the module's docstring. Timers of one instant run in the order in which they were set."""
 
     def __init__(self) -> None:
-        self.selector = _JumpingSelector()
-        super().__init__(self.selector)
+        self.now = 0.0
+        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._set = itertools.count()
+        super().__init__(_NoInput())
 
     def time(self) -> float:
-        return self.selector.now
+        return self.now
+
+    def call_later(
+        self, delay: float, callback: Any, *args: Any, context: contextvars.Context | None = None
+    ) -> asyncio.TimerHandle:
+        return self.call_at(self.now + delay, callback, *args, context=context)
+
+    def call_at(
+        self, when: float, callback: Any, *args: Any, context: contextvars.Context | None = None
+    ) -> asyncio.TimerHandle:
+        timer = self._timer(when, callback, args, self, context)
+        heapq.heappush(self._timers, (when, next(self._set), timer))
+        return timer
+
+    _timer = asyncio.TimerHandle
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        """It is passed over when its time comes."""
+
+    def _run_once(self) -> None:
+        """One turn: everything that is ready now, or the next instant at which something is."""
+        ready: deque[asyncio.Handle] = self._ready  # type: ignore[attr-defined]
+        timers = self._timers
+        if not ready:
+            while timers and timers[0][2].cancelled():
+                heapq.heappop(timers)
+            if not timers:
+                raise Deadlock("every task waits, and no timer is set")
+            self.now = max(self.now, timers[0][0])
+        while timers and timers[0][0] <= self.now:
+            ready.append(heapq.heappop(timers)[2])
+        for _ in range(len(ready)):
+            handle = ready.popleft()
+            if not handle.cancelled():
+                handle._run()
 
 
 class VirtualClock:

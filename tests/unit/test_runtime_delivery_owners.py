@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -57,16 +58,19 @@ def test_an_owner_whose_answer_comes_too_late_stops_before_another_begins() -> N
     async def body(it: World) -> None:
         await it.start("one", [ONE])
         it.one.takes = 25.0
-        keep = it.store.keep_consumers
-
-        async def unreachable(*args: Any) -> Any:
-            if args[0] == "one":
-                await it.clock.sleep(100)
-            return await keep(*args)
-
-        it.store.keep_consumers = unreachable  # type: ignore[method-assign]
         await it.append(1, chat="a")
         await it.clock.sleep(0.5)
+
+        def late(call: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+            async def answered(*args: Any) -> Any:
+                if "one" in args:
+                    await it.clock.sleep(100)
+                return await call(*args)
+
+            return answered
+
+        for method in ("keep_consumers", "take_consumer"):
+            setattr(it.store, method, late(getattr(it.store, method)))
         await it.start("two", [ONE])
         await it.until(lambda: len(it.one.tried) == 2, 40)
         began, again = (at for at, _ in it.one.tried)
