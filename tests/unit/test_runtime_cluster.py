@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any
 
+from holdfast.domain.errors import StoreUnavailable
 from holdfast.ports.store import Store
 from holdfast.runtime.node import Node
 from tests.support.instances import SETTINGS, Shared, instance, linked, memory_store, until
@@ -114,6 +116,35 @@ def test_those_who_share_what_a_dead_instance_held_hand_nothing_over() -> None:
             after = await store.holders()
             assert {after[name].epoch - before[name].epoch for name in names[:10]} == {1}
             assert {after[name].epoch - before[name].epoch for name in names[10:]} == {0}, "handed over meanwhile"
+
+    run(main)
+
+
+class Unanswered(Shared):
+    """A store that carries out the first claim, and does not answer."""
+
+    claims = 0
+
+    async def claim(self, sessions: Collection[str], instance: str, ttl: float) -> object:
+        won = await self._store.claim(sessions, instance, ttl)
+        self.claims += 1
+        if self.claims == 1:
+            raise StoreUnavailable
+        return won
+
+
+def test_a_claim_that_was_not_answered_is_made_again_and_not_waited_for() -> None:
+    """The sessions are ours by then, for a whole lease, and nobody would run them."""
+
+    async def main(clock: VirtualClock) -> None:
+        async with memory_store(clock) as store, AsyncExitStack() as stack:
+            for name in ("a", "b", "c"):
+                await store.create_session(name, "baileys", {}, "running")
+            lossy: Any = Unanswered(store)
+            node = await stack.enter_async_context(instance(lossy, clock, ScriptedEngine()))
+            await clock.sleep(SETTINGS.sweep_every + 1.0)
+            assert sorted(node.supervisor.actors) == ["a", "b", "c"]
+            assert lossy.claims == 2
 
     run(main)
 

@@ -87,6 +87,8 @@ class Supervisor:
         self._runs: dict[str, asyncio.Task[None]] = {}
         self._claiming: dict[str, asyncio.Task[None]] = {}
         self._claims = asyncio.Semaphore(CLAIMS)
+        self._unanswered: set[str] = set()
+        """Sessions that were claimed, perhaps with success: nobody else may run them then, nor do we."""
         self._pacer = Pacer(replace(pace, burst=pace.burst * AHEAD), deps.clock)
         self._soon = pace.burst / pace.rate / 2
         """Seconds to the next look where something is left to claim: by then the pace has room for more."""
@@ -119,6 +121,7 @@ class Supervisor:
                 await self._carry_out(seen.ordered)
                 for name in seen.unsent:
                     self._on_unsent(name)
+                await self._claim_again()
                 await self._claim_paced(self._chosen(seen))
                 if self._is_left(seen):
                     delay = min(delay, self._soon)
@@ -207,6 +210,11 @@ class Supervisor:
         ordered = int(row.command.get("seq", 0)) > state.command_seq
         return ordered or (row.desired == "running" and state.phase is not s.Phase.TERMINAL)
 
+    async def _claim_again(self) -> None:
+        """What may be ours since a claim that was not answered: one's own lease can be claimed at once."""
+        names, self._unanswered = self._unanswered, set()
+        await self.claim(names)
+
     async def _claim_paced(self, names: Sequence[str]) -> None:
         """As many as can be opened soon."""
         await self.claim(names[: self._pacer.ready(len(names))])
@@ -271,7 +279,11 @@ class Supervisor:
             if self._stopping:
                 return
             sent_at, deps = self._deps.clock.boot(), self._deps
-            claims = await deps.store.claim(names, deps.instance, deps.lease.ttl)
+            try:
+                claims = await deps.store.claim(names, deps.instance, deps.lease.ttl)
+            except StoreUnavailable:
+                self._unanswered.update(names)
+                raise
         for name, won in claims.items():
             if isinstance(won, Holder):
                 self._say_passive(name, won)
