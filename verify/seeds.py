@@ -146,7 +146,8 @@ async def asks_for_qr(w: World) -> str:
     return f"QR in {shown:.2f} s; {view['message']}"
 
 
-@check("S4.f", "the QR is not cut off at 60 s nor at 160 s: it is renewed without a visible gap", TIME_FACTOR="0.1")
+@check("S4.f", "the QR is not cut off at 60 s nor at 160 s: it is renewed without a visible gap", TIME_FACTOR="0.1",
+       LEASE_TTL="60", LEASE_RENEW="20")  # fmt: skip
 async def qr_stays(w: World) -> str:
     await w.holdfast.ask("POST", "/api/sessions", {"name": "shop", "start": True})
     await w.holdfast.until("shop", lambda view: view["status"] == "SCAN_QR_CODE")

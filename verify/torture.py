@@ -270,7 +270,10 @@ async def _through(victim: Torture, stack: AsyncExitStack) -> str:
     receipts = await wasim.get("log", since=0, kind="receipt", limit=100_000)
     again = [entry for entry in receipts if entry.get("type") == "retry"]
     assert again == [], f"{len(again)} could not be read, and were asked for again: {again[:3]}"
-    return f"{2 * sum(victim.done)} messages, all of them readable, healed after at most {max(healing):.0f} s"
+    return (
+        f"{2 * sum(victim.done)} messages, all of them readable; no session without a connection for more than "
+        f"{await victim.world.away():.0f} s; all WORKING {max(healing):.0f} s after the faults ended"
+    )
 
 
 @alone("G1.frozen", "a whole instance frozen, sidecar and all: the next one wins, and it writes nothing when it wakes")

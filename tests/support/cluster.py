@@ -53,6 +53,18 @@ class Cluster:
                 open_now.discard(device)
         return twice
 
+    async def away(self, since: int = 0) -> float:
+        """The longest time that any device was without a connection until it logged in again, in seconds."""
+        ended: dict[str, float] = {}
+        longest = 0.0
+        for entry in await self.connections(since):
+            device, at = str(entry["jid"]), float(entry["t"])
+            if entry["kind"] == "login":
+                longest = max(longest, at - ended.pop(device, at))
+            else:
+                ended[device] = at
+        return longest
+
     async def gap(self, since: int) -> float:
         """Seconds from the last connection's end to the next login."""
         seen = await self.connections(since)
