@@ -52,9 +52,7 @@ async def backlog(held: World) -> Backlog:
 
 
 async def test_a_claim_tells_what_there_is_to_do(held: World) -> None:
-    store, nothing = held.store, Backlog(inbox=False, outbox=False, files=False, consumers=False)
-    await store.create_session("b", "baileys", {}, "running")
-    await store.enqueue(replace(outgoing(), session="b"), "print")
+    store, nothing = held.store, Backlog(inbox=False, files=False, consumers=False)
     assert await backlog(held) == nothing
     await store.write_engine("a", 2, EngineWrite(inbox=[received()]))
     assert await backlog(held) == replace(nothing, inbox=True)
@@ -66,9 +64,6 @@ async def test_a_claim_tells_what_there_is_to_do(held: World) -> None:
     await store.media_settle(name, "awaited", retry_in=600)
     assert await backlog(held) == replace(nothing, files=True)
     await store.media_settle(name, "kept", size=5)
-    queued, _ = await store.enqueue(outgoing(send_at=3e9), "print")
-    assert await backlog(held) == replace(nothing, outbox=True)
-    await store.settle_outbox("a", 6, queued.id, "failed", error=400)
     await store.set_consumers("a", [ConsumerFacts("webhook:a:x", "http://127.0.0.1/", "")])
     assert await backlog(held) == replace(nothing, consumers=True)
 

@@ -8,6 +8,8 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from holdfast.domain.errors import StoreUnavailable
 from holdfast.ports.store import Store
 from holdfast.runtime.node import Node
@@ -145,6 +147,67 @@ def test_a_claim_that_was_not_answered_is_made_again_and_not_waited_for() -> Non
             await clock.sleep(SETTINGS.sweep_every + 1.0)
             assert sorted(node.supervisor.actors) == ["a", "b", "c"]
             assert lossy.claims == 2
+
+    run(main)
+
+
+class Refusing(Shared):
+    """A store that is away when the first claim comes."""
+
+    claims = 0
+
+    async def claim(self, *args: Any) -> object:
+        self.claims += 1
+        if self.claims == 1:
+            raise StoreUnavailable
+        return await self._store.claim(*args)
+
+
+def test_a_session_that_was_pinned_or_stopped_since_is_not_claimed_again() -> None:
+    async def main(clock: VirtualClock) -> None:
+        async with memory_store(clock) as store, AsyncExitStack() as stack:
+            for name in ("a", "b", "c"):
+                await store.create_session(name, "baileys", {}, "running")
+            lossy: Any = Refusing(store)
+            node = await stack.enter_async_context(instance(lossy, clock, ScriptedEngine()))
+            await clock.sleep(1.0)
+            await store.update_config("a", {"holdfast": {"labels": {"region": "eu"}}})
+            await store.order("b", "stopped", None)
+            await clock.sleep(60.0)
+            assert list(node.supervisor.actors) == ["c"]
+
+    run(main)
+
+
+@pytest.mark.parametrize("after", [0.5, 2.5, 4.5, 5.5, 7.5, 9.5])
+def test_one_more_session_on_a_single_instance_hands_nothing_over(after: float) -> None:
+    """It was started here since the last look."""
+
+    async def main(clock: VirtualClock) -> None:
+        engine = ScriptedEngine()
+        async with memory_store(clock) as store, instance(store, clock, engine) as node:
+            for number in range(10):
+                await link(node, engine, f"s{number}")
+            await clock.sleep(130.0 - clock.boot() % 10.0 + after)
+            held = list(node.supervisor.actors.values())
+            await node.gateway.create("new", {}, engine="baileys", start=True)
+            await clock.sleep(40.0)
+            assert list(node.supervisor.actors.values())[:-1] == held
+
+    run(main)
+
+
+def test_what_no_instance_may_run_counts_in_nobodys_share() -> None:
+    async def main(clock: VirtualClock) -> None:
+        one, two = engines(2)
+        elsewhere = {"holdfast": {"labels": {"region": "eu"}}}
+        async with memory_store(clock) as store, AsyncExitStack() as stack:
+            first = await stack.enter_async_context(instance(store, clock, one))
+            for number in range(10):
+                await link(first, one, f"s{number}")
+                await store.create_session(f"p{number}", "baileys", elsewhere, "running")
+            second = await stack.enter_async_context(instance(store, clock, two, "two"))
+            await held([first, second], [5, 5], clock)
 
     run(main)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
 from dataclasses import replace
 
 import pytest
@@ -12,10 +11,9 @@ from holdfast.domain.errors import IdempotencyConflict, InvalidTime, TooLate, Wr
 from holdfast.domain.rows import Json, OutboxRow, Processed
 from holdfast.domain.state import Times
 from holdfast.domain.terms import Terms
-from holdfast.ports.store import Store
 from holdfast.runtime.node import Node
 from tests.contract.rows import message
-from tests.support.instances import SETTINGS, Shared, instance, linked, memory_store, until
+from tests.support.instances import SETTINGS, instance, linked, memory_store, until
 from tests.support.scripted_engine import ScriptedEngine
 from tests.support.virtual import VirtualClock, run
 from tests.unit.test_runtime_life import credentials
@@ -288,37 +286,5 @@ def test_a_wall_clock_that_was_set_moves_no_schedule_and_no_deadline(jump: float
             assert await state(node, later) == "sent"
             assert 60 <= engine.left[-1][0] - began < 67
             assert await state(node, brief) == "queued"
-
-    run(main)
-
-
-class Late(Shared):
-    """A store whose claims are told of a second after they were won."""
-
-    def __init__(self, store: Store, clock: VirtualClock) -> None:
-        super().__init__(store)
-        self._clock = clock
-
-    async def claim(self, sessions: Collection[str], instance: str, ttl: float) -> object:
-        won = await self._store.claim(sessions, instance, ttl)
-        await self._clock.sleep(1.0)
-        return won
-
-
-def test_a_message_that_comes_while_its_session_is_claimed_is_found_by_the_next_look() -> None:
-    """The claim said that there is nothing to send."""
-
-    async def main(clock: VirtualClock) -> None:
-        engine = Noted()
-        async with memory_store(clock) as store:
-            async with instance(store, clock, engine) as node:
-                await linked(node, engine)
-                await store.write_engine("shop", 1, credentials())
-            node = Node(Late(store, clock), {"baileys": engine}, clock, SETTINGS, instance="two")  # type: ignore[arg-type]
-            async with node:
-                await clock.sleep(0.5)
-                began = clock.boot()
-                assert (await node.gateway.send("shop", ANA, text("x"), wait=30.0)).state == "sent"
-                assert clock.boot() - began < SETTINGS.sweep_every + 1.0
 
     run(main)

@@ -56,19 +56,13 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What there is to do for a session: found out with the claim, for mostly it is nothing, and no part need look.
+    """What earlier holders left to do: found out with the claim, for mostly it is nothing, and no part need look."""
 
-    What comes between the claim and the first look that this saves is told by whoever brings it, else found by the
-    supervisor's next look (`Attention.unsent`).
-    """
-
-    inbox: bool = True
+    inbox: bool
     """Received stanzas that were not dealt with."""
-    outbox: bool = True
-    """Messages to be sent, now or later."""
-    files: bool = True
+    files: bool
     """Files to be fetched, now or later."""
-    consumers: bool = True
+    consumers: bool
     """Receivers of events are known, who may wait for some."""
 
 

@@ -322,7 +322,6 @@ class Node:
             fail_restricted=self._settings.fail_restricted,
             time_factor=self._settings.time_factor,
             media=self.media,
-            waiting=backlog.outbox,
         )
         tasks = [asyncio.create_task(sender.run())]
         on_files = None
@@ -349,8 +348,7 @@ class Node:
         self.metrics.on_state(name, before, after)
         self.alerts.wake()
         if after.phase is s.Phase.WORKING:
-            if parts := self._parts.get(name):
-                parts.sender.connected()
+            self.wake_sender(name)
             if before.code in NETWORK:
                 for actor in self.supervisor.actors.values():
                     actor.tell(s.Nudged())

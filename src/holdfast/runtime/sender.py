@@ -58,9 +58,7 @@ class Sender:
         fail_restricted: bool = False,
         time_factor: float = 1.0,
         media: Media | None = None,
-        waiting: bool = True,
     ) -> None:
-        """`waiting`: whether the outbox may hold something already."""
         self._actor = actor
         self._store = store
         self._clock = clock
@@ -74,8 +72,6 @@ class Sender:
         self._pause: asyncio.Task[None] | None = None
         """Until the session's limits let it go on."""
         self._wake = asyncio.Event()
-        self._waiting = waiting
-        """Whether there ever was something to send: until then no connection needs a look at the outbox."""
         self._flying: dict[asyncio.Task[None], str] = {}
         """What is being sent, with the id of its row."""
         self._recovered_at = clock.boot()
@@ -83,13 +79,7 @@ class Sender:
 
     def wake(self) -> None:
         """Look at the outbox now."""
-        self._waiting = True
         self._wake.set()
-
-    def connected(self) -> None:
-        """What waited for a connection can go."""
-        if self._waiting:
-            self._wake.set()
 
     def claim_epoch(self) -> int | None:
         """The epoch under which a message may be accepted and claimed in one transaction, if there is room now."""
@@ -105,7 +95,6 @@ class Sender:
         return answered
 
     def _launch(self, row: OutboxRow, answered: asyncio.Future[OutboxRow | None] | None) -> None:
-        self._waiting = True
         task = asyncio.create_task(self._send(row, answered))
         self._flying[task] = row.id
         task.add_done_callback(self._landed)
@@ -147,7 +136,7 @@ class Sender:
     async def _claim(self) -> list[OutboxRow]:
         self._wake.clear()
         free = self._parallel - len(self._flying)
-        if free <= 0 or not self._waiting or not self._ready():
+        if free <= 0 or not self._ready():
             return []
         caps, new_chats = self._caps(), True
         if caps is not None:

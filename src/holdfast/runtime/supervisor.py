@@ -76,7 +76,7 @@ class Supervisor:
         self._held, self._grown_at = 0, 0.0
         """How many sessions all instances held, and when that was last seen to have grown."""
         self._total = 0
-        """How many sessions all instances held or could claim, as of the last look. What each held then is old as soon
+        """How many sessions the instances held or could claim, as of the last look. What each held then is old as soon
         as all claim, the sum is not.
         """
         self._given: dict[str, float] = {}
@@ -180,7 +180,8 @@ class Supervisor:
         held = sum(peer.held for peer in self.peers)
         if held > self._held:
             self._grown_at = now
-        self._held, self._total = held, held + seen.waiting
+        lost = sum(not self._may_run_anywhere(sharing.labels_of(config)) for config in seen.free.values())
+        self._held, self._total = held, held + seen.waiting - lost
         self._offered = {name: until for name, until in self._offered.items() if until > now}
         some = len(seen.free) < seen.waiting  # others may have been seen before, and be free still
         since = {name: self._free_since.get(name, now) for name in seen.free}
@@ -200,6 +201,9 @@ class Supervisor:
         self._astray = some and not chosen
         return chosen
 
+    def _may_run_anywhere(self, labels: Collection[str]) -> bool:
+        return not labels or any(sharing.may_run(labels, peer.labels) for peer in self.peers)
+
     def _waited(self, name: str, now: float) -> float:
         return math.inf if name in self._offered else now - max(self._free_since[name], self._grown_at)
 
@@ -212,8 +216,10 @@ class Supervisor:
 
     async def _claim_again(self) -> None:
         """What may be ours since a claim that was not answered: one's own lease can be claimed at once."""
-        names, self._unanswered = self._unanswered, set()
-        await self.claim(names)
+        asked = sorted(self._unanswered)
+        rows = [await self._deps.store.session(name) for name in asked]
+        self._unanswered.difference_update(asked)
+        await self.claim([row.name for row in rows if row is not None and self._wanted(row)])
 
     async def _claim_paced(self, names: Sequence[str]) -> None:
         """As many as can be opened soon."""
@@ -234,7 +240,9 @@ class Supervisor:
         while True:
             await self._deps.clock.sleep(self._sweep_every * HANDOVER)
             mine = len(self.actors)
-            count = sharing.to_hand_over(mine=mine, total=self._total, instances=len(self.peers))
+            others = sum(peer.held for peer in self.peers if peer.id != self._deps.instance)
+            total = max(self._total, mine + others)  # claimed meanwhile: by others, or here
+            count = sharing.to_hand_over(mine=mine, total=total, instances=len(self.peers))
             if count == 0 or self._blind:
                 continue
             settled = [actor for actor in self.actors.values() if self._may_move(actor)]

@@ -121,7 +121,6 @@ def claim(c: Connection, names: Collection[str], instance_id: str, ttl: float) -
 _BACKLOG = (
     "SELECT s.name, "
     "EXISTS (SELECT 1 FROM inbox i WHERE i.session_name = s.name AND i.done_at IS NULL), "
-    "EXISTS (SELECT 1 FROM outbox o WHERE o.session_name = s.name AND o.state IN ('queued', 'sending')), "
     "EXISTS (SELECT 1 FROM media m WHERE m.session_name = s.name AND m.state = 'awaited'), "
     "EXISTS (SELECT 1 FROM cursor u WHERE u.session_name = s.name) "
     "FROM session s WHERE s.name IN ({})"
@@ -129,7 +128,7 @@ _BACKLOG = (
 
 
 def backlogs(c: Connection, names: Collection[str]) -> dict[str, Backlog]:
-    """Of sessions that were just claimed: no earlier holder adds to it any more."""
+    """Of sessions that were just claimed: nobody but their new holder adds to it any more."""
     if not names:
         return {}
     asked = rounded(sorted(names))

@@ -199,6 +199,17 @@ class Which:
     flying: Collection[str] | None = None
 
 
+_WORTH = Query(
+    "SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM session_epoch WHERE session_name = ? AND epoch = ?) "
+    f"OR EXISTS (SELECT 1 FROM outbox WHERE session_name = ? AND {OPEN} AND {_DUE})"
+)
+
+
+def is_worth_claiming(c: Connection, name: str, epoch: int) -> bool:
+    """Whether a claim would find anything, if not by `Which.flying`, or be refused."""
+    return _WORTH.first(c, name, epoch, name, epoch) is not None
+
+
 def claim(c: Connection, name: str, epoch: int, limit: int, which: Which) -> list[OutboxRow]:
     """See `ports.outbox.OutboxStore.claim_outbox`.
 
