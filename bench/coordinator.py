@@ -7,8 +7,11 @@ import logging
 import statistics
 import time
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import structlog
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
 
 from bench.figures import Figure
 from bench.stub import StubEngine
@@ -41,18 +44,18 @@ ANALYZE;
 
 
 def costs(step: Callable[..., None]) -> list[Figure]:
-    """B8.start, B8.renew and B8.look."""
+    """B8.start, B8.asked, B8.renew and B8.look."""
     with Postgres("max_connections=50") as server:
         step("starting sessions on one instance")
         server.run("createdb", "starting")
         started = asyncio.run(_starting(server, server.dsn("starting")))
         step("renewing and looking")
         server.run("createdb", "listed")
-        return [started, *asyncio.run(_statements(server, server.dsn("listed")))]
+        return [*started, *asyncio.run(_statements(server, server.dsn("listed")))]
 
 
-def _shown(id_: str, what: str, value: float) -> Figure:
-    return Figure(id_, what, "ms", round(value, 2), None, None, "shown", True)
+def _shown(id_: str, what: str, value: float, unit: str = "ms") -> Figure:
+    return Figure(id_, what, unit, round(value, 2), None, None, "shown", True)
 
 
 async def _filled(server: Postgres, url: str, sql: str) -> SqlStore:
@@ -62,21 +65,31 @@ async def _filled(server: Postgres, url: str, sql: str) -> SqlStore:
     return store
 
 
-async def _starting(server: Postgres, url: str) -> Figure:
+async def _starting(server: Postgres, url: str) -> list[Figure]:
     """The pace of openings out of the way: what is left is what an instance works for each."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     await (await _filled(server, url, MANY.format(count=STARTED))).close()
     clock = SystemClock()
     settings = NodeSettings(version="bench", pace=Pace(STARTED, STARTED))
     node = Node(open_store(url, clock), {"baileys": StubEngine()}, clock, settings, instance="one")
+    asked = 0
+
+    @event.listens_for(Engine, "before_cursor_execute")
+    def count(*_: Any) -> None:
+        nonlocal asked
+        asked += 1
+
     async with node:
-        began = time.process_time()
+        began, asked = time.process_time(), 0
         while sum(actor.state.phase is Phase.WORKING for actor in node.supervisor.actors.values()) < STARTED:
             await asyncio.sleep(0.05)
         took = time.process_time() - began
-    return _shown(
-        "B8.start", f"CPU of the instance for each of {STARTED:,} sessions that it starts", 1000 * took / STARTED
-    )
+        event.remove(Engine, "before_cursor_execute", count)
+    each = f"for each of {STARTED:,} sessions that it starts"
+    return [
+        _shown("B8.start", f"CPU of the instance {each}", 1000 * took / STARTED),
+        _shown("B8.asked", f"statements {each}", asked / STARTED, ""),
+    ]
 
 
 async def _statements(server: Postgres, url: str) -> list[Figure]:

@@ -14,7 +14,7 @@ MOST, LEAST, LINKING = 200, 50, 75.0
 """So many sessions; on a busy machine those that could be linked in so many seconds, but never fewer than the least."""
 FACTOR = 0.02
 HOUR = 3600 * FACTOR
-AT_ONCE = (50 + 25) * 1.2
+AT_ONCE = (50 + 40) * 1.2
 """Most in a second: HOLDFAST_CONNECT_BURST and _RATE, which no factor scales; a busy machine bunches some."""
 
 

@@ -131,7 +131,7 @@ class Settings(BaseSettings):
         3600.0, ge=0, description="Nothing delivered for so long: log in again to see what waits. Doubles; 0: never."
     )
     restore_tries: int = Field(3, ge=0, description="Failed attempts before FAILED is shown; slow retries go on.")
-    connect_rate: float = Field(25.0, gt=0, description="Connections that an instance opens per second, at most.")
+    connect_rate: float = Field(40.0, gt=0, description="Connections that an instance opens per second, at most.")
     connect_burst: float = Field(50.0, ge=1, description="Connections that it may open at once, before the rate holds.")
     send_wait: float = Field(30.0, ge=0, description="How long a send request waits for WhatsApp's acknowledgement.")
     send_deadline: float = Field(

@@ -64,7 +64,7 @@ def test_two_hundred_come_back_within_seconds() -> None:
     bucket, wait = None, 0.0
     for _ in range(200):
         bucket, wait = take(Pace(), bucket, 0.0)
-    assert wait == pytest.approx(6.0)
+    assert wait == pytest.approx(3.75)
 
 
 @given(st.lists(st.tuples(st.floats(0, 10), st.integers(0, 9)), min_size=1, max_size=30))

@@ -34,7 +34,7 @@ class Pace:
     """How fast an instance may open connections: a bucket of `burst` that refills at `rate` a second."""
 
     burst: float = 50.0
-    rate: float = 25.0
+    rate: float = 40.0
 
 
 @dataclass(frozen=True, slots=True)
