@@ -31,7 +31,6 @@ from holdfast.runtime.metrics import MetricsSettings
 from holdfast.runtime.node import Node, NodeSettings
 from holdfast.runtime.webhook import Webhook
 from holdfast.store import open_store
-from holdfast.store.files.bucket import Bucket
 from holdfast.store.files.folder import Folder
 from holdfast.store.files.signing import Keys
 
@@ -78,6 +77,8 @@ def _files(settings: Settings, clock: Clock) -> Files:
     folder = Path(settings.media_dir) if settings.media_dir else settings.data_dir / "media"
     if not settings.media_s3_url:
         return Folder(folder)
+    from holdfast.store.files.bucket import Bucket  # noqa: PLC0415 - its HTTP client is slow to load
+
     secret = settings.media_s3_secret.get_secret_value() if settings.media_s3_secret else ""
     keys = Keys(settings.media_s3_key_id, secret, settings.media_s3_region)
     return Bucket(settings.media_s3_url, keys, folder / "under-way", clock)
@@ -170,6 +171,7 @@ async def server(node: Node, settings: Settings, hashed: str) -> uvicorn.Server:
 
 
 def _server(node: Node, settings: Settings, hashed: str) -> uvicorn.Server:
+    import aiohttp  # noqa: F401, PLC0415 - the first webhook need not wait for it
     import uvicorn  # noqa: PLC0415 - see `server`
 
     from holdfast.api.app import build  # noqa: PLC0415

@@ -76,7 +76,6 @@ async def receiver(tls: ssl.SSLContext | None = None) -> AsyncIterator[Receiver]
 @asynccontextmanager
 async def posting(reach: Reach, timeout: float = 5.0) -> AsyncIterator[Poster]:
     poster = Poster(SystemClock(), reach, timeout)
-    await poster.start()
     try:
         yield poster
     finally:

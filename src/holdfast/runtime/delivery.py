@@ -115,8 +115,7 @@ class Delivery:
 
     # --- life ---------------------------------------------------------------------------------------------------
     async def start(self) -> None:
-        """Open the HTTP clients, and begin to look for what waits."""
-        await self._poster.start()
+        """Begin to look for what waits."""
         self._loops = [asyncio.create_task(self._looks()), asyncio.create_task(self._renewals())]
 
     async def stop(self) -> None:

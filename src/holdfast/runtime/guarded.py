@@ -1,16 +1,20 @@
 """HTTP to addresses that others chose: each is judged when it is connected to, so that a name which leads elsewhere
 than it did a moment ago gains nothing.
+
+The client's library is loaded with the first request, as wherever Holdfast asks others by HTTP: it takes a tenth of
+a second, for which no session should have to wait at a start.
 """
 
 from __future__ import annotations
 
 import socket
 from collections.abc import Sequence
-from typing import Any
-
-import aiohttp
+from typing import TYPE_CHECKING, Any
 
 from holdfast.domain.receivers import Reach
+
+if TYPE_CHECKING:
+    import aiohttp
 
 
 class AddressRefused(OSError):
@@ -18,31 +22,37 @@ class AddressRefused(OSError):
 
 
 class Clients:
-    """Two HTTP clients: one for any address, one that looks at each before it connects. `timeout`: of one request."""
+    """Two HTTP clients: one for any address, one that looks at each before it connects. In seconds: `timeout` of one
+    request, and `connect` of its connection, if that is to be sooner.
+    """
 
-    def __init__(self, reach: Reach, timeout: aiohttp.ClientTimeout) -> None:
+    def __init__(self, reach: Reach, timeout: float, connect: float | None = None) -> None:
         self._reach = reach
-        self._timeout = timeout
+        self._timeouts = timeout, connect
         self._clients: dict[bool, aiohttp.ClientSession] = {}
-
-    async def start(self) -> None:
-        """Open them."""
-        for anywhere in (True, False):
-            self._clients[anywhere] = aiohttp.ClientSession(
-                timeout=self._timeout,
-                connector=aiohttp.TCPConnector(limit=0, socket_factory=None if anywhere else self._socket),
-                headers={"User-Agent": "Holdfast"},
-                cookie_jar=aiohttp.DummyCookieJar(),
-            )
 
     async def stop(self) -> None:
         """Close them."""
-        for client in self._clients.values():
-            await client.close()
+        while self._clients:
+            await self._clients.popitem()[1].close()
 
     def to(self, host: str, *, trusted: bool = False) -> aiohttp.ClientSession:
         """Whom to ask for a request to `host`. `trusted`: the operator named it."""
-        return self._clients[trusted or host in self._reach.hosts]
+        anywhere = trusted or host in self._reach.hosts
+        if anywhere not in self._clients:
+            self._clients[anywhere] = self._made(anywhere)
+        return self._clients[anywhere]
+
+    def _made(self, anywhere: bool) -> aiohttp.ClientSession:
+        import aiohttp  # noqa: PLC0415 - see the module
+
+        total, connect = self._timeouts
+        return aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=total, sock_connect=connect),
+            connector=aiohttp.TCPConnector(limit=0, socket_factory=None if anywhere else self._socket),
+            headers={"User-Agent": "Holdfast"},
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
 
     def _socket(self, found: Sequence[Any]) -> socket.socket:
         family, kind, proto, _, address = found
@@ -53,6 +63,8 @@ class Clients:
 
 def unreached(error: Exception, whose: str, setting: str) -> str:
     """Why a request got no answer, without its URL. `whose`: such as `the receiver`."""
+    import aiohttp  # noqa: PLC0415 - see the module
+
     if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
         return f"{whose}'s certificate is not valid, or it does not speak TLS"
     if isinstance(error, aiohttp.ClientConnectorDNSError):

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
 
-import aiohttp
 import structlog
 
 from holdfast.crash import point
@@ -27,6 +26,8 @@ from holdfast.store.files.folder import told
 log = structlog.get_logger(__name__)
 
 REDIRECTS = 5
+CONNECT = 15.0
+"""Seconds in which a file's server must let us connect."""
 ELSEWHERE = (
     "The file is not where this instance keeps files. Instances of one cluster need one folder "
     "(HOLDFAST_MEDIA_DIR) or bucket (HOLDFAST_MEDIA_S3_URL)."
@@ -54,12 +55,11 @@ class Media:
         self.files = files
         self._store = store
         self._clock = clock
-        self._clients = Clients(settings.reach, aiohttp.ClientTimeout(total=settings.timeout, sock_connect=15.0))
+        self._clients = Clients(settings.reach, settings.timeout, connect=CONNECT)
 
     async def start(self) -> None:
         """Raises `MediaUnavailable`."""
         await self.files.start()
-        await self._clients.start()
 
     async def stop(self) -> None:
         """Let go of connections."""
@@ -99,6 +99,8 @@ class Media:
 
     async def fetch(self, link: Link) -> Upload:
         """Redirects are followed, each guarded anew. Raises `MediaNotFetched`, `MediaTooLarge`, `MediaUnavailable`."""
+        import aiohttp  # noqa: PLC0415 - see `guarded`
+
         url = link.url
         for _ in range(REDIRECTS + 1):
             check_url(url, self.settings.reach, FILE)

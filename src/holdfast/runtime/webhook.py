@@ -14,9 +14,8 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
-
-import aiohttp
 
 from holdfast.domain.delivery import Refusal, Retries
 from holdfast.domain.errors import InvalidWebhook
@@ -24,6 +23,9 @@ from holdfast.domain.receivers import HOOK, Reach, check_url, receiver
 from holdfast.ports.clock import Clock
 from holdfast.ports.store import Json
 from holdfast.runtime.guarded import Clients, unreached
+
+if TYPE_CHECKING:
+    import aiohttp
 
 AT_ONE_HOST = 64
 """Requests to one host at a time, over all sessions: a host that hangs holds no more than that."""
@@ -117,19 +119,17 @@ class Poster:
     def __init__(self, clock: Clock, reach: Reach, timeout: float) -> None:
         self._clock = clock
         self._timeout = timeout
-        self._clients = Clients(reach, aiohttp.ClientTimeout(total=timeout))
+        self._clients = Clients(reach, timeout)
         self._gates: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(AT_ONE_HOST))
 
-    async def start(self) -> None:
-        """Open the HTTP clients."""
-        await self._clients.start()
-
     async def stop(self) -> None:
-        """Close them."""
+        """Close the HTTP clients."""
         await self._clients.stop()
 
     async def post(self, hook: Webhook, request_id: str, envelope: Json) -> Refusal | None:
         """None when the receiver answered 2xx, else why not, without the URL."""
+        import aiohttp  # noqa: PLC0415 - see `guarded`
+
         body = json.dumps(envelope, separators=(",", ":"), ensure_ascii=False).encode(errors="replace")
         host = urlsplit(hook.url).hostname or ""
         client = self._clients.to(host, trusted=hook.trusted)

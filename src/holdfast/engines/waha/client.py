@@ -12,9 +12,8 @@ import json
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import aiohttp
 import structlog
 
 from holdfast.domain.breaker import Breaker
@@ -22,6 +21,9 @@ from holdfast.domain.pacing import backoff
 from holdfast.engines.waha.errors import WahaBusy, WahaRefused, WahaUnavailable
 from holdfast.engines.waha.options import WahaOptions, WahaServer
 from holdfast.ports.clock import Clock
+
+if TYPE_CHECKING:
+    import aiohttp
 
 log = structlog.get_logger(__name__)
 
@@ -184,6 +186,8 @@ class WahaClient:
             )
 
     async def _exchange(self, method: str, path: str, query: Mapping[str, Any], body: Json | None) -> Any:
+        import aiohttp  # noqa: PLC0415 - slow to load, and only needed where there is a WAHA server
+
         http = self._open()
         params = {name: _text(value) for name, value in query.items() if value is not None}
         connected = False
@@ -203,6 +207,8 @@ class WahaClient:
 
     def _open(self) -> aiohttp.ClientSession:
         if self._http is None:
+            import aiohttp  # noqa: PLC0415 - see above
+
             headers = {"Accept": "application/json", "User-Agent": "Holdfast"}
             if self.server.api_key:
                 headers["X-Api-Key"] = self.server.api_key
@@ -259,6 +265,8 @@ async def _read(answer: aiohttp.ClientResponse) -> bytes:
 
 
 def _reason(error: aiohttp.ClientConnectorError) -> str:
+    import aiohttp  # noqa: PLC0415 - see above
+
     if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
         return "its certificate is not valid, or it does not speak TLS"
     if isinstance(error, aiohttp.ClientConnectorDNSError):
