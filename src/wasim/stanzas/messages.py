@@ -185,17 +185,19 @@ def _post(hub: Hub, sender: Device, target: Device, attrs: dict[str, str], *, en
     if identity is not None and any(part.attrs.get("type") == "pkmsg" for part in enc):
         extra.append(identity)
     if target.id and target.phone != sender.phone:
-        enc = _spoiled(hub, target, enc)
+        enc = _spoiled(hub, target, attrs["id"], enc)
     chat = attrs["from"] if attrs["from"].endswith(jids.GROUP) else sender.phone
     hub.post(target, message_key(node.attrs["id"], chat), Node("message", attrs, [*enc, *extra]))
 
 
-def _spoiled(hub: Hub, target: Device, enc: list[Node]) -> list[Node]:
+def _spoiled(hub: Hub, target: Device, message_id: str, enc: list[Node]) -> list[Node]:
     """What a fault leaves of a message for a companion: garbled, or nothing but the word that the phone has it."""
-    if hub.fault("unavailable", target):
-        return [Node("unavailable")]
-    if not hub.fault("garble", target):
+    fault = hub.fault("unavailable", target) or hub.fault("garble", target)
+    if fault is None:
         return enc
+    hub.journal.note("spoiled", jid=str(target.pn), id=message_id, by=fault.kind)
+    if fault.kind == "unavailable":
+        return [Node("unavailable")]
     last, data = enc[-1], bytearray(enc[-1].bytes())
     data[len(data) * 3 // 4] ^= 1  # under the MAC or the signature, in every kind
     return [*enc[:-1], Node(last.tag, last.attrs, bytes(data))]
