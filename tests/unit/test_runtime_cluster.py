@@ -66,13 +66,13 @@ def test_instances_that_start_one_after_the_other_share_what_is_free_and_need_no
 
     async def main(clock: VirtualClock) -> None:
         async with memory_store(clock) as store, AsyncExitStack() as stack:
-            for number in range(400):
+            for number in range(600):
                 await store.create_session(f"s{number:03d}", "baileys", {}, "running")
             nodes = []
             for name, engine in zip(("one", "two"), engines(2), strict=True):
                 nodes.append(await stack.enter_async_context(instance(store, clock, engine, name)))
                 await clock.sleep(1.0)
-            await held(nodes, [200, 200], clock)
+            await held(nodes, [300, 300], clock)
             assert {holder.epoch for holder in (await store.holders()).values()} == {1}, "claimed, and handed over"
 
     run(main)

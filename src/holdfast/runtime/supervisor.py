@@ -76,9 +76,7 @@ class Supervisor:
         self._held, self._grown_at = 0, 0.0
         """How many sessions all instances held, and when that was last seen to have grown."""
         self._total = 0
-        """How many sessions the instances held or could claim, as of the last look. What each held then is old as soon
-        as all claim, the sum is not.
-        """
+        """Those, and what was free, as of the last look. Once all claim, what each held then is old; the sum is not."""
         self._given: dict[str, float] = {}
         """Sessions that were handed over, and until when (boot clock) they are left to others."""
         self._offered: dict[str, float] = {}
