@@ -219,6 +219,11 @@ def test_another_phone_than_the_accounts_is_refused(tmp_path: Path) -> None:
         again = await add(it, phone="+40798765432")
         assert (again.status_code, again.json()["accountId"]) == (200, ID)
         refused(await add(it), 409, "account_taken", "+407****32")
+        other = (await add(it, company_id="c2")).json()["accountId"]
+        assert other.startswith(ID), "somebody else has the old number now"
+        assert other != ID
+        assert (await add(it, company_id="c2")).json()["accountId"] == other
+        assert (await status(it))["phone"] == "+40798765432"
 
     check(tmp_path, body)
 

@@ -65,6 +65,13 @@ def new_name(asked: AccountRow, namespace: str) -> str:
     raise HoldfastError("An account needs a phone, a company or a user.")
 
 
+def second_name(phone: str, namespace: str) -> str:
+    """The name for a phone's account where the first is taken: an account keeps its name when its number changes, and
+    somebody else may get the old number.
+    """
+    return account_name(phone, namespace, digits=24)
+
+
 def other_name(user_id: str) -> str:
     """The name for a user whose first 12 characters are another user's as well: ids made within a second often are."""
     return _fitting(f"u_{user_id}", "u")

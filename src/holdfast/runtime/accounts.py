@@ -16,6 +16,7 @@ from holdfast.domain.accounts import (
     new_name,
     other_name,
     recovery,
+    second_name,
     seconds_until_again,
 )
 from holdfast.domain.errors import AccountNotFound, AccountTaken, BadRequest, SessionExists, WrongStatus
@@ -68,8 +69,10 @@ class LocalAccounts:
         asked = AccountRow("", company or None, user or None, digits, name)
         if not (asked.phone or asked.company_id or asked.user_id):
             raise BadRequest("Name a phone, a company or a user.")
-        stable = [account_name(digits, self._namespace)] if digits else []
-        return await self._save(asked, await self._session_of(asked), [*aliases, *stable])
+        session = await self._session_of(asked)
+        again = digits is not None and session == second_name(digits, self._namespace)
+        stable = [account_name(digits, self._namespace)] if digits and not again else []
+        return await self._save(asked, session, [*aliases, *stable])
 
     async def _save(self, asked: AccountRow, session: str, aliases: Sequence[str]) -> Account:
         wanted = AccountRow(session, asked.company_id, asked.user_id, asked.phone, asked.name)
@@ -92,9 +95,17 @@ class LocalAccounts:
         if known is not None:
             return known.session
         for name in await self._earlier_names(asked):
-            if await self._store.session(name) is not None:
+            if await self._store.session(name) is not None and not await self._has_another_phone(name, asked):
                 return name
-        return new_name(asked, self._namespace)
+        name = new_name(asked, self._namespace)
+        if asked.phone and await self._store.session(name) is not None:
+            return second_name(asked.phone, self._namespace)
+        return name
+
+    async def _has_another_phone(self, name: str, asked: AccountRow) -> bool:
+        """Whether the account has changed its number since it got its name."""
+        known = await self._store.account(AccountRow(name))
+        return bool(known and known.phone and asked.phone and known.phone != asked.phone)
 
     async def _earlier_names(self, asked: AccountRow) -> list[str]:
         names = []
