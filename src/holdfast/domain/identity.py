@@ -42,7 +42,7 @@ def canonical_phone(phone: str) -> str:
 
 
 def account_name(phone: str, namespace: str = "prod", digits: int = 12) -> str:
-    """`account_{namespace}_{hash}`: 12 hex digits of SHA-256 over the canonical phone's digits."""
+    """`account_{namespace}_{hash}`: the first hex `digits` of SHA-256 over the canonical phone's digits."""
     digest = hashlib.sha256(canonical_phone(phone).encode()).hexdigest()[:digits]
     return valid_session_name(f"account_{namespace}_{digest}")
 
