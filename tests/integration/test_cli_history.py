@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sqlite3
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from tests.support.served import KEY, served
 
 PN = "40722222222@s.whatsapp.net"
 MANY = 40_000
+TRIES = 5
+"""On a busy machine an export may be done before we have a turn to interrupt it."""
 
 pytestmark = pytest.mark.xdist_group("processes")
 
@@ -108,17 +111,27 @@ async def test_ctrl_c_leaves_nothing_half_written(tmp_path: Path) -> None:
     await stored(tmp_path, many=MANY)
     folder = tmp_path / "out"
     folder.mkdir()
+    for _ in range(TRIES):
+        code, said = await _interrupted(tmp_path, folder)
+        assert b"Traceback" not in said
+        if code != 0:
+            break
+        (folder / "shop.jsonl").unlink()  # it was done before we came
+    assert code == 130, said
+    assert list(folder.iterdir()) == []
+
+
+async def _interrupted(tmp_path: Path, folder: Path) -> tuple[int | None, bytes]:
+    """The exit code of an export that gets Ctrl-C as soon as it has written something, and what it said."""
     environment = {**os.environ, **alone(tmp_path)}
     child = await asyncio.create_subprocess_exec(
         BIN / "holdfast", "export", "shop", "-o", folder / "shop.jsonl", env=environment,
         stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     async with asyncio.timeout(60):
-        while not any(path.stat().st_size for path in folder.glob(".shop.jsonl.*.part")):
+        while not any(path.stat().st_size for path in folder.glob(".shop.jsonl.*.part")) and child.returncode is None:
             await asyncio.sleep(0)
-            assert child.returncode is None
-        child.send_signal(signal.SIGINT)
+        with suppress(ProcessLookupError):
+            child.send_signal(signal.SIGINT)
         _, said = await child.communicate()
-    assert child.returncode == 130, said
-    assert b"Traceback" not in said
-    assert list(folder.iterdir()) == []
+    return child.returncode, said
