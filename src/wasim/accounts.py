@@ -144,7 +144,15 @@ class Accounts:
             jid = jids.parse(jid)
         if jid is None:
             return None
-        return self._by_lid.get(jid.user) if jid.server == jids.LID else self._by_phone.get(jid.user)
+        if jid.server in (jids.LID, jids.HOSTED_LID):
+            return self._by_lid.get(jid.user)
+        return self._by_phone.get(jid.user) if jid.server in (jids.PN, jids.HOSTED) else None
+
+    def chat(self, address: str) -> str:
+        """Name a chat in the same way whichever of a person's addresses is given: by number, a group by its address."""
+        parsed = jids.parse(address)
+        account = self.find(parsed)
+        return account.phone if account else str(parsed.bare()) if parsed else address
 
     def device(self, jid: Jid | str | None) -> Device | None:
         """Give the device at an address, or None."""

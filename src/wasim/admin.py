@@ -15,7 +15,9 @@ from wasim.faults import ONCE, Fault, FaultError
 from wasim.pairing import PairingError
 from wasim.phone_actions import ACTIONS
 from wasim.phone_contacts import PhoneError
+from wasim.wire.messages import to_json
 from wasim.wire.nodes import Node
+from wasim.wire.schema import MESSAGE
 
 if TYPE_CHECKING:
     from wasim.connection import Connection
@@ -45,6 +47,7 @@ def add_routes(app: web.Application, wasim: WasimServer) -> None:
         ("POST", "/admin/phones", api.add_phone),
         ("GET", "/admin/phones", api.list_phones),
         ("GET", "/admin/phones/{phone}/messages", api.messages),
+        ("GET", "/admin/phones/{phone}/decrypted", api.decrypted),
         ("POST", "/admin/phones/{phone}/{action}", api.act),
         ("POST", "/admin/fault", api.fault),
         ("GET", "/admin/faults", api.faults),
@@ -105,7 +108,7 @@ class Admin:
 
     async def _target(self, text: str) -> str:
         parsed = jid.parse(text)
-        if parsed is not None and parsed.server == jid.GROUP:
+        if parsed is not None and parsed.server not in (jid.PN, jid.LID):
             return str(parsed)
         account = self._hub.accounts.find(parsed) or self._hub.accounts.create(_phone(text))
         await self._wasim.phones.of(account)
@@ -141,9 +144,20 @@ class Admin:
         received = [_plain(message) for message in phone.messages]
         return web.json_response({"messages": received, "receipts": [_plain(r) for r in phone.receipts]})
 
+    async def decrypted(self, request: web.Request) -> web.Response:
+        """Every message that a phone decrypted, as protobuf's JSON with its stanza's attributes, oldest first.
+
+        ``id`` limits it to one message.
+        """
+        phone, wanted = self._existing(request), request.query.get("id")
+        opened = [(attrs, body) for attrs, body in phone.received.decrypted if wanted in (None, attrs.get("id"))]
+        return web.json_response(
+            [{"id": attrs.get("id"), "stanza": attrs, "message": to_json(MESSAGE, body)} for attrs, body in opened]
+        )
+
     async def act(self, request: web.Request) -> web.Response:
         """Let a phone do something (``phone_actions``)."""
-        phone, body = self._existing(request), await _json(request)
+        phone, body = self._existing(request), _addressed(await _json(request))
         action = ACTIONS.get(request.match_info["action"])
         if action is None:
             known = ", ".join(ACTIONS)
@@ -294,6 +308,22 @@ def _phone(text: str) -> str:
     if number is None:
         raise BadRequest(f"{text!r} is no phone number; write digits with country code, 7 to 15 of them")
     return number
+
+
+def _addressed(body: dict[str, Any]) -> dict[str, Any]:
+    """Let people be named by plain number, by address and by LID alike."""
+    found = dict(body)
+    if isinstance(body.get("chat"), str):
+        found["chat"] = _address(body["chat"])
+    for name in ("members", "add", "remove", "promote", "demote"):
+        if isinstance(body.get(name), list):
+            found[name] = [_address(one) if isinstance(one, str) else one for one in body[name]]
+    return found
+
+
+def _address(text: str) -> str:
+    parsed = jid.parse(text)
+    return str(parsed) if parsed is not None else str(jid.Jid(_phone(text), jid.PN))
 
 
 async def _json(request: web.Request) -> dict[str, Any]:

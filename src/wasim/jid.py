@@ -8,7 +8,10 @@ from dataclasses import dataclass
 SERVER = "@s.whatsapp.net"
 PN = "s.whatsapp.net"
 LID = "lid"
+HOSTED, HOSTED_LID = "hosted", "hosted.lid"
+"""Servers of the devices that Meta hosts for an account ("coexistence"): the same people as by number and by LID."""
 GROUP = "g.us"
+BROADCAST = "broadcast"
 _JID = re.compile(r"([0-9A-Za-z_.\-]*)(?::([0-9]{1,5}))?@([a-z.]+)")
 _PHONE = re.compile(r"[1-9][0-9]{6,14}")
 

@@ -25,6 +25,7 @@ from wasim.phone_linking import Linking
 from wasim.phone_receiving import Receiving
 from wasim.phone_welcome import Welcome
 from wasim.ports import PhoneNetwork, QrData
+from wasim.stanzas.disguise import Disguise
 from wasim.wire.nodes import Node
 from wasim.wire.schema import MESSAGE_EDIT, REVOKE
 
@@ -54,6 +55,8 @@ class Phone:
         self.groups = GroupKeys(network)
         self.contacts = Contacts(self.memory, self.keys, network)
         self.sent: OrderedDict[str, tuple[str, Body]] = OrderedDict()
+        self.disguises: dict[str, Disguise] = {}
+        """What sent messages looked like on the wire, by id: what is sent again looks the same."""
         self._network = network
         self.files = Files(network)
         self.linking = Linking(self.keys.identity, network)
@@ -224,7 +227,7 @@ class Phone:
     # --- sending ------------------------------------------------------------------------------------------------
     async def send(
         self, to: str, body: Body, *, kind: str, text: str, message_id: str | None = None, target: str = "",
-        attrs: Mapping[str, str] | None = None,
+        attrs: Mapping[str, str] | None = None, disguise: Disguise | None = None,
     ) -> str:  # fmt: skip
         """Send any message; give its id. Raises ``PhoneError`` if it cannot be sent."""
         message_id = message_id or f"3A{secrets.token_hex(9).upper()}"
@@ -236,6 +239,9 @@ class Phone:
             message.attrs["to"] = self.memory.person(chat)
         if media:
             _mark(message.children(), media)
+        if disguise:
+            self.disguises[message_id] = disguise
+            message = disguise.put_on(message)
         self._show(message_id, chat, body, kind=kind, text=text, target=target)
         await self._network.send(message)
         return message_id
@@ -295,7 +301,7 @@ class Phone:
     def _show(self, message_id: str, chat: str, body: Body, *, kind: str, text: str, target: str) -> None:
         self.sent[message_id] = (chat, body)
         while len(self.sent) > RESENDABLE:
-            self.sent.popitem(last=False)
+            self.disguises.pop(self.sent.popitem(last=False)[0], None)
         for field in FILES.keys() & body.keys():
             self.memory.keep_file(message_id, body[field])
         person, now = self.memory.person(chat), int(self._network.now())

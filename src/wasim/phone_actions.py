@@ -10,7 +10,11 @@ from typing import Any
 from wasim import phone_more
 from wasim.phone_contacts import PhoneError
 from wasim.phone_content import read
-from wasim.wire.protobuf import ProtobufError
+from wasim.stanzas.disguise import Disguise
+from wasim.wire.messages import from_json
+from wasim.wire.nodes import Node
+from wasim.wire.protobuf import ProtobufError, encode
+from wasim.wire.schema import MESSAGE
 
 Action = Callable[[Any, Mapping[str, Any]], Awaitable[Any]]
 
@@ -82,17 +86,45 @@ def _list(body: Mapping[str, Any], name: str) -> list[str]:
     return value
 
 
-async def _message(phone: Any, body: Mapping[str, Any]) -> Any:
-    """Any message that ``wire.schema`` knows, as JSON; no field of bytes."""
+def _attributes(body: Mapping[str, Any], name: str) -> dict[str, str]:
+    value = body.get(name, {})
+    if not isinstance(value, dict) or not all(item is None or isinstance(item, str) for item in value.values()):
+        raise PhoneError(f"{name} must be an object of strings; null removes an attribute")
+    return {key: item or "" for key, item in value.items()}
+
+
+def _nodes(listed: Any) -> list[Node]:
+    """Read ``[{"tag": "meta", "attrs": {}, "content": "text" or [...]}]``."""
+    if not isinstance(listed, list) or not all(isinstance(one, dict) for one in listed):
+        raise PhoneError("nodes must be a list of objects with tag, attrs and content")
+    found = []
+    for one in listed:
+        content = one.get("content")
+        inner = _nodes(content) if isinstance(content, list) else content.encode() if content else None
+        found.append(Node(_text(one, "tag"), _attributes(one, "attrs"), inner))
+    return found
+
+
+async def _raw(phone: Any, body: Mapping[str, Any]) -> Any:
+    """Send any ``proto.Message`` as protobuf's JSON, with any stanza attribute; give the message id."""
     message = body.get("message")
     if not isinstance(message, dict) or not message:
         raise PhoneError("message must be an object with the fields of WhatsApp's Message")
-    content = read(message)
-    kind, text = (content.kind, content.text) if content else ("unknown", "")
     try:
-        return await phone.send(_text(body, "chat"), message, kind=kind, text=text)
-    except (ProtobufError, AttributeError, TypeError, ValueError) as error:
-        raise PhoneError(f"message is none: {error}") from None
+        parsed = from_json(MESSAGE, message)
+        encode(MESSAGE, parsed)
+    except (ProtobufError, ValueError) as error:
+        raise PhoneError(f"invalid message: {error}") from None
+    content = read(parsed)
+    kind, text, target = (content.kind, content.text, content.target) if content else ("unknown", "", "")
+    disguise = Disguise(
+        _attributes(body, "stanza"), _attributes(body, "own_stanza"), _attributes(body, "enc"),
+        _nodes(body.get("nodes", [])),
+    )  # fmt: skip
+    message_id = _text(body, "id", "") or None
+    return await phone.send(
+        _text(body, "chat"), parsed, kind=kind, text=text, target=target, message_id=message_id, disguise=disguise
+    )
 
 
 async def _poll(phone: Any, body: Mapping[str, Any]) -> Any:
@@ -129,7 +161,8 @@ ACTIONS: Mapping[str, Action] = {
     "available": _available,
     "auto-reply": _auto_reply,
     "addressing": _addressing,
-    "message": _message,
+    "message": _raw,
+    "raw": _raw,
     "poll": _poll,
     "vote": _vote,
     "group": _group,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -26,10 +26,18 @@ KEPT = 1_000
 
 
 class Received:
-    """The newest received messages as they came, by id: (chat, sender, time, message)."""
+    """The newest received messages as they came, by id: (chat, sender, time, message).
+
+    ``decrypted`` is every ciphertext that was opened, whatever it held: (stanza's attributes, message).
+    """
 
     def __init__(self) -> None:
         self._known: OrderedDict[str, tuple[str, str, int, Body]] = OrderedDict()
+        self.decrypted: deque[tuple[Mapping[str, str], Body]] = deque(maxlen=KEPT)
+
+    def note(self, attrs: Mapping[str, str], body: Body) -> None:
+        """Remember what was decrypted."""
+        self.decrypted.append((dict(attrs), body))
 
     def keep(self, message_id: str, chat: str, sender: str, stamp: int, body: Body) -> None:
         """Remember a message."""

@@ -67,7 +67,9 @@ class Receiving:
         shown: list[PhoneMessage] = []
         for enc in node.children("enc"):
             try:
-                message = await self._take_body(node, sender, self._decrypt(node, sender, enc))
+                body = self._decrypt(node, sender, enc)
+                self._phone.received.note(node.attrs, body)
+                message = await self._take_body(node, sender, body)
             except Duplicate:
                 continue
             except (SignalError, ProtobufError, LinkingError) as error:
@@ -238,4 +240,5 @@ class Receiving:
             attrs |= {"to": chat, "participant": str(device), "addressing_mode": "lid"}
         elif own:
             attrs["recipient"] = chat
-        await self._network.send(Node("message", attrs, [enc]))
+        message, disguise = Node("message", attrs, [enc]), self._phone.disguises.get(node.attrs["id"])
+        await self._network.send(disguise.put_on(message) if disguise else message)

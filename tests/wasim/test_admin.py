@@ -169,3 +169,35 @@ async def test_a_taken_port_is_explained(world: WasimServer) -> None:
     assert process.returncode == 1
     assert "Choose another --port" in error.decode()
     assert "Traceback" not in error.decode()
+
+
+async def test_a_phone_sends_any_message_with_any_stanza_attribute(world: WasimServer, api: Api) -> None:
+    await api.post("/phones", {"phone": BOB})
+    await api.post("/phones", {"phone": ALICE})
+    message = {
+        "interactiveResponseMessage": {"nativeFlowResponseMessage": {"name": "menu", "paramsJson": '{"id":"7"}'}},
+        "messageContextInfo": {"messageSecret": "AAEC", "deviceListMetadataVersion": 2},
+        "protocolMessage": {"type": "EPHEMERAL_SETTING", "ephemeralExpiration": 86400},
+    }
+    stanza = {"edit": "1", "from": "1700000000@broadcast", "participant": f"{BOB}@s.whatsapp.net", "notify": None}
+    body = {
+        "chat": ALICE, "id": "3A77", "message": message, "stanza": stanza, "enc": {"decrypt-fail": "hide"},
+        "nodes": [{"tag": "meta", "attrs": {"polltype": "creation"}}],
+    }  # fmt: skip
+    assert (await api.post(f"/phones/{BOB}/raw", body))["result"] == "3A77"
+    since = (await api.get("/stats"))["seq"]
+    if not (seen := await api.get(f"/phones/{ALICE}/decrypted", id="3A77")):
+        await api.get("/wait", since=since - 1, kind="receipt", jid=ALICE, timeout=20)
+        seen = await api.get(f"/phones/{ALICE}/decrypted", id="3A77")
+    assert seen[0]["message"] == message
+    got = seen[0]["stanza"]
+    assert (got["edit"], got["from"], got["participant"]) == ("1", "1700000000@broadcast", f"{BOB}@s.whatsapp.net")
+    assert "notify" not in got
+    for wrong, sentence in (
+        ({"nonsense": 1}, "Message has no field nonsense"),
+        ({"conversation": 7}, r"Message.conversation must be a string"),
+        ({"protocolMessage": {"type": "NO_SUCH"}}, "Message.protocolMessage.type must be one of"),
+        ({"messageContextInfo": {"messageSecret": "%"}}, "must be bytes in base64"),
+    ):
+        refused = await api.post(f"/phones/{BOB}/raw", {"chat": ALICE, "message": wrong}, 400)
+        assert sentence in refused["error"]

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from tests.wasim.plain import HERE, VENV_NODE
 from wasim.wire import schema
-from wasim.wire.protobuf import ProtobufError, Schema, decode, encode
+from wasim.wire.messages import from_json, to_json
+from wasim.wire.protobuf import Enum, ProtobufError, Schema, decode, encode
 
 INNER = Schema("Inner", {1: ("number", "uint", False), 2: ("text", "string", False)})
 OUTER = Schema(
@@ -201,6 +202,40 @@ EXAMPLES: list[tuple[Schema, str, dict[str, Any]]] = [
         {"id": 7, "iteration": 300, "chainKey": b"c", "signingKey": b"s"},
     ),
 ]  # fmt: skip
+
+
+def _filled(kind: Schema, depth: int) -> dict[str, Any]:
+    """A message with something in every field, ``depth`` messages deep."""
+    return {name: [one] if many else one for name, found, many in kind.fields.values() if (one := _some(found, depth))}
+
+
+def _some(kind: Any, depth: int) -> Any:
+    if isinstance(kind, Schema):
+        return (_filled(kind, depth - 1) or None) if depth else None
+    if isinstance(kind, Enum):
+        return max(kind.values.values())
+    samples = {
+        "string": "t",
+        "bytes": b"\x00\xff",
+        "bool": True,
+        "double": 0.5,
+        "float": 0.25,
+        "int": -7,
+        "sfixed32": -5,
+    }
+    return samples.get(kind, 9)
+
+
+EXAMPLES.append((schema.MESSAGE, "Message", _filled(schema.MESSAGE, 3)))
+EXAMPLES.append((schema.WEB_MESSAGE, "WebMessageInfo", _filled(schema.WEB_MESSAGE, 2)))
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_a_message_becomes_json_and_back(depth: int) -> None:
+    value = _filled(schema.MESSAGE, depth)
+    assert from_json(schema.MESSAGE, json.loads(json.dumps(to_json(schema.MESSAGE, value)))) == value
+
+
 _SCRIPT = """
 const { proto } = await import(process.argv[1])
 const lines = JSON.parse(await new Response(process.stdin).text())

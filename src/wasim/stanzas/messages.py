@@ -17,6 +17,8 @@ from wasim.accounts import Account, Device
 from wasim.faults import Fault
 from wasim.hub import Hub, message_key
 from wasim.jid import Jid
+from wasim.stanzas.disguise import TAG as DISGUISE
+from wasim.stanzas.disguise import disguised
 from wasim.wire.nodes import Node
 
 PASSED_ON = ("type", "category", "edit", "push_priority", "expiration")
@@ -178,16 +180,16 @@ def _attrs(hub: Hub, device: Device, node: Node, server: str) -> dict[str, str]:
 
 
 def _post(hub: Hub, sender: Device, target: Device, attrs: dict[str, str], *, enc: list[Node], node: Node) -> None:
-    extra = [
-        child for child in node.children() if child.tag not in ("participants", "enc", "device-identity", "tctoken")
-    ]
+    kept_back = ("participants", "enc", "device-identity", "tctoken", DISGUISE)
+    extra = [child for child in node.children() if child.tag not in kept_back]
+    attrs = disguised(sender, target, attrs, node)
     identity = node.child("device-identity")
     if identity is not None and any(part.attrs.get("type") == "pkmsg" for part in enc):
         extra.append(identity)
     if target.id and target.phone != sender.phone:
         enc = _spoiled(hub, target, attrs["id"], enc)
-    chat = attrs["from"] if attrs["from"].endswith(jids.GROUP) else sender.phone
-    hub.post(target, message_key(node.attrs["id"], chat), Node("message", attrs, [*enc, *extra]))
+    chat = hub.accounts.chat(attrs.get("from", ""))
+    hub.post(target, message_key(attrs.get("id", ""), chat), Node("message", attrs, [*enc, *extra]))
 
 
 def _spoiled(hub: Hub, target: Device, message_id: str, enc: list[Node]) -> list[Node]:

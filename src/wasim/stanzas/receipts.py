@@ -27,8 +27,7 @@ def on_receipt(hub: Hub, device: Device, node: Node) -> None:
     to = jids.parse(node.attrs.get("to", "")) or device.pn.bare()
     kind = node.attrs.get("type", "")
     ids = [receipt_id, *_listed_ids(node)]
-    account = hub.accounts.find(to)
-    chat = str(to) if to.server == jids.GROUP else account.phone if account else ""
+    chat = hub.accounts.chat(str(to))
     for message_id in ids:
         taken = hub.accounts.dequeue(device, message_key(message_id, chat))
         hub.journal.note(
@@ -52,8 +51,8 @@ def _pass_on(hub: Hub, device: Device, own: Account, to: Jid, node: Node) -> Non
         if device.id:
             _post(hub, device, own.devices[0], to.server, node=node, extra={})
         return
-    if to.server == jids.GROUP:
-        _to_group(hub, device, to, node)
+    if to.server in (jids.GROUP, jids.BROADCAST):
+        _to_author(hub, device, to, node)
         return
     if account is None:
         hub.note_refusal(device, node, f"{to} is not on WhatsApp")
@@ -73,7 +72,7 @@ def _pass_on(hub: Hub, device: Device, own: Account, to: Jid, node: Node) -> Non
                 _post(hub, device, target, to.server, node=node, extra={"recipient": str(to.bare())})
 
 
-def _to_group(hub: Hub, device: Device, to: Jid, node: Node) -> None:
+def _to_author(hub: Hub, device: Device, to: Jid, node: Node) -> None:
     author = jids.parse(node.attrs.get("participant", ""))
     account = hub.accounts.find(author)
     if author is None or account is None:
@@ -109,10 +108,8 @@ def on_media_retry(hub: Hub, device: Device, node: Node) -> None:
 def on_ack(hub: Hub, device: Device, node: Node) -> None:
     """Take an ack: the stanza that it names waits no longer. An error in it is noted."""
     of, stanza_id, to = (node.attrs.get(name, "") for name in ("class", "id", "to"))
-    parsed = jids.parse(to)
     if of == "message":
-        account = hub.accounts.find(parsed)
-        key = message_key(stanza_id, to if parsed and parsed.server == jids.GROUP else account.phone if account else "")
+        key = message_key(stanza_id, hub.accounts.chat(to))
     else:
         kind = node.attrs.get("type", "") + node.attrs.get("participant", "") if of == "receipt" else ""
         key = stanza_key(of, stanza_id, to, kind)

@@ -1,7 +1,8 @@
 """A small protobuf codec: messages as dicts, by tables of fields (``wire/schema.py``).
 
-A kind is ``"uint"``, ``"bool"``, ``"double"``, ``"bytes"``, ``"string"`` or the ``Schema`` of a nested message.
-Unknown fields are skipped.
+A kind is ``"uint"``, ``"int"`` (signed, two's complement), ``"bool"``, one of fixed size (``"double"``, ``"float"``,
+``"fixed32"``, ``"fixed64"``, ``"sfixed32"``, ``"sfixed64"``), ``"bytes"``, ``"string"``, an ``Enum``, or the ``Schema``
+of a nested message. Unknown fields are skipped.
 """
 
 from __future__ import annotations
@@ -11,17 +12,33 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Union
 
-Kind = Union[str, "Schema"]
+Kind = Union[str, "Schema", "Enum"]
 MAX_NUMBER = (1 << 64) - 1
-_DOUBLE = struct.Struct("<d")
+_FIXED = {
+    "double": struct.Struct("<d"), "float": struct.Struct("<f"), "fixed32": struct.Struct("<I"),
+    "fixed64": struct.Struct("<Q"), "sfixed32": struct.Struct("<i"), "sfixed64": struct.Struct("<q"),
+}  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class Enum:
+    """Names of numbers; messages as dicts hold the numbers."""
+
+    name: str
+    values: Mapping[str, int]
+
+
+@dataclass(frozen=True, eq=False)
 class Schema:
-    """One message: field number -> (name, kind, repeated)."""
+    """One message: field number -> (name, kind, repeated). ``packed``: numbers of fields written in one piece.
+
+    ``entry`` marks the pairs of a map, which are a repeated message with ``key`` and ``value``.
+    """
 
     name: str
     fields: Mapping[int, tuple[str, Kind, bool]]
+    packed: frozenset[int] = frozenset()
+    entry: bool = False
 
 
 class ProtobufError(ValueError):
@@ -37,6 +54,9 @@ def encode(schema: Schema, value: Mapping[str, Any]) -> bytes:
     for number, (name, kind, repeated) in sorted(schema.fields.items()):
         item = value.get(name)
         if item is None:
+            continue
+        if number in schema.packed:
+            _write_packed(out, number, kind, item)
             continue
         for one in item if repeated else (item,):
             _write(out, number, kind, one)
@@ -57,6 +77,9 @@ def decode(schema: Schema, data: bytes) -> dict[str, Any]:
         if field is None:
             continue
         name, kind, repeated = field
+        if repeated and tag & 7 == 2 and isinstance(raw, bytes) and _is_number(kind):
+            out.setdefault(name, []).extend(_unpacked(kind, raw, schema.name, name))
+            continue
         value = _value(kind, raw, tag & 7, schema.name, name)
         if repeated:
             out.setdefault(name, []).append(value)
@@ -73,17 +96,44 @@ def _write_varint(out: bytearray, value: int) -> None:
     out.append(value)
 
 
-def _write(out: bytearray, number: int, kind: Kind, value: Any) -> None:
-    if kind in ("uint", "bool"):
-        _write_varint(out, number << 3)
+def _is_number(kind: Kind) -> bool:
+    return isinstance(kind, Enum) or (kind not in ("bytes", "string") and not isinstance(kind, Schema))
+
+
+def _wire(kind: Kind) -> int:
+    if not _is_number(kind):
+        return 2
+    fixed = _FIXED.get(kind) if isinstance(kind, str) else None
+    return 0 if fixed is None else 1 if fixed.size == 8 else 5
+
+
+def _write_number(out: bytearray, kind: Kind, value: Any) -> None:
+    fixed = _FIXED.get(kind) if isinstance(kind, str) else None
+    if fixed is None:
         _write_varint(out, int(value))
         return
-    if kind == "double":
-        _write_varint(out, number << 3 | 1)
-        out += _DOUBLE.pack(value)
+    try:
+        out += fixed.pack(value)
+    except (struct.error, OverflowError) as error:
+        raise ProtobufError(f"{value!r} is no {kind}") from error
+
+
+def _write_packed(out: bytearray, number: int, kind: Kind, values: Any) -> None:
+    data = bytearray()
+    for value in values:
+        _write_number(data, kind, value)
+    if data:
+        _write_varint(out, number << 3 | 2)
+        _write_varint(out, len(data))
+        out += data
+
+
+def _write(out: bytearray, number: int, kind: Kind, value: Any) -> None:
+    _write_varint(out, number << 3 | _wire(kind))
+    if _is_number(kind):
+        _write_number(out, kind, value)
         return
     data = encode(kind, value) if isinstance(kind, Schema) else value.encode() if isinstance(value, str) else value
-    _write_varint(out, number << 3 | 2)
     _write_varint(out, len(data))
     out += data
 
@@ -115,18 +165,23 @@ def _raw(data: bytes, at: int, wire: int) -> tuple[int | bytes, int]:
     return data[at : at + size], at + size
 
 
+def _unpacked(kind: Kind, data: bytes, schema: str, name: str) -> list[Any]:
+    wire, at, found = _wire(kind), 0, []
+    while at < len(data):
+        raw, at = _raw(data, at, wire)
+        found.append(_value(kind, raw, wire, schema, name))
+    return found
+
+
 def _value(kind: Kind, raw: int | bytes, wire: int, schema: str, name: str) -> Any:
+    if wire != _wire(kind):
+        held = {0: "a number", 2: "bytes"}.get(wire, "a number of fixed size")
+        raise ProtobufError(f"{schema}.{name} holds {held}")
     if isinstance(raw, int):
-        if kind not in ("uint", "bool"):
-            raise ProtobufError(f"{schema}.{name} holds a number")
-        return bool(raw) if kind == "bool" else raw
-    if wire == 1 and kind == "double":
-        return _DOUBLE.unpack(raw)[0]
-    if wire == 2:
-        if isinstance(kind, Schema):
-            return decode(kind, raw)
-        if kind == "string":
-            return raw.decode("utf-8", "replace")
-        if kind == "bytes":
-            return raw
-    raise ProtobufError(f"{schema}.{name} holds {'bytes' if wire == 2 else 'a number of fixed size'}")
+        signed = isinstance(kind, Enum) or kind == "int"
+        return bool(raw) if kind == "bool" else raw - (1 << 64) if signed and raw >> 63 else raw
+    if isinstance(kind, Schema):
+        return decode(kind, raw)
+    if kind == "string":
+        return raw.decode("utf-8", "replace")
+    return raw if kind == "bytes" else _FIXED[str(kind)].unpack(raw)[0]
