@@ -1,13 +1,14 @@
 """All of WhatsApp's protobuf messages by name, and messages as JSON: what the admin API takes and gives.
 
 Names, numbers and types stand in ``messages.json``, which ``scripts/wasim_schema.py`` writes. JSON is protobuf's own
-form: bytes in base64, an enum by its name (its number is taken too), numbers as numbers (a decimal string is taken too).
+form: bytes in base64, an enum by its name (or number), numbers as numbers (or decimal strings).
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import json
 from collections.abc import Mapping
 from functools import cache
@@ -99,10 +100,9 @@ def _bytes(value: Any, path: str) -> bytes:
 
 def _number(kind: str, value: Any, path: str) -> int | float:
     real = kind in ("double", "float")
-    try:
+    number: int | float | None = None
+    with contextlib.suppress(TypeError, ValueError):
         number = float(value) if real else int(value)
-    except (TypeError, ValueError):
-        number = None  # type: ignore[assignment]
     if number is None or isinstance(value, bool) or (not real and isinstance(value, float) and value != number):
         raise ProtobufError(f"{path} must be a number")
     return number
