@@ -9,6 +9,7 @@ import sys
 from rich.console import Console
 
 from verify import (
+    access,
     checklist,
     crashes,
     delivery,
@@ -33,6 +34,7 @@ from verify import (
 from verify.harness import CHECKS, run_all
 
 TOPICS = (
+    access,
     promises,
     receiving,
     sending,

@@ -30,6 +30,7 @@ from holdfast.runtime.media import MediaSettings
 from holdfast.runtime.metrics import MetricsSettings
 from holdfast.runtime.node import Node, NodeSettings
 from holdfast.runtime.webhook import Webhook
+from holdfast.setting_types import plain
 from holdfast.store import open_store
 from holdfast.store.files.folder import Folder
 from holdfast.store.files.signing import Keys
@@ -79,15 +80,14 @@ def _files(settings: Settings, clock: Clock) -> Files:
         return Folder(folder)
     from holdfast.store.files.bucket import Bucket  # noqa: PLC0415 - its HTTP client is slow to load
 
-    secret = settings.media_s3_secret.get_secret_value() if settings.media_s3_secret else ""
-    keys = Keys(settings.media_s3_key_id, secret, settings.media_s3_region)
+    keys = Keys(settings.media_s3_key_id, plain(settings.media_s3_secret), settings.media_s3_region)
     return Bucket(settings.media_s3_url, keys, folder / "under-way", clock)
 
 
 def _delivery(settings: Settings, url: str) -> DeliverySettings:
     hooks, factor = [], settings.time_factor
     if settings.webhook_url:
-        key = settings.webhook_hmac_key.get_secret_value() if settings.webhook_hmac_key else None
+        key = plain(settings.webhook_hmac_key) or None
         events = frozenset(part.strip() for part in settings.webhook_events.split(",") if part.strip())
         hooks.append(Webhook(settings.webhook_url, events or frozenset({"*"}), key, trusted=True))
     return DeliverySettings(
@@ -136,8 +136,7 @@ def _node_settings(settings: Settings, url: str) -> NodeSettings:
 
 
 def _alerts(settings: Settings) -> AlertSettings:
-    factor, url, secret = settings.time_factor, settings.alert_webhook_url, settings.alert_webhook_secret
-    key = secret.get_secret_value() if secret else None
+    factor, url, key = settings.time_factor, settings.alert_webhook_url, plain(settings.alert_webhook_secret) or None
     receiver = Webhook(url, frozenset({"*"}), key, trusted=True) if url else None
     limits = Limits(age=settings.alert_queue_age * factor, damping=settings.alert_damping * factor)
     return AlertSettings(receiver, limits, every=5.0 * factor, orphans_every=30.0 * factor, factor=factor)

@@ -19,6 +19,7 @@ from rich.text import Text
 
 from holdfast.config import Settings
 from holdfast.domain.errors import HoldfastError
+from holdfast.setting_types import plain
 
 POLL = 1.0
 PATIENCE = 60.0
@@ -67,11 +68,11 @@ class Client:
     @classmethod
     def of(cls, settings: Settings, url: str | None, key: str | None) -> Self:
         """From what was given, else from the settings of this machine."""
-        key = key or (settings.api_key.get_secret_value() if settings.api_key else None)
+        key = key or plain(settings.api_key)
         path = settings.data_dir / "api-key"
-        if key is None and os.access(path, os.R_OK):
+        if not key and os.access(path, os.R_OK):
             key = path.read_text().strip()
-        return cls(url or f"http://127.0.0.1:{settings.port}", key or "")
+        return cls(url or f"http://127.0.0.1:{settings.port}", key)
 
     def __enter__(self) -> Self:
         return self

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, BaseModel, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import AliasChoices, BaseModel, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from holdfast.domain import cluster
@@ -22,6 +22,7 @@ from holdfast.domain.lease import LeaseTimes
 from holdfast.domain.pacing import Pace
 from holdfast.domain.receivers import Reach, check_url
 from holdfast.domain.state import Times
+from holdfast.setting_types import MIN_KEY_LENGTH, Key, Secret
 
 PREFIX = "HOLDFAST_"
 OF_WAHA = ("/api", "/dashboard", "/swagger")
@@ -45,13 +46,23 @@ class RemoteServer(BaseModel, extra="forbid"):
     """One of the WAHA servers in the settings."""
 
     url: str
-    api_key: SecretStr = SecretStr("")
-    webhook_key: SecretStr = SecretStr("")
+    api_key: Secret = None
+    webhook_key: Key = None
 
     @field_validator("url")
     @classmethod
     def _is_address(cls, value: str) -> str:
         return checked_base(value.strip())
+
+    @model_validator(mode="after")
+    def _has_webhook_key(self) -> Self:
+        """Without a webhook key one is derived from the API key, and is as guessable as that."""
+        if self.api_key and not self.webhook_key and len(self.api_key.get_secret_value()) < MIN_KEY_LENGTH:
+            raise ValueError(
+                f"its api_key has fewer than {MIN_KEY_LENGTH} characters, so what signs its webhooks could be guessed. "
+                "Give it a webhook_key, or WAHA a longer key"
+            )
+        return self
 
     @property
     def in_the_clear(self) -> bool:
@@ -83,8 +94,10 @@ class Settings(BaseSettings):
         description="Where `HOLDFAST_DATABASE_URL` leads through a pooler: the same database past it. Instances then "
         "hear of each other at once.",
     )
-    api_key: SecretStr | None = Field(
-        None, description="Key for the API and the dashboard. Unset: one is made on first start, and printed."
+    api_key: Key = Field(
+        None,
+        description="Key for the API and the dashboard, of at least 12 characters. Unset or empty: one is generated on "
+        "first start, and printed.",
     )
     advertise_url: str = Field(
         "",
@@ -155,7 +168,7 @@ class Settings(BaseSettings):
     # --- webhooks
     webhook_url: str = Field("", description="Global webhook for all sessions, beside those of each session.")
     webhook_events: str = Field("*", description="Events of the global webhook, separated by commas; `*`: all.")
-    webhook_hmac_key: SecretStr | None = Field(None, description="Key that signs the global webhook.")
+    webhook_hmac_key: Secret = Field(None, description="Key that signs the global webhook.")
     webhook_allow_private: str = Field(
         "auto",
         description="Whether webhooks of sessions may call this machine and private networks: `yes`, `no`, hosts and "
@@ -196,19 +209,20 @@ class Settings(BaseSettings):
     )
     media_s3_region: str = Field("us-east-1", description="The bucket's region; `auto` for some other stores.")
     media_s3_key_id: str = Field("", description="Access key id for the bucket.")
-    media_s3_secret: SecretStr | None = Field(None, description="Secret access key for the bucket.")
+    media_s3_secret: Secret = Field(None, description="Secret access key for the bucket.")
 
     # --- for operators
     alert_webhook_url: str = Field("", description="Where alerts go. Empty: to the log and the dashboard only.")
-    alert_webhook_secret: SecretStr | None = Field(None, description="Key that signs alerts (HMAC-SHA512).")
+    alert_webhook_secret: Secret = Field(None, description="Key that signs alerts (HMAC-SHA512).")
     alert_queue_age: float = Field(
         300.0, gt=0, description="An alert is raised when a message, or an event for a webhook, waits for longer."
     )
     alert_damping: float = Field(
         300.0, ge=0, description="An alert is resolved when its cause was away for so long without a break."
     )
-    metrics_key: SecretStr | None = Field(
-        None, description="Key that opens `/metrics` and nothing else. The API key opens it, too."
+    metrics_key: Key = Field(
+        None,
+        description="Key that opens `/metrics` and nothing else, of at least 12 characters. The API key opens it, too.",
     )
     metrics_sessions: bool = Field(False, description="Figures by name of session as well: for few sessions.")
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from holdfast.config import Settings
 from holdfast.domain.remote import RemoteTimes
 from holdfast.engines.waha.options import WahaOptions, WahaServer
+from holdfast.setting_types import plain
 
 
 def waha_options(settings: Settings, url: str) -> WahaOptions:
     """`url`: where others reach this instance. Without a server the engine has nothing to do, and says so."""
     servers = {
-        name: WahaServer(name, one.url, one.api_key.get_secret_value(), one.webhook_key.get_secret_value())
+        name: WahaServer(name, one.url, plain(one.api_key), plain(one.webhook_key))
         for name, one in settings.waha_servers.items()
     }
     back = settings.waha_webhook_url or url

@@ -37,7 +37,7 @@ def test_the_wheel_serves_from_an_empty_environment(tmp_path: Path) -> None:
         **outside,  # how this machine reaches the npm registry is part of it
         "HOLDFAST_PORT": "0",
         "HOLDFAST_DATA_DIR": str(data),
-        "HOLDFAST_API_KEY": "key",
+        "HOLDFAST_API_KEY": "key-of-the-wheel",
     }
     with (tmp_path / "log").open("w") as log:
         server = subprocess.Popen(

@@ -28,7 +28,7 @@ def loaded(servers: Any, **more: Any) -> Settings:
     ],
 )
 def test_addresses_that_are_taken(url: str, asked_at: str) -> None:
-    servers = waha_options(loaded({"main": {"url": url, "api_key": "k"}}), "http://here:3000").servers
+    servers = waha_options(loaded({"main": {"url": url, "api_key": "a-key-of-waha"}}), "http://here:3000").servers
     assert servers["main"].url == asked_at
 
 
@@ -42,7 +42,7 @@ def test_addresses_that_are_taken(url: str, asked_at: str) -> None:
         ({"main": {"url": "ftp://waha.example.com"}}, "http"),
         ({"main": {"url": "https://waha.example.com/?x-api-key=abc"}}, "main"),
         ({"main": {"url": "https://waha.example.com/#there"}}, "main"),
-        ({"main": {"api_key": "k"}}, "url"),
+        ({"main": {"api_key": "a-key-of-waha"}}, "url"),
         ({"main": {"url": "https://waha.example.com", "key": "k"}}, "key"),
         ({"a name": {"url": "https://waha.example.com"}}, "letters"),
         ({"main": "https://waha.example.com"}, "main"),
@@ -61,8 +61,10 @@ def test_http_beyond_this_machine_is_taken_where_it_is_meant() -> None:
 
 
 def test_keys_are_never_shown() -> None:
-    settings = loaded({"main": {"url": "https://waha.example.com", "api_key": "secret-a", "webhook_key": "secret-b"}})
+    settings = loaded(
+        {"main": {"url": "https://waha.example.com", "api_key": "secret-of-main-a", "webhook_key": "secret-of-main-b"}}
+    )
     assert "secret-" not in f"{settings!r} {settings.waha_servers}"
     with pytest.raises(InvalidSettings) as refused:
-        loaded({"main": {"url": "nonsense", "api_key": "secret-a", "webhook_key": "secret-b"}})
+        loaded({"main": {"url": "nonsense", "api_key": "secret-of-main-a", "webhook_key": "secret-of-main-b"}})
     assert "secret-" not in refused.value.sentence

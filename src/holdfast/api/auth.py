@@ -35,7 +35,7 @@ class Guard:
 
     def key_fits(self, key: str) -> bool:
         """Whether that is the API key."""
-        return hmac.compare_digest(key_hash(key), self._expected)
+        return bool(key) and hmac.compare_digest(key_hash(key), self._expected)
 
     def cookie(self) -> str:
         """A cookie that is good for a week."""

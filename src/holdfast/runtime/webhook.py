@@ -83,10 +83,16 @@ def _webhook(hook: Json) -> Webhook:
     return Webhook(
         url=str(hook["url"]),
         events=frozenset(hook.get("events") or ["*"]),
-        key=(hook.get("hmac") or {}).get("key"),
+        key=_key(hook),
         headers={h["name"]: h["value"] for h in hook.get("customHeaders") or []},
         retries=retries,
     )
+
+
+def _key(hook: Json) -> str | None:
+    """What signs its events; None for a blank one."""
+    key = (hook.get("hmac") or {}).get("key")
+    return key if key and key.strip() else None
 
 
 def check_webhooks(config: Json, reach: Reach) -> None:
