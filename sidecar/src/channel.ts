@@ -8,11 +8,14 @@ import { encodeFrame, FAILURE, type Frame, FrameReader, NOTE, REQUEST, RESULT } 
 
 export class ChannelError extends Error {
   readonly code: string;
+  /** WhatsApp's number of a refusal; 0 where there is none. */
+  readonly number: number;
 
-  constructor(code: string, sentence: string) {
+  constructor(code: string, sentence: string, number = 0) {
     super(sentence);
     this.name = 'ChannelError';
     this.code = code;
+    this.number = number;
   }
 }
 
@@ -92,7 +95,7 @@ export class Channel {
         const id = frame[1];
         onRequest(frame[2], frame[3] as never).then(
           (value) => this.put(this.urgent, [RESULT, id, value ?? null]),
-          (error: unknown) => this.put(this.urgent, [FAILURE, id, codeOf(error), sentenceOf(error)]),
+          (error: unknown) => this.put(this.urgent, [FAILURE, id, codeOf(error), sentenceOf(error), numberOf(error)]),
         );
         break;
       }
@@ -121,4 +124,8 @@ function codeOf(error: unknown): string {
 
 function sentenceOf(error: unknown): string {
   return error instanceof ChannelError ? error.message : 'The engine could not do it.';
+}
+
+function numberOf(error: unknown): number {
+  return error instanceof ChannelError ? error.number : 0;
 }

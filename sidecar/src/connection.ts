@@ -20,7 +20,7 @@ import { codeOf, fromBaileys, fromFailure, fromSocketError, fromStreamError, fro
 import { recall } from './recall.ts';
 import { scope } from './scope.ts';
 import { type Settings, versionOf } from './settings.ts';
-import { durableRepository } from './signal.ts';
+import { durableRepository, sending } from './signal.ts';
 import { Envelopes, groupRow, receiptRow, unavailableRow } from './stanzas.ts';
 import { forwardSynced } from './synced.ts';
 import { askAgain } from './unread.ts';
@@ -54,6 +54,8 @@ export class Connection {
   private readonly channel: Channel;
   private readonly vault: Vault;
   private readonly envelopes = new Envelopes();
+  /** What people's device lists are; to be dropped when one proved wrong. */
+  readonly devices = new TtlCache(300, 2000);
   private readonly markOnline: boolean;
   private readonly expectPhone: string;
   private readonly onGone: () => void;
@@ -142,7 +144,8 @@ export class Connection {
       markOnlineOnConnect: this.markOnline,
       syncFullHistory: false,
       transactionOpts: { maxCommitRetries: 1, delayBetweenTriesMs: 0 }, // the parent retries, in order
-      userDevicesCache: new TtlCache(300, 2000),
+      userDevicesCache: this.devices,
+      cachedGroupMetadata: async () => sending.getStore()?.group,
       msgRetryCounterCache: new TtlCache(3600, 2000),
       callOfferCache: new TtlCache(300, 100),
       placeholderResendCache: new TtlCache(3600, 500),

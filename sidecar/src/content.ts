@@ -1,5 +1,6 @@
 // Holdfast's message contents in Baileys' words.
-import type { AnyMessageContent, MiscMessageGenerationOptions, WAMessage } from 'baileys';
+import type { AnyMessageContent, GroupMetadata, MiscMessageGenerationOptions, WAMessage } from 'baileys';
+import { normalizeMessageContent, proto } from 'baileys';
 
 import { ChannelError } from './channel.ts';
 import type { Recalled } from './recall.ts';
@@ -70,20 +71,46 @@ const MAKERS: Record<string, Maker> = {
   }),
 };
 
-/** Rejects with `invalid_message` when the type is unknown or something is missing. */
-export async function toBaileys(content: Content, chat: string, lookup: Lookup): Promise<Prepared> {
+/** Rejects with `invalid_message` when the type is unknown or something is missing. `group`: the one it goes to. */
+export async function toBaileys(content: Content, chat: string, lookup: Lookup, group?: GroupMetadata): Promise<Prepared> {
   const make = MAKERS[String(content['type'])];
   if (make === undefined) throw new ChannelError('invalid_message', 'This engine cannot send messages of that type.');
   const message = make(content, chat);
-  if (Array.isArray(content['mentions'])) message['mentions'] = content['mentions'].map((id) => toJid(String(id)));
+  if (content['mention_all'] === true) message['mentions'] = everyone(group);
+  else if (Array.isArray(content['mentions'])) message['mentions'] = content['mentions'].map((id) => toJid(String(id)));
   const quotedId = text(content, 'quoted_id');
-  const quoted = quotedId === undefined ? undefined : await quote(quotedId, chat, lookup);
+  const quoted = quotedId === undefined ? undefined : await quote(quotedId, chat, lookup, group);
   return { message: message as unknown as AnyMessageContent, options: quoted === undefined ? {} : { quoted } };
 }
 
-async function quote(id: string, chat: string, lookup: Lookup): Promise<WAMessage> {
+function everyone(group: GroupMetadata | undefined): string[] {
+  if (group === undefined) throw new ChannelError('invalid_message', 'Only in a group can everybody be mentioned.');
+  return group.participants.map(({ id }) => id);
+}
+
+/** The message that is answered, as its author sent it, or as it reads since it was edited. */
+async function quote(id: string, chat: string, lookup: Lookup, group: GroupMetadata | undefined): Promise<WAMessage> {
   const known = await lookup(id);
-  const fromMe = known?.from_me === true;
-  const participant = !fromMe && chat.endsWith('@g.us') && known?.sender ? { participant: toJid(known.sender) } : {};
-  return { key: { remoteJid: chat, id, fromMe, ...participant }, message: { conversation: known?.text ?? '' } };
+  if (known === null) throw new ChannelError('invalid_message', 'The message that this one answers is not known.');
+  if (known.revoked) throw new ChannelError('invalid_message', 'The message that this one answers was deleted.');
+  const author = known.from_me || group === undefined || known.sender === '' ? undefined : asMember(toJid(known.sender), group);
+  return { key: { remoteJid: chat, id, fromMe: known.from_me, ...(author === undefined ? {} : { participant: author }) }, message: original(known) };
+}
+
+/** A member's address as the group's messages have it. */
+function asMember(jid: string, group: GroupMetadata): string {
+  return group.participants.find(({ id, phoneNumber, lid }) => [id, phoneNumber, lid].includes(jid))?.id ?? jid;
+}
+
+const CAPTIONED = ['imageMessage', 'videoMessage', 'documentMessage'] as const;
+
+function original(known: Recalled): proto.IMessage {
+  if (known.raw.byteLength === 0) return { conversation: known.text };
+  const decoded = proto.Message.decode(known.raw);
+  const message = normalizeMessageContent(decoded.deviceSentMessage?.message ?? decoded) ?? {};
+  if (!known.edited) return message;
+  if (message.extendedTextMessage) message.extendedTextMessage.text = known.text;
+  else if (message.conversation) message.conversation = known.text;
+  for (const kind of CAPTIONED) if (message[kind]) message[kind].caption = known.text;
+  return message;
 }

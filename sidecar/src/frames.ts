@@ -3,13 +3,13 @@ import { decode, Encoder } from '@msgpack/msgpack';
 
 export const REQUEST = 1; // [1, id, method, args]
 export const RESULT = 2; // [2, id, value]
-export const FAILURE = 3; // [3, id, code, sentence]
+export const FAILURE = 3; // [3, id, code, sentence, number]: WhatsApp's number of a refusal, or 0
 export const NOTE = 4; // [4, name, value]
 
 export type Frame =
   | [typeof REQUEST, number, string, unknown]
   | [typeof RESULT, number, unknown]
-  | [typeof FAILURE, number, string, string]
+  | [typeof FAILURE, number, string, string, number]
   | [typeof NOTE, string, unknown];
 
 /** Larger than any history sync chunk; a longer length means that the stream is out of step. */

@@ -1,4 +1,4 @@
-// Groups: what the parent may ask of them, and WhatsApp's refusals as codes that it has words for.
+// Groups: what the parent may ask of them.
 import type { GroupMetadata, ParticipantAction } from 'baileys';
 
 import { ChannelError } from './channel.ts';
@@ -55,7 +55,8 @@ async function setting({ sock }: Connection, args: Args): Promise<null> {
   return null;
 }
 
-const CALLS: Record<string, Call> = {
+/** The group calls by name. */
+export const GROUP_CALLS: Record<string, Call> = {
   groups: async ({ sock }) => Object.values(await sock.groupFetchAllParticipating()).map(facts),
   group: async (connection, args) => told(connection, await connection.sock.groupMetadata(group(args))),
   group_create: async (connection, args) =>
@@ -78,29 +79,3 @@ const CALLS: Record<string, Call> = {
     (args['renew'] === true ? await sock.groupRevokeInvite(group(args)) : await sock.groupInviteCode(group(args))) ?? '',
   group_join: async ({ sock }, args) => (await sock.groupAcceptInvite(String(args['code']))) ?? '',
 };
-
-const REFUSALS: Record<number, [code: string, sentence: string]> = {
-  400: ['bad_request', 'WhatsApp could not read what was asked of the group.'],
-  401: ['not_allowed', 'WhatsApp does not let this account do that in the group: it may not be an admin of it.'],
-  403: ['not_allowed', 'WhatsApp does not let this account do that: it is no member of the group, or no admin.'],
-  404: ['group_not_found', 'WhatsApp knows no such group, or no such member in it.'],
-  406: ['bad_request', 'WhatsApp did not accept it: a subject is too long or empty, or somebody is not on WhatsApp.'],
-  409: ['bad_request', 'WhatsApp says that it is so already.'],
-  410: ['group_not_found', 'The invitation is no longer valid.'],
-  419: ['bad_request', 'The group is full.'],
-};
-
-/** The group calls by name; a refusal of WhatsApp's is told in words. */
-export const GROUP_CALLS: Record<string, Call> = Object.fromEntries(
-  Object.entries(CALLS).map(([name, run]): [string, Call] => [
-    name,
-    async (connection, args) => {
-      try {
-        return await run(connection, args);
-      } catch (error) {
-        const refusal = REFUSALS[Number((error as { data?: unknown } | undefined)?.data)];
-        throw refusal === undefined ? error : new ChannelError(...refusal);
-      }
-    },
-  ]),
-);

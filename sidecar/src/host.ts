@@ -9,6 +9,7 @@ import { Connection, type OpenArgs } from './connection.ts';
 import { KeyCache } from './keys.ts';
 import { kindOf, log, placeOf } from './log.ts';
 import { reason } from './reasons.ts';
+import { asRefused } from './refusals.ts';
 import { scope } from './scope.ts';
 import { send } from './send.ts';
 import { type Settings, trust } from './settings.ts';
@@ -106,6 +107,8 @@ export class Host {
       return await scope.run(connection, () => work(connection));
     } catch (error) {
       if (error instanceof ChannelError) throw error;
+      const refused = asRefused(error, 'what was asked');
+      if (refused !== undefined) throw refused;
       log('warning', 'call failed', { session: target.session, kind: kindOf(error), place: placeOf(error) });
       throw new ChannelError('call_failed', 'WhatsApp did not do what was asked.');
     }

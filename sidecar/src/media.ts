@@ -1,40 +1,20 @@
-// Files of messages: uploaded before their message is written, and fetched by what a received message says of them.
+// Files of received messages, fetched by what the message says of them.
 import { createHash } from 'node:crypto';
 import { createWriteStream } from 'node:fs';
 import { rename } from 'node:fs/promises';
 import { Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 
-import type { AnyMessageContent, MiscMessageGenerationOptions, WAMessage } from 'baileys';
-import { assertMediaContent, downloadMediaMessage, extractMessageContent, generateWAMessage, proto } from 'baileys';
+import type { WAMessage } from 'baileys';
+import { assertMediaContent, downloadMediaMessage, extractMessageContent, proto } from 'baileys';
 
 import { ChannelError } from './channel.ts';
 import type { Connection } from './connection.ts';
 import { toJid } from './content.ts';
 import { crashPoint } from './crash.ts';
-import { kindOf, log, quiet } from './log.ts';
 import { codeOf } from './reasons.ts';
 
 type Args = Record<string, unknown>;
-
-/** Upload a message's file, and give the message that names it. Nothing of it has left for the chat then. */
-export async function uploaded(
-  { sock, session }: Connection,
-  chat: string,
-  content: AnyMessageContent,
-  options: MiscMessageGenerationOptions & { messageId: string },
-): Promise<proto.IMessage> {
-  try {
-    crashPoint('upload.sending');
-    const upload = sock.waUploadToServer;
-    const full = await generateWAMessage(chat, content, { ...options, logger: quiet, userJid: sock.user?.id ?? '', upload });
-    crashPoint('upload.sent');
-    return full.message ?? {};
-  } catch (error) {
-    log('warning', 'file not uploaded', { session, kind: kindOf(error) });
-    throw new ChannelError('not_connected', 'The file could not be uploaded to WhatsApp; it is tried again.');
-  }
-}
 
 /** What WhatsApp answers for files that its servers have no more, or whose link ran out: the phone may have them yet. */
 const EXPIRED: ReadonlySet<number> = new Set([403, 404, 410]);

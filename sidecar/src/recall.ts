@@ -12,6 +12,8 @@ export interface Recalled {
   from_me: boolean;
   sender: string;
   text: string;
+  edited: boolean;
+  revoked: boolean;
   raw: Uint8Array;
   content: Record<string, unknown> | null;
 }

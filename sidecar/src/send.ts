@@ -1,97 +1,97 @@
 // Sending: resolves on the server's acknowledgement, and tells "nothing left" from "it may have left".
-import { isJidGroup, jidDecode, proto } from 'baileys';
+import { proto } from 'baileys';
 
 import type { ServerAck } from './acks.ts';
 import { type Channel, ChannelError } from './channel.ts';
 import type { Connection } from './connection.ts';
 import { toBaileys, toJid } from './content.ts';
-import { uploaded } from './media.ts';
 import { crashPoint } from './crash.ts';
+import { type Outgoing, outgoing, type Timer } from './outgoing.ts';
 import { codeOf } from './reasons.ts';
 import { find } from './recall.ts';
-import { sending } from './signal.ts';
+import { type Recipients, recipientsOf } from './recipients.ts';
+import { refusalOf } from './refusals.ts';
+import { type SendWatch, sending } from './signal.ts';
 
-/** `message`: what was sent, where sending it again would need more than the request. */
-export type Sent = ServerAck & { message?: Uint8Array };
+/** `message`: what was sent. `address`: nothing was sent, since WhatsApp spells the chat's address so. */
+export type Sent = ServerAck & { message?: Uint8Array; address?: string };
 
 export interface SendArgs {
   id: string;
   chat: string;
   content: Record<string, unknown>;
+  timer?: Timer;
 }
 
 const notConnected = (): ChannelError => new ChannelError('not_connected', 'The session has no connection to WhatsApp now.');
 const inDoubt = (): ChannelError => new ChannelError('send_in_doubt', 'WhatsApp did not acknowledge the message in time.');
 
+/** Ack error of a group that went over to other addresses: with what WhatsApp says of it now, the message is taken. */
+const STALE_ADDRESSING = 421;
+
 export async function send(connection: Connection, channel: Channel, args: SendArgs, timeout: number): Promise<Sent> {
-  const chat = toJid(args.chat);
-  const { message, options } = await toBaileys(args.content, chat, (id) => find(channel, connection.session, id));
   if (!connection.open) throw notConnected();
-  await mustHaveDevices(connection, chat);
-  const file = 'path' in args.content ? await uploaded(connection, chat, message, { ...options, messageId: args.id }) : undefined;
-  const ack = connection.acks.wait(args.id);
+  const chat = toJid(args.chat);
+  const to = await recipientsOf(connection, chat);
+  if (to.address !== chat) return { error: 0, at: 0, address: to.address };
+  const prepared = await toBaileys(args.content, chat, (id) => find(channel, connection.session, id), to.group);
+  const made = await outgoing(connection, chat, prepared, args.id, timerOf(args, to));
+  let ack = await relayed(connection, args.id, made, to, timeout);
+  if (ack.error === STALE_ADDRESSING) ack = await relayed(connection, args.id, made, await recipientsOf(connection, chat), timeout);
+  return { ...ack, message: proto.Message.encode(made.message).finish() };
+}
+
+/** A group says itself for how long its messages are kept. */
+function timerOf({ timer }: SendArgs, { group }: Recipients): Timer | undefined {
+  if (group === undefined) return timer;
+  const seconds = group.ephemeralDuration ?? 0;
+  return { seconds, since: timer?.seconds === seconds ? timer.since : 0 };
+}
+
+/** Written to the socket, and the server's answer to it. */
+async function relayed(connection: Connection, id: string, made: Outgoing, to: Recipients, timeout: number): Promise<ServerAck> {
+  const ack = connection.acks.wait(id);
   ack.catch(() => undefined); // it is awaited below, unless the relay fails first
-  const watch = { encrypted: false };
+  const watch: SendWatch = { encrypted: false, group: to.group };
   let timer: NodeJS.Timeout | undefined;
   const expired = new Promise<never>((_, reject) => {
     timer = setTimeout(() => reject(inDoubt()), timeout * 1000);
   });
   const relay = async (): Promise<ServerAck> => {
     try {
-      await sending.run(watch, async () => {
-        if (file === undefined) await connection.sock.sendMessage(chat, message, { ...options, messageId: args.id });
-        else await connection.sock.relayMessage(chat, file, { messageId: args.id });
-      });
+      const { message, attributes, nodes } = made;
+      const options = { messageId: id, additionalAttributes: attributes, additionalNodes: nodes };
+      await sending.run(watch, () => connection.sock.relayMessage(to.address, message, options));
       crashPoint('send.written');
     } catch (error) {
-      throw refused(error, watch.encrypted, connection.open);
+      throw refused(error, watch.encrypted, connection);
     }
     return ack.catch(() => {
       throw inDoubt();
     });
   };
   try {
-    const answer = await Promise.race([relay(), expired]);
-    return file === undefined ? answer : { ...answer, message: proto.Message.encode(file).finish() };
+    return await Promise.race([relay(), expired]);
   } finally {
     clearTimeout(timer);
-    connection.acks.forget(args.id);
+    connection.acks.forget(id);
   }
 }
 
 /**
- * Baileys takes an unanswered device query for "no devices", and then sends the message to nobody, which the server
- * acknowledges. So the query is made first (its answer is cached, the send does not repeat it), and must name a device.
+ * Before anything was encrypted nothing can have left; after that, only a socket that was already shut proves it, or an
+ * answer to a query: the stanza is written last. A query that the end of the connection broke off fails with the bare
+ * number that the WebSocket closed with (Baileys 7.0.0-rc14 `waitForMessage`), which says nothing of the message.
  */
-async function mustHaveDevices(connection: Connection, chat: string): Promise<void> {
-  if (isJidGroup(chat) || !/@(s\.whatsapp\.net|lid)$/.test(chat)) return;
-  const devices = await connection.sock.getUSyncDevices([chat], true, false).catch(() => []);
-  const me = jidDecode(connection.sock.user?.id)?.user;
-  if (devices.length > 0 || jidDecode(chat)?.user === me) return;
-  if (!connection.open) throw notConnected();
-  if (chat.endsWith('@s.whatsapp.net') && !(await isKnown(connection, chat))) {
-    throw new ChannelError('not_on_whatsapp', 'This phone number is not on WhatsApp.');
-  }
-  throw new ChannelError('not_connected', 'WhatsApp did not name the devices of that chat.');
-}
-
-/** Only WhatsApp's own word says that a number is not there; without an answer it may be. */
-async function isKnown({ sock }: Connection, chat: string): Promise<boolean> {
-  const answer = await sock.onWhatsApp(chat).catch(() => undefined);
-  return answer === undefined || answer.some(({ exists }) => exists === true);
-}
-
-/**
- * Before anything was encrypted nothing can have left; after that, only a socket that was already shut proves it. A
- * query that the end of the connection broke off fails with the bare number that the WebSocket closed with (Baileys
- * 7.0.0-rc14 `waitForMessage`), which says nothing of the message.
- */
-function refused(error: unknown, encrypted: boolean, open: boolean): ChannelError {
+function refused(error: unknown, encrypted: boolean, connection: Connection): ChannelError {
   if (error instanceof ChannelError) return error;
   const code = codeOf(error);
   if (code === 428) return notConnected();
+  if (refusalOf(error) !== 0 || (code === 500 && !encrypted)) {
+    connection.devices.flushAll(); // one of the devices may be gone: the next try asks who is there
+    return new ChannelError('not_connected', 'WhatsApp gave no keys for that chat; it is asked again.');
+  }
   if (encrypted) return inDoubt();
-  if (code === 500) return new ChannelError('not_connected', 'WhatsApp gave no keys for that chat; it is asked again.');
-  if (code === 408 || !open || !(error instanceof Error)) return notConnected();
+  if (code === 408 || !connection.open || !(error instanceof Error)) return notConnected();
   return new ChannelError('invalid_message', `The message could not be made (${error.name}).`);
 }

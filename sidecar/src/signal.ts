@@ -6,7 +6,7 @@
 // address under which the session record is really stored: PN and LID of one device share a lock.
 import { AsyncLocalStorage } from 'node:async_hooks';
 
-import type { SignalAuthState, SignalKeyStoreWithTransaction, SocketConfig } from 'baileys';
+import type { GroupMetadata, SignalAuthState, SignalKeyStoreWithTransaction, SocketConfig } from 'baileys';
 import { DEFAULT_CONNECTION_CONFIG, isHostedPnUser, isPnUser } from 'baileys';
 
 import { crashPoint } from './crash.ts';
@@ -18,6 +18,8 @@ type Repository = ReturnType<MakeRepository>;
 
 export interface SendWatch {
   encrypted: boolean;
+  /** The group that it goes to, as WhatsApp described it for this send. */
+  group?: GroupMetadata | undefined;
 }
 
 /** The send that is under way in this context, so that its failure can be told apart: before or after encryption. */

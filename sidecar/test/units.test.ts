@@ -7,9 +7,10 @@ import { test } from 'node:test';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 
-import { MessageRetryManager, proto } from 'baileys';
+import { type GroupMetadata, MessageRetryManager, proto, type WAMessage } from 'baileys';
 
 import { Acks } from '../src/acks.ts';
+import { TtlCache } from '../src/caches.ts';
 import type { Channel } from '../src/channel.ts';
 import type { Connection } from '../src/connection.ts';
 import { toBaileys } from '../src/content.ts';
@@ -17,7 +18,10 @@ import { EventQueue } from '../src/events.ts';
 import { encodeFrame, type Frame, FrameReader, NOTE, REQUEST } from '../src/frames.ts';
 import { KeyCache } from '../src/keys.ts';
 import { quiet } from '../src/log.ts';
+import { outgoing } from '../src/outgoing.ts';
 import { fromSocketError, fromStreamError } from '../src/reasons.ts';
+import type { Recalled } from '../src/recall.ts';
+import { refusalOf } from '../src/refusals.ts';
 import { send } from '../src/send.ts';
 import { groupRow, messageRow, receiptRow, unavailableRow } from '../src/stanzas.ts';
 
@@ -145,26 +149,78 @@ test('bulk events wait for credits, and say so; the others do not', () => {
 
 test('contents become what Baileys sends; what is missing is named', async () => {
   const none = async (): Promise<null> => null;
-  const { message, options } = await toBaileys({ type: 'text', text: 'hi', mentions: ['1@c.us'], quoted_id: 'Q' }, '2@lid', none);
+  const { message } = await toBaileys({ type: 'text', text: 'hi', mentions: ['1@c.us'] }, '2@lid', none);
   assert.deepEqual(message, { text: 'hi', linkPreview: null, mentions: ['1@s.whatsapp.net'] });
-  assert.equal(options.quoted?.key.id, 'Q');
   await assert.rejects(toBaileys({ type: 'text' }, '2@lid', none), { code: 'invalid_message' });
   await assert.rejects(toBaileys({ type: 'hologram' }, '2@lid', none), { code: 'invalid_message' });
+  await assert.rejects(toBaileys({ type: 'text', text: 'hi', quoted_id: 'Q' }, '2@lid', none), /not known/);
+  await assert.rejects(toBaileys({ type: 'text', text: 'hi', mention_all: true }, '2@lid', none), /Only in a group/);
 });
 
-test('a send that the end of the connection broke off says nothing of its message, and one that cannot be made does', async () => {
-  const failing = (error: unknown): Connection =>
+test('a reply quotes the message itself: what it was, as it reads now, and by whom', async () => {
+  const sent = (message: proto.IMessage): Uint8Array => proto.Message.encode(proto.Message.create(message)).finish();
+  const known: Recalled = { chat: 'G@g.us', from_me: false, sender: '1@s.whatsapp.net', text: '', edited: false, revoked: false, raw: new Uint8Array(0), content: null };
+  const members = [{ id: '9@lid', phoneNumber: '1@s.whatsapp.net', lid: '9@lid' }];
+  const group = { id: 'G@g.us', addressingMode: 'lid', participants: members } as unknown as GroupMetadata;
+  const quoted = async (facts: Partial<Recalled>): Promise<WAMessage | undefined> =>
+    (await toBaileys({ type: 'text', text: 'hi', quoted_id: 'Q' }, 'G@g.us', async () => ({ ...known, ...facts }), group)).options.quoted;
+  const picture = sent({ imageMessage: { mimetype: 'image/jpeg', directPath: '/p' } });
+  const shown = await quoted({ raw: picture });
+  assert.deepEqual(shown?.key, { remoteJid: 'G@g.us', id: 'Q', fromMe: false, participant: '9@lid' });
+  assert.equal(shown?.message?.imageMessage?.directPath, '/p');
+  const captioned = await quoted({ raw: sent({ deviceSentMessage: { message: { imageMessage: { caption: 'old' } } } }), edited: true, text: 'new', from_me: true });
+  assert.equal(captioned?.message?.imageMessage?.caption, 'new');
+  assert.equal(captioned?.key.participant, undefined);
+  assert.equal((await quoted({ raw: sent({ conversation: 'old' }), edited: true, text: 'new' }))?.message?.conversation, 'new');
+  assert.equal((await quoted({ text: 'without its bytes' }))?.message?.conversation, 'without its bytes');
+  await assert.rejects(quoted({ revoked: true }), /deleted/);
+});
+
+test('a vanishing message says so, whatever its kind, and an edit of one', async () => {
+  const connection = { session: 's', sock: { user: { id: '1@s.whatsapp.net' } } } as unknown as Connection;
+  const timer = { seconds: 86_400, since: 1_700_000_000 };
+  for (const content of [
+    { type: 'text', text: 'hi', mentions: ['1@c.us'] },
+    { type: 'location', latitude: 1, longitude: 2 },
+    { type: 'contact', vcards: ['BEGIN:VCARD'] },
+    { type: 'poll', name: 'When?', options: ['now', 'later'] },
+    { type: 'edit', text: 'ho', message_id: 'E' },
+  ]) {
+    const prepared = await toBaileys(content, '2@lid', async () => null);
+    const { message } = await outgoing(connection, '2@lid', prepared, 'M', timer);
+    const bare = message.protocolMessage?.editedMessage ?? message;
+    const [part] = Object.entries(bare).filter(([name]) => name !== 'messageContextInfo');
+    const context = (part?.[1] as { contextInfo?: proto.IContextInfo }).contextInfo;
+    assert.deepEqual([context?.expiration, context?.ephemeralSettingTimestamp], [86_400, 1_700_000_000], content.type);
+    const without = (await outgoing(connection, '2@lid', prepared, 'M', { seconds: 0, since: 0 })).message;
+    assert.ok(!JSON.stringify(without).includes('expiration'), content.type);
+  }
+});
+
+test('a refusal is one whatever was asked; other failures of a send tell whether something may have left', async () => {
+  const boom = (statusCode: number, data?: number): Error => Object.assign(new Error('x'), { isBoom: true, data, output: { statusCode } });
+  assert.equal(refusalOf(boom(500, 403)), 403);
+  for (const other of [boom(500), boom(428), 1006, new TypeError('no'), undefined, boom(500, 1006)]) assert.equal(refusalOf(other), 0);
+  const failing = (error: unknown, group?: unknown): Connection =>
     ({
       open: true,
       acks: new Acks(),
-      sock: { getUSyncDevices: async () => [{}], sendMessage: async () => Promise.reject(error) },
+      devices: new TtlCache(1, 1),
+      sock: {
+        groupMetadata: async () => group ?? Promise.reject(error),
+        getUSyncDevices: async () => [{}],
+        relayMessage: async () => Promise.reject(error),
+      },
     }) as unknown as Connection;
-  const args = { id: 'M', chat: '2@lid', content: { type: 'text', text: 'hi' } };
   const channel = {} as Channel;
-  await assert.rejects(send(failing(1006), channel, args, 5), { code: 'not_connected' }, 'a WebSocket closed with that');
-  const keyless = Object.assign(new Error('All encryptions failed'), { output: { statusCode: 500 } });
-  await assert.rejects(send(failing(keyless), channel, args, 5), { code: 'not_connected' });
-  await assert.rejects(send(failing(new TypeError('no')), channel, args, 5), { code: 'invalid_message' });
+  const to = (chat: string, error: unknown, group?: unknown): Promise<unknown> =>
+    send(failing(error, group), channel, { id: 'M', chat, content: { type: 'text', text: 'hi' } }, 5);
+  await assert.rejects(to('2@lid', 1006), { code: 'not_connected' }, 'a WebSocket closed with that');
+  await assert.rejects(to('2@lid', boom(500)), { code: 'not_connected' });
+  await assert.rejects(to('2@lid', boom(500, 406)), { code: 'not_connected' }, 'the keys of one device say nothing of the chat');
+  await assert.rejects(to('2@lid', new TypeError('no')), { code: 'invalid_message' });
+  await assert.rejects(to('G@g.us', boom(500, 403)), { code: 'refused', number: 403 });
+  await assert.rejects(to('G@g.us', new TypeError('no answer')), { code: 'not_connected' });
 });
 
 test('nothing that prints reaches the frames', () => {

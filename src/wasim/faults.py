@@ -31,6 +31,7 @@ LASTING = frozenset(
         "media_error",
         "garble",
         "unavailable",
+        "refuse_query",
     }
 )
 KINDS = ONCE | LASTING | {"clear"}
@@ -100,6 +101,8 @@ class Faults:
             raise FaultError(f"{kind} needs jid: whose device is to be removed")
         if kind == "outdated" and versions.parse(str(options.setdefault("version", versions.NEXT_VERSION))) is None:
             raise FaultError("version must look like 2.3000.1043857760")
+        if kind == "refuse_query" and not {"xmlns", "code"} <= options.keys():
+            raise FaultError("refuse_query needs xmlns, which queries are refused, and code")
         if not isinstance(options.get("tag", ""), str) or options.get("tag") == "":
             raise FaultError("tag must be the name of an element")
         until = None if seconds is None else self._now() + float(seconds)

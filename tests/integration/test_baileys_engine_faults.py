@@ -91,6 +91,7 @@ async def test_an_ack_that_never_comes_is_in_doubt(world: World) -> None:
 
 async def test_what_cannot_be_sent_or_asked_is_refused_in_words(world: World) -> None:
     number = world.numbers["a"]
+    await world.admin("phones", {"phone": BEA})
     with pytest.raises(InvalidMessage, match="text"):
         await world.engine.send("a", number, port.OutgoingMessage("3EB0", BEA_JID, {"type": "text"}))
     with pytest.raises(BadRequest):

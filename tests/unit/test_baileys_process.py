@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from holdfast.domain.errors import EngineUnavailable, PairingRefused, StaleEpoch
+from holdfast.domain.errors import EngineUnavailable, PairingRefused, Refused, StaleEpoch
 from holdfast.engines.baileys.process import Sidecar, SidecarGone
 from holdfast.runtime.clock import SystemClock
 
@@ -76,9 +76,13 @@ async def test_answers_find_their_question() -> None:
 
 
 async def test_a_refusal_becomes_the_error_of_its_code() -> None:
-    async with running("frame = take(); put(3, frame[1], 'pairing_refused', 'No.'); take()") as (sidecar, _):
+    async with running("frame = take(); put(3, frame[1], 'pairing_refused', 'No.', 0); take()") as (sidecar, _):
         with pytest.raises(PairingRefused, match=r"No\."):
             await sidecar.request("request_code", {}, 5)
+    async with running("frame = take(); put(3, frame[1], 'refused', 'No.', 403); take()") as (sidecar, _):
+        with pytest.raises(Refused) as caught:
+            await sidecar.request("send", {}, 5)
+        assert caught.value.facts == {"error": 403}
 
 
 async def test_requests_of_the_sidecar_are_answered_and_refused() -> None:

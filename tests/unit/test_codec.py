@@ -18,7 +18,7 @@ numbers = st.integers(0, 2**53)
 frames = st.one_of(
     st.tuples(st.just(codec.REQUEST), numbers, st.text(), values),
     st.tuples(st.just(codec.RESULT), numbers, values),
-    st.tuples(st.just(codec.FAILURE), numbers, st.text(), st.text()),
+    st.tuples(st.just(codec.FAILURE), numbers, st.text(), st.text(), st.integers(0, 999)),
     st.tuples(st.just(codec.NOTE), st.text(), values),
 ).map(list)
 

@@ -43,10 +43,3 @@ def test_the_tables_name_every_state() -> None:
     assert set(ALLOWED) == outbox.STATES == set(outbox.ACK_OF_STATE)
     assert {state for state, after in ALLOWED.items() if not after} == outbox.FINAL
     assert all(outbox.ACK_OF_STATE[state] == level for level, state in outbox.STATE_OF_ACK.items() if level < 4)
-
-
-@pytest.mark.parametrize("error", [*outbox.NEVER_RETRIED, 500, 999])
-def test_a_refusal_has_a_sentence_with_its_code(error: int) -> None:
-    sentence = outbox.refusal(error)
-    assert str(error) in sentence
-    assert sentence.endswith(".")

@@ -216,6 +216,13 @@ class NotOnWhatsApp(BadRequest):
     http_status = 422
 
 
+class Refused(HoldfastError):
+    """WhatsApp refused it, and would again."""
+
+    code = "refused"
+    http_status = 422
+
+
 class WrongNumber(HoldfastError):
     """This session belongs to another number. Link the same number, or confirm that it is to change."""
 
@@ -247,6 +254,12 @@ class NotConnected(HoldfastError):
     code = "not_connected"
     retryable = True
     http_status = 503
+
+
+class RefusedForNow(NotConnected):
+    """WhatsApp cannot do it now; nothing was sent. It may be granted a little later."""
+
+    code = "refused_for_now"
 
 
 class SendInDoubt(HoldfastError):

@@ -18,18 +18,6 @@ WAITING: Final = frozenset({"queued", "sending"})
 ACKNOWLEDGED: Final = frozenset({"sent", "delivered", "read"})
 STATES: Final = frozenset(RANK) | FINAL
 
-NEVER_RETRIED: Final = {
-    463: "WhatsApp restricts this account from starting new chats (463). Wait, and answer only who wrote first.",
-    479: "WhatsApp refused the message for this account (479).",
-    405: "WhatsApp does not allow this message here (405).",
-    400: "WhatsApp could not read the message (400).",
-    401: "WhatsApp does not let this account write here (401).",
-    403: "WhatsApp does not let this account write here (403).",
-    404: "WhatsApp does not know this recipient (404).",
-    406: "WhatsApp did not accept the message (406).",
-    429: "WhatsApp says that this account sends too fast (429).",
-}
-
 ACK_OF_STATE: Final = {
     **dict.fromkeys(UNSENT, -1), "queued": 0, "sending": 0, "sent": 1, "delivered": 2, "read": 3,
 }  # fmt: skip
@@ -51,11 +39,6 @@ def may_move(before: str, after: str) -> bool:
     return RANK[after] > RANK[before]
 
 
-def refusal(error: int) -> str:
-    """The sentence for an acknowledgement with an error. Such a message is never retried by itself."""
-    return NEVER_RETRIED.get(error, f"WhatsApp refused the message ({error}).")
-
-
 EXPIRED: Final = "The message was not sent before its deadline."
 EXPIRED_IN_DOUBT: Final = (
     "The deadline passed before WhatsApp acknowledged the message. It was tried, so it may have arrived; "
@@ -63,6 +46,7 @@ EXPIRED_IN_DOUBT: Final = (
 )
 NOT_DELIVERED: Final = "WhatsApp says that nobody has the message."
 CANCELLED: Final = "Cancelled before it was sent."
+FAILED_IN_DOUBT: Final = "An earlier try was not acknowledged, so it may have arrived all the same."
 CANCELLED_IN_DOUBT: Final = (
     "Cancelled; it is not tried again. An earlier try was not acknowledged, so it may have arrived."
 )

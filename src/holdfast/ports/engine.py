@@ -251,8 +251,8 @@ class Engine(Protocol):
     async def send(self, session: str, connection: int, message: OutgoingMessage) -> ServerAck:
         """Send, and return when WhatsApp's server has acknowledged the id (with or without an error).
 
-        Raises `domain.errors.NotConnected` (nothing was written to the socket) or `SendInDoubt` (it may have
-        been: only the same id may be tried again).
+        Raises `domain.errors.NotConnected` (nothing was written to the socket), `SendInDoubt` (it may have been: only
+        the same id may be tried again), or what is final: `Refused`, `NotOnWhatsApp`, `InvalidMessage`.
         """
         ...
 

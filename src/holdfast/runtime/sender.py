@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 
 from holdfast.crash import point
-from holdfast.domain import outbox
+from holdfast.domain import outbox, refusals
 from holdfast.domain.caps import Caps, allowance
 from holdfast.domain.errors import (
     HoldfastError,
@@ -195,7 +195,7 @@ class Sender:
 
     async def _fail_to_strangers(self, limit: int) -> None:
         for row in await self._store.claim_outbox(self._actor.name, self._actor.held.epoch, limit, strangers_only=True):
-            await self._settle(row, "failed", error=463, message=outbox.refusal(463))
+            await self._settle(row, "failed", error=463, message=refusals.sentence(463))
 
     async def _rest(self) -> None:
         waiting = asyncio.create_task(self._wake.wait())
@@ -231,7 +231,9 @@ class Sender:
                 self._log.warning("send in doubt, tried again under the same id", action="send", code=error.code)
             await self._later(row, error)
         except HoldfastError as error:
-            await self._settle(row, "failed", error=400, message=error.sentence)
+            number = int(error.facts.get("error") or 400)
+            doubt = f" {outbox.FAILED_IN_DOUBT}" if row.in_doubt else ""
+            await self._settle(row, "failed", error=number, message=error.sentence + doubt)
         return None
 
     @asynccontextmanager
@@ -262,7 +264,7 @@ class Sender:
 
     async def _acknowledged(self, row: OutboxRow, ack: ServerAck) -> None:
         if ack.error:
-            await self._settle(row, "failed", error=ack.error, message=outbox.refusal(ack.error))
+            await self._settle(row, "failed", error=ack.error, message=refusals.sentence(ack.error))
         else:
             sent = replace(sent_message(row, ack.at, self._actor.me), raw=ack.message)
             await self._settle(row, "sent", sent=sent)
@@ -310,7 +312,7 @@ class Sender:
 def _after(row: OutboxRow, ack: ServerAck) -> OutboxRow:
     """The row as it will be stored."""
     if ack.error:
-        return replace(row, state="failed", error=ack.error, message=outbox.refusal(ack.error), updated_at=ack.at)
+        return replace(row, state="failed", error=ack.error, message=refusals.sentence(ack.error), updated_at=ack.at)
     return replace(row, state="sent", updated_at=ack.at)
 
 

@@ -51,8 +51,12 @@ def _on_iq(hub: Hub, device: Device, node: Node) -> None:
     if not node.attrs.get("id"):
         hub.refuse(device, node, 400, "bad-request", "an iq needs an id")
         return
-    handler = QUERIES.get(node.attrs.get("xmlns", ""))
-    if handler is None:
+    xmlns = node.attrs.get("xmlns", "")
+    handler = QUERIES.get(xmlns)
+    if (fault := hub.faults.find("refuse_query", device.names)) is not None and fault.options["xmlns"] == xmlns:
+        hub.fault("refuse_query", device)
+        hub.refuse(device, node, int(fault.options["code"]), "refused", "fault refuse_query")
+    elif handler is None:
         hub.refuse(device, node, 501, "feature-not-implemented", f"unknown xmlns {node.attrs.get('xmlns')!r}")
     else:
         handler(hub, device, node)

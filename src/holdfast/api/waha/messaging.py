@@ -186,10 +186,15 @@ class Messaging(Controller):
 
 
 async def quotable(gateway: Gateway, session: str, given: str) -> str:
-    """The id of a message that a reply can quote. Raises `MessageNotFound`: WhatsApp would show an empty quote."""
+    """The id of a message that a reply can quote. Raises `MessageNotFound`, or `InvalidMessage` for a deleted one:
+    WhatsApp would show an empty quote.
+    """
     plain = plain_message_id(given)
-    if await gateway.message(session, plain) is None:
+    row = await gateway.message(session, plain)
+    if row is None:
         raise MessageNotFound(f"There is no message '{plain}' in this session that reply_to could quote.")
+    if row.kind == "revoked":
+        raise InvalidMessage(f"reply_to: the message '{plain}' was deleted, so it cannot be quoted.")
     return plain
 
 

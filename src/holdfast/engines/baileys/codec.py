@@ -1,7 +1,7 @@
 """The wire between Holdfast and a sidecar, pure: a 4-byte big-endian length, then one msgpack array.
 
-Frames: `[1, id, method, args]` asks, `[2, id, value]` answers, `[3, id, code, sentence]` refuses, `[4, name, value]`
-tells. The twin is sidecar/src/frames.ts.
+Frames: `[1, id, method, args]` asks, `[2, id, value]` answers, `[3, id, code, sentence, number]` refuses (the number is
+WhatsApp's, or 0), `[4, name, value]` tells. The twin is sidecar/src/frames.ts.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from typing import Any
 import msgpack
 
 REQUEST, RESULT, FAILURE, NOTE = 1, 2, 3, 4
+
+_LENGTHS = {REQUEST: 4, RESULT: 3, FAILURE: 5, NOTE: 3}
 
 MAX_FRAME = 256 * 1024 * 1024
 """Larger than any history sync chunk; a longer length means that the stream is out of step."""
@@ -60,6 +62,6 @@ def _unpack(body: memoryview) -> list[Any]:
         raise WireError(f"not msgpack: {type(error).__name__}") from error
     if not isinstance(frame, list) or len(frame) < 3 or frame[0] not in (REQUEST, RESULT, FAILURE, NOTE):
         raise WireError("not a frame")
-    if len(frame) != (3 if frame[0] in (RESULT, NOTE) else 4):
+    if len(frame) != _LENGTHS[frame[0]]:
         raise WireError("a frame of the wrong length")
     return frame

@@ -8,7 +8,8 @@ from typing import Any
 
 import structlog
 
-from holdfast.domain.errors import NotConnected, SendInDoubt, StoreUnavailable
+from holdfast.domain import refusals
+from holdfast.domain.errors import NotConnected, Refused, SendInDoubt, StoreUnavailable
 from holdfast.engines.baileys.keystore import KeyServer
 from holdfast.engines.baileys.options import BaileysOptions
 from holdfast.engines.baileys.pool import Pool
@@ -148,13 +149,15 @@ class BaileysEngine:
         return str(await self._ask(session, connection, "request_code", args, self._options.query_timeout + 5))
 
     async def send(self, session: str, connection: int, message: port.OutgoingMessage) -> port.ServerAck:
-        """See the port. Also raises `InvalidMessage` for contents that this engine cannot send."""
+        """See the port."""
         args = {"id": message.id, "chat": message.chat, "content": dict(message.content)}
         try:
             upload = MEDIA_LIMIT if "path" in message.content else 0.0
             ack = await self._ask(session, connection, "send", args, upload + self._options.send_timeout + 5)
         except (SidecarGone, TimeoutError) as error:
             raise SendInDoubt from error
+        except Refused as error:
+            raise refusals.of_message(error.facts["error"]) from error
         at = float(ack["at"]) or self._clock.now()
         return port.ServerAck(error=int(ack["error"]), at=at, message=ack.get("message", b""))
 
@@ -179,6 +182,8 @@ class BaileysEngine:
             return await self._ask(session, connection, "call", {"method": method, "args": dict(args)}, limit)
         except (SidecarGone, TimeoutError) as error:
             raise NotConnected from error
+        except Refused as error:
+            raise refusals.of_call(error.facts["error"], group=method.startswith("group")) from error
 
     async def _ask(self, session: str, connection: int, method: str, args: dict[str, Any], timeout: float) -> Any:
         sidecar = self._pool.find(session, connection)

@@ -147,17 +147,31 @@ class KeyServer:
 
     # --- messages for retry receipts and quotes -----------------------------------------------------------------
     async def _message(self, session: str, message_id: str) -> dict[str, Any] | None:
-        queued = await self._store.outbox_get(session, message_id)
-        if queued is not None:
-            text = str(queued.content.get("text", ""))
-            return _recalled(queued.chat, from_me=True, sender="", text=text, content=dict(queued.content))
         row = await self._store.message(session, message_id)
-        if row is None:
+        if row is not None:
+            return _recalled(
+                row.chat, from_me=row.from_me, sender=row.sender, text=row.text, raw=row.raw,
+                edited=bool(row.body.get("edited")), revoked=row.kind == "revoked",
+            )  # fmt: skip
+        queued = await self._store.outbox_get(session, message_id)  # on its way: it was not acknowledged yet
+        if queued is None:
             return None
-        return _recalled(row.chat, from_me=row.from_me, sender=row.sender, text=row.text, raw=row.raw)
+        text = str(queued.content.get("text", ""))
+        return _recalled(queued.chat, from_me=True, text=text, content=dict(queued.content))
 
 
 def _recalled(
-    chat: str, *, from_me: bool, sender: str, text: str, raw: bytes = b"", content: dict[str, Any] | None = None
+    chat: str,
+    *,
+    from_me: bool,
+    text: str,
+    sender: str = "",
+    raw: bytes = b"",
+    edited: bool = False,
+    revoked: bool = False,
+    content: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    return {"chat": chat, "from_me": from_me, "sender": sender, "text": text, "raw": raw, "content": content}
+    return {
+        "chat": chat, "from_me": from_me, "sender": sender, "text": text, "raw": raw, "edited": edited,
+        "revoked": revoked, "content": content,
+    }  # fmt: skip

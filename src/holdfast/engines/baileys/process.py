@@ -35,14 +35,13 @@ _ERRORS: Mapping[str, type[errors.HoldfastError]] = {
         errors.BadRequest,
         errors.CallFailed,
         errors.EngineUnavailable,
-        errors.GroupNotFound,
         errors.InvalidMessage,
         errors.MediaGone,
         errors.MediaTooLarge,
-        errors.NotAllowed,
         errors.NotConnected,
         errors.NotOnWhatsApp,
         errors.PairingRefused,
+        errors.Refused,
         errors.SendInDoubt,
         errors.StaleEpoch,
         errors.StoreUnavailable,
@@ -207,16 +206,16 @@ class Sidecar(asyncio.SubprocessProtocol):
             if kind == codec.RESULT:
                 future.set_result(frame[2])
             else:
-                future.set_exception(_error(frame[2], frame[3]))
+                future.set_exception(_error(frame[2], frame[3], frame[4]))
 
     async def _answer(self, number: int, method: str, args: Any) -> None:
         try:
             frame = [codec.RESULT, number, await self._on_request(self, method, args)]
         except errors.HoldfastError as error:
-            frame = [codec.FAILURE, number, error.code, error.sentence]
+            frame = [codec.FAILURE, number, error.code, error.sentence, 0]
         except Exception as error:
             log.exception("a request of the sidecar failed", action="sidecar", method=method)
-            frame = [codec.FAILURE, number, "error", type(error).__name__]
+            frame = [codec.FAILURE, number, "error", type(error).__name__, 0]
         self._put(frame)
 
     # --- watching -----------------------------------------------------------------------------------------------
@@ -307,7 +306,7 @@ class Sidecar(asyncio.SubprocessProtocol):
             await self.gone.wait()
 
 
-def _error(code: str, sentence: str) -> errors.HoldfastError:
+def _error(code: str, sentence: str, number: int) -> errors.HoldfastError:
     if code == CredentialsUnreadable.code:
         return CredentialsUnreadable()
-    return _ERRORS.get(code, errors.CallFailed)(sentence)
+    return _ERRORS.get(code, errors.CallFailed)(sentence, **({"error": number} if number else {}))
