@@ -42,9 +42,11 @@ bench: setup ## Measure, each figure beside its floor (ONLY=B1 for some)
 lock: setup ## Lock the dependencies anew, Python's and the sidecar's
 	@UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --upgrade requirements.in -o requirements.txt
+	@echo hatchling | UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --constraints requirements.txt pyproject.toml - -o requirements-server.txt
 	@cd sidecar && PATH="$(CURDIR)/$(BIN):$$PATH" npm update --package-lock-only --ignore-scripts --no-audit --no-fund \
 		--omit-lockfile-registry-resolved
-	@echo "Locked. Run make test, then commit requirements.txt and sidecar/package-lock.json."
+	@echo "Locked. Run make test, then commit requirements.txt, requirements-server.txt and sidecar/package-lock.json."
 
 wheel: setup ## Build the wheel into dist/
 	@$(BIN)/uv build --quiet --wheel --no-build-isolation --out-dir dist .

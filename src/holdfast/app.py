@@ -183,6 +183,7 @@ def _server(node: Node, settings: Settings, hashed: str) -> uvicorn.Server:
         alerts=node.alerts.in_force,
         peers=node,
         accounts=node.accounts,
+        is_leaving=lambda: node.leaving,
         metrics_hash=key_hash(settings.metrics_key.get_secret_value()) if settings.metrics_key else "",
         body_limit=settings.body_limit,
         send_wait=settings.send_wait,

@@ -23,6 +23,7 @@ COMMANDS = {
     "export-contacts": "contacts.export_contacts",
     "doctor": "doctor.doctor",
     "migrate": "database.migrate",
+    "install-engine": "engine_packages.install_engine",
     "demo": "show.demo",
 }
 """Each command's function in `holdfast.commands`, loaded when it is needed: a restart waits for no other's imports."""

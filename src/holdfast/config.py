@@ -7,12 +7,13 @@ Each field's description is what docs/settings.md says of it; a test holds that 
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import AliasChoices, BaseModel, Field, PrivateAttr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from holdfast.domain import cluster
@@ -25,6 +26,7 @@ from holdfast.domain.state import Times
 from holdfast.setting_types import MIN_KEY_LENGTH, Key, Secret
 
 PREFIX = "HOLDFAST_"
+EVERY_ADDRESS = "0.0.0.0"  # noqa: S104 - chosen for platforms alone, and with a key
 OF_WAHA = ("/api", "/dashboard", "/swagger")
 """Pages of WAHA itself that are easily taken for its address."""
 
@@ -81,7 +83,11 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=".env", extra="ignore", populate_by_name=True)
 
     # --- server
-    host: str = Field("127.0.0.1", description="Address to listen on. Use 0.0.0.0 to be reached from other machines.")
+    host: str = Field(
+        "127.0.0.1",
+        description="Address to listen on. Use 0.0.0.0 to be reached from other machines. Unset, on a platform that "
+        "sets `PORT`: 0.0.0.0, and `HOLDFAST_API_KEY` is required.",
+    )
     port: int = Field(3000, ge=0, le=65535, validation_alias=_either("PORT"), description="Port to listen on; 0: any.")
     data_dir: Path = Field(Path("data"), description="Folder for the database, media and the sidecar's packages.")
     database_url: str = Field(
@@ -119,6 +125,13 @@ class Settings(BaseSettings):
         description="Part of account ids made from phone numbers. Keep it the same on every deploy.",
     )
     body_limit: int = Field(50_000_000, ge=1_000, description="Largest request body, in bytes.")
+
+    drain: float = Field(
+        0.0,
+        ge=0,
+        description="How long a stopping instance goes on answering while its `/api/status` says 503, so that a load "
+        "balancer passes it over before its port closes.",
+    )
 
     # --- logs
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
@@ -356,6 +369,13 @@ class Settings(BaseSettings):
         return self
 
     # --- what follows from them
+    _platform_port: bool = PrivateAttr(default=False)
+
+    @property
+    def platform_port(self) -> bool:
+        """Whether a hosting platform chose the port (`PORT` in the environment) and nobody chose an address."""
+        return self._platform_port
+
     @property
     def url(self) -> str:
         """The database's URL, with the default filled in."""
@@ -420,9 +440,26 @@ class Settings(BaseSettings):
 def load(**overrides: object) -> Settings:
     """Read the settings. Raises `InvalidSettings` with one sentence per mistake, naming the variable."""
     try:
-        return Settings(**overrides)  # type: ignore[arg-type]
+        settings = Settings(**overrides)  # type: ignore[arg-type]
     except ValidationError as error:
         raise InvalidSettings(" ".join(_sentence(problem) for problem in error.errors())) from error
+    if "host" not in settings.model_fields_set and os.environ.get("PORT") == str(settings.port):
+        settings.host = EVERY_ADDRESS  # a platform routes to its port from outside: loopback is never reached
+        settings._platform_port = True
+    return settings
+
+
+def check_reachable(settings: Settings) -> None:
+    """Refuse to serve a platform's public port under a key that only the log would show.
+
+    Raises:
+        InvalidSettings: No API key is set.
+    """
+    if settings.platform_port and settings.api_key is None:
+        raise InvalidSettings(
+            f"The platform set PORT={settings.port}, so Holdfast listens on all addresses: set HOLDFAST_API_KEY to a "
+            "long random value (openssl rand -hex 24). To listen on this machine only, set HOLDFAST_HOST=127.0.0.1."
+        )
 
 
 def _sentence(problem: object) -> str:

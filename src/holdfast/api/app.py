@@ -85,12 +85,14 @@ def build(
     alerts: Callable[[], Awaitable[list[Json]]],
     accounts: Accounts,
     peers: Answering | None = None,
+    is_leaving: Callable[[], bool] = lambda: False,
     metrics_hash: str = "",
     body_limit: int = 50_000_000,
     send_wait: float = 30.0,
 ) -> ASGIApp:
     """The application for one instance. `key_hash`: SHA-256 of the API key, in hex; `metrics_hash`: of the key that
-    opens `/metrics` only. `metrics` and `alerts` answer for the instance, `peers` what other instances ask of it.
+    opens `/metrics` only. `metrics` and `alerts` answer for the instance, `peers` what other instances ask of it;
+    `is_leaving`: whether load balancers are to pass it over.
     """
     guard = Guard(key_hash, gateway.now, metrics_hash)
     app = Litestar(
@@ -106,6 +108,7 @@ def build(
                 "metrics": metrics,
                 "alerts": alerts,
                 "peers": peers,
+                "is_leaving": is_leaving,
             }
         ),
         openapi_config=_openapi(),

@@ -7,18 +7,18 @@ import os
 import signal
 import sys
 import uuid
-from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
 from holdfast import logs
 from holdfast.commands.options import DataDir, Host, Port, out, settings_of
-from holdfast.config import Settings
+from holdfast.config import Settings, check_reachable
 
 
 def serve(host: Host = None, port: Port = None, data_dir: DataDir = None) -> None:
     """Run the server until Ctrl-C. Connections close properly; a second Ctrl-C stops at once."""
     settings = settings_of(host=host, port=port, data_dir=data_dir)
+    check_reachable(settings)
     instance = str(uuid.uuid4())
     logs.setup(level=settings.log_level, style=settings.log_format, instance=instance)
     import uvloop  # noqa: PLC0415 - only the server needs it
@@ -39,7 +39,7 @@ async def _serve(settings: Settings, instance: str) -> None:
         async with app.running(base, port) as (node, store):
             hashed, fresh = await app.api_key(settings, store)
             http = await app.server(node, settings, hashed)
-            with _stop_signals(http, node.stop_waiting):
+            with _stop_signals(http, node, settings.drain):
                 _announce(settings, port, fresh)
                 await http.serve(sockets=[listener])
 
@@ -47,6 +47,12 @@ async def _serve(settings: Settings, instance: str) -> None:
 def _announce(settings: Settings, port: int, fresh: str | None) -> None:
     host = "localhost" if settings.host in ("0.0.0.0", "127.0.0.1", "::") else settings.host  # noqa: S104 - compared
     out.print(f"[bold green]Holdfast is ready:[/] http://{host}:{port}/dashboard   (API docs: /docs)", highlight=False)
+    if settings.platform_port:
+        out.print(
+            f"Listening on all addresses, because the platform set PORT={port}. HOLDFAST_HOST overrides this.",
+            highlight=False,
+            soft_wrap=True,
+        )
     if fresh:
         where = settings.data_dir / "api-key"
         said = f"[bold]API key:[/] {fresh}   (also in {where}, readable by you only)"
@@ -57,11 +63,12 @@ def _announce(settings: Settings, port: int, fresh: str | None) -> None:
 
 
 class _stop_signals:  # noqa: N801 - used as a block
-    """SIGINT and SIGTERM end the server in order; the second one ends the process at once."""
+    """SIGINT and SIGTERM end the server in order, after `drain` seconds; the second one ends the process at once."""
 
-    def __init__(self, http: Any, stop_waiting: Callable[[], None]) -> None:
+    def __init__(self, http: Any, node: Any, drain: float) -> None:
         self._http = http
-        self._stop_waiting = stop_waiting
+        self._node = node
+        self._drain = drain
         self._asked = False
 
     def __enter__(self) -> None:
@@ -78,7 +85,11 @@ class _stop_signals:  # noqa: N801 - used as a block
         if self._asked:
             os._exit(130)
         self._asked = True
-        self._stop_waiting()
+        self._node.leave()
+        asyncio.get_running_loop().call_later(self._drain, self._stop)
+
+    def _stop(self) -> None:
+        self._node.stop_waiting()
         self._http.should_exit = True
 
 

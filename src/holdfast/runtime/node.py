@@ -110,6 +110,7 @@ class Node:
         self.instance, self._settings = instance, settings
         self._store, self._engines, self._clock = store, engines, clock
         self._hub = Hub()
+        self._leaving = False
         self.media = Media(store, files, clock, settings.media) if files is not None else None
         self._parts: dict[str, _Parts] = {}
         self._stack = AsyncExitStack()
@@ -307,6 +308,15 @@ class Node:
         if method == "greet":
             return self.peers.greeted(str(args["instance"]))
         return await self.near.answer(method, args)
+
+    @property
+    def leaving(self) -> bool:
+        """Whether load balancers are to pass this instance over, because it stops soon."""
+        return self._leaving
+
+    def leave(self) -> None:
+        """Stop being ready; everything else goes on."""
+        self._leaving = True
 
     def stop_waiting(self) -> None:
         """The instance is about to stop: requests and streams that wait get their answer now."""

