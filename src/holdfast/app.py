@@ -100,6 +100,7 @@ def _delivery(settings: Settings, url: str) -> DeliverySettings:
         parallel=settings.webhook_parallel,
         factor=factor,
         url=(settings.public_url or url).rstrip("/"),
+        presented=settings.presented_engine,
     )
 
 

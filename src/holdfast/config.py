@@ -124,6 +124,11 @@ class Settings(BaseSettings):
         validation_alias=_either("ACCOUNT_NAMESPACE"),
         description="Part of account ids made from phone numbers. Keep it the same on every deploy.",
     )
+    presented_engine: Literal["NOWEB", "GOWS"] = Field(
+        "NOWEB",
+        description="WAHA's engine that clients see: the `engine` field, and the shape of `_data` and of answers to "
+        "sends. It does not depend on the engine that runs a session.",
+    )
     body_limit: int = Field(50_000_000, ge=1_000, description="Largest request body, in bytes.")
 
     drain: float = Field(
@@ -412,6 +417,7 @@ class Settings(BaseSettings):
             cluster.NAMESPACE: self.account_namespace,
             cluster.WHATSAPP_URL: self.whatsapp_url,
             cluster.ROOT_KEY: self.whatsapp_root_key.lower(),
+            cluster.PRESENTED_ENGINE: self.presented_engine,
         }
 
     def delivery_rules(self) -> Rules:

@@ -57,8 +57,15 @@ def test_both_events_of_a_message_and_its_page_are_one_row() -> None:
 
 
 def test_what_we_wrote_on_the_phone() -> None:
-    found = message(told(id=f"true_{FRIEND}_BBBB2222", fromMe=True, **{"from": f"{OWN}@c.us"}, to=FRIEND))
-    assert (found.chat, found.from_me, found.sender) == ("40722000111@s.whatsapp.net", True, f"{OWN}@s.whatsapp.net")
+    for id_, sender, to in (
+        (f"true_{FRIEND}_BBBB2222", f"{OWN}@c.us", FRIEND),
+        ("BBBB2222", f"{OWN}@c.us", FRIEND),
+        ("BBBB2222", FRIEND, FRIEND),
+        ("BBBB2222", FRIEND, ""),
+    ):
+        found = message(told(id=id_, fromMe=True, **{"from": sender}, to=to))
+        ours = ("40722000111@s.whatsapp.net", True, f"{OWN}@s.whatsapp.net")
+        assert (found.chat, found.from_me, found.sender) == ours
 
 
 @pytest.mark.parametrize("mine", [False, True])

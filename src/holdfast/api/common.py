@@ -10,7 +10,7 @@ from litestar.params import QueryParameter
 
 from holdfast.domain.messages import message_to_json
 from holdfast.domain.rows import MessageRow
-from holdfast.domain.waha import files_url, message
+from holdfast.domain.waha import message, shown_account
 from holdfast.ports.gateway import Gateway
 
 CHATS_PAGE = 25
@@ -31,7 +31,7 @@ def gateway_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Gateway:
 async def me_of(gateway: Gateway, session: str) -> dict[str, Any]:
     """Whose messages a session shows, and where their files are. Raises `SessionNotFound`."""
     view = await gateway.session(session)
-    return {**view.me, "files": files_url(gateway.url, view.name)}
+    return shown_account(view.me, gateway.url, view.name, gateway.presented)
 
 
 def page(limit: int | None, most: int) -> int:

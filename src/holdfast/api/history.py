@@ -14,7 +14,7 @@ from litestar.response import Stream
 
 from holdfast.api.common import MESSAGES_PAGE, Limit, Offset, gateway_of, page, skip, waha_message
 from holdfast.domain.rows import Json
-from holdfast.domain.waha import files_url, to_waha_id
+from holdfast.domain.waha import shown_account, to_waha_id
 from holdfast.ports.gateway import Gateway
 from holdfast.ports.history import Found
 
@@ -80,7 +80,8 @@ class History(Controller):
 async def _found(gateway: Gateway, asked: Asked, session: str | None) -> list[dict[str, Any]]:
     found = await gateway.search(asked.words, asked.limit, asked.offset, session=session, filters=asked.filters)
     known = {view.name: view.me for view in await gateway.sessions()} if found else {}
-    return [_shown(one, {**known.get(one.session, {}), "files": files_url(gateway.url, one.session)}) for one in found]
+    url, engine = gateway.url, gateway.presented
+    return [_shown(one, shown_account(known.get(one.session, {}), url, one.session, engine)) for one in found]
 
 
 def _shown(found: Found, me: Json) -> dict[str, Any]:

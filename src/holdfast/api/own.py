@@ -50,7 +50,8 @@ class Own(Controller):
     @get("/sessions", summary="All sessions, in full")
     async def sessions(self, request: Req) -> list[dict[str, Any]]:
         """Stopped ones too."""
-        return [session_info(view) for view in await gateway_of(request).sessions()]
+        gateway = gateway_of(request)
+        return [session_info(view, gateway.presented) for view in await gateway.sessions()]
 
     @get("/sessions/{session:str}", summary="A session's status in full")
     async def status(self, request: Req, session: FromPath[str]) -> dict[str, Any]:

@@ -51,6 +51,7 @@ async def envelopes(
             view = await gateway.session(event.session)
             known[event.session] = {
                 "me": view.me, "metadata": view.config.get("metadata"), "worker": gateway.instance, "url": gateway.url,
+                "presented": gateway.presented,
             }  # fmt: skip
         facts = known.get(event.session, {})
         wanted = [e for e in waha_events(event, facts) if "*" in kinds or e["event"] in kinds]

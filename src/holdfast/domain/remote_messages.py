@@ -119,7 +119,8 @@ def _address(payload: Payload) -> tuple[str, str, str]:
     serialized = str(payload.get("id") or "")
     parts = serialized.split("_")
     whole = len(parts) >= 3 and parts[0] in ("true", "false")
-    named = parts[1] if whole else str(payload.get("to" if payload.get("fromMe") else "from") or "")
+    written_to = payload.get("to") if payload.get("fromMe") else None  # some of WAHA's engines leave it empty
+    named = parts[1] if whole else str(written_to or payload.get("from") or "")
     who = str(payload.get("participant") or payload.get("author") or (parts[3] if whole and len(parts) > 3 else ""))
     chat, id_ = jids.bare(named), plain_message_id(serialized)
     if not id_ or "@" not in chat:

@@ -14,14 +14,18 @@ from holdfast.domain import jids
 from holdfast.domain.addons import tally
 from holdfast.domain.errors import InvalidChatId, InvalidPhone
 from holdfast.domain.identity import canonical_phone
+from holdfast.domain.presented_engine import presented, raw_data
 from holdfast.domain.rows import EventRow, Json
 
 _USER = re.compile(r"\d{5,20}")
 _GROUP = re.compile(r"\d{5,25}(-\d{5,20})?")
 ACK_NAMES: Mapping[int, str] = {-1: "ERROR", 0: "PENDING", 1: "SERVER", 2: "DEVICE", 3: "READ", 4: "PLAYED"}
 
-ENVIRONMENT: Mapping[str, Any] = {"version": "2026.9.2", "engine": "NOWEB", "tier": "CORE", "browser": None}
-"""WAHA's version whose API is spoken, and the engine of WAHA's that ours is like."""
+
+def environment(engine: str) -> Json:
+    """WAHA's version whose API is spoken, and which of its engines is presented."""
+    return {"version": "2026.9.2", "engine": engine, "tier": "CORE", "browser": None}
+
 
 EVENTS = (
     "session.status",
@@ -92,22 +96,22 @@ def plain_message_id(serialized: str) -> str:
 
 
 def message(row: Mapping[str, Any], me: Mapping[str, Any]) -> Json:
-    """A message in WAHA's shape (WAMessage), from `domain.messages.message_to_json`'s form. `me` may have `files`, the
-    URL below which files are.
+    """A message in WAHA's shape (WAMessage), from `domain.messages.message_to_json`'s form.
+
+    Args:
+        row: The message.
+        me: The session's account. It may have `files`, the URL below which files are, and `presented`, the WAHA engine
+            whose form `_data` has.
     """
     body = row.get("body") or {}
-    own = f"{me.get('phone', '')}@c.us"
-    chat = to_waha_id(row["chat"])
-    participant = to_waha_id(row["sender"]) if body.get("participant") else None
     media = body.get("media")
     return {
         "id": message_id(row),
         "timestamp": int(row["timestamp"]),
-        "from": own if row["from_me"] else chat,
+        **_addresses(row["chat"], from_me=row["from_me"], me=me),
         "fromMe": row["from_me"],
         "source": body.get("source", "app"),
-        "to": chat if row["from_me"] else own,
-        "participant": participant,
+        "participant": to_waha_id(row["sender"]) if body.get("participant") else None,
         "body": row["text"],
         "hasMedia": media is not None,
         "media": _media(media, me.get("files")) if media else None,
@@ -117,8 +121,18 @@ def message(row: Mapping[str, Any], me: Mapping[str, Any]) -> Json:
         "location": _location(body.get("location")),
         "vCards": body.get("vcards"),
         "replyTo": _reply(body.get("quoted")),
-        "_data": _data(row, body),
+        "_data": _data(row, me),
     }
+
+
+def _addresses(chat: str, *, from_me: bool, me: Mapping[str, Any]) -> Json:
+    """`from` and `to` of a message or receipt in a chat.
+
+    WAHA's engines put the chat into `from`, of own messages too; its API description puts it into `to` of own ones.
+    Clients of both kinds find the chat.
+    """
+    shown = to_waha_id(chat)
+    return {"from": shown, "to": shown if from_me or jids.is_group(chat) else f"{me.get('phone', '')}@c.us"}
 
 
 _MORE: Mapping[str, str] = {
@@ -128,20 +142,10 @@ _MORE: Mapping[str, str] = {
 """What else is known of a message: our word, and the one under `_data`."""
 
 
-def _data(row: Mapping[str, Any], body: Mapping[str, Any]) -> Json:
-    """What WAHA has no field for. `key`, `messageTimestamp`, `pushName` and `message` stand as NOWEB's `_data` has
-    them; `message` is the decoded protobuf.
-    """
-    key = {"remoteJid": row["chat"], "fromMe": row["from_me"], "id": row["id"]}
-    raw = body.get("message") or ({"conversation": row["text"]} if row["kind"] == "text" else None)
-    data: Json = {
-        "kind": row["kind"],
-        "key": {**key, "participant": row["sender"]} if body.get("participant") else key,
-        "messageTimestamp": int(row["timestamp"]),
-        "pushName": body.get("push_name"),
-        "mentions": body.get("mentions") or [],
-        "message": raw,
-    }
+def _data(row: Mapping[str, Any], me: Mapping[str, Any]) -> Json:
+    """What the presented engine has there, and what WAHA has no field for."""
+    body = row.get("body") or {}
+    data: Json = {"kind": row["kind"], **raw_data(row, presented(me)), "mentions": body.get("mentions") or []}
     data |= {name: body[ours] for ours, name in _MORE.items() if ours in body}
     if "reactions" in body:
         data["reactions"] = [{**one, "sender": to_waha_id(one["sender"])} for one in body["reactions"]]
@@ -157,9 +161,9 @@ def _media(media: Mapping[str, Any], files: object) -> Json:
     return {"url": url, "mimetype": media.get("mimetype"), "filename": media.get("filename")}
 
 
-def files_url(url: str, session: str) -> str:
-    """Where a session's files are, for `files` beside what `me` says."""
-    return f"{url}/api/files/{session}"
+def shown_account(me: Mapping[str, Any], url: str, session: str, engine: str) -> Json:
+    """The account as `message` needs it: with where the session's files are, and with the presented engine."""
+    return {**me, "files": f"{url}/api/files/{session}", "presented": engine}
 
 
 def _location(place: Mapping[str, Any] | None) -> Json | None:
@@ -225,17 +229,15 @@ def _vote(payload: Mapping[str, Any], me: Mapping[str, Any]) -> Json:
             "timestamp": int(vote["timestamp"] * 1000),
         },
         "poll": _destination(poll, me),
-        "_data": _data(vote, vote.get("body") or {}),
+        "_data": _data(vote, me),
     }
 
 
 def _destination(row: Mapping[str, Any], me: Mapping[str, Any]) -> Json:
-    own, chat = f"{me.get('phone', '')}@c.us", to_waha_id(row["chat"])
     participant = row["sender"] if (row.get("body") or {}).get("participant") else None
     return {
         "id": message_id(row),
-        "to": chat if row["from_me"] else own,
-        "from": own if row["from_me"] else chat,
+        **_addresses(row["chat"], from_me=row["from_me"], me=me),
         "fromMe": row["from_me"],
         "participant": to_waha_id(participant) if participant else None,
     }
@@ -273,10 +275,12 @@ def status_payload(payload: Mapping[str, Any], session: str) -> Json:
 def waha_events(event: EventRow, facts: Mapping[str, Any]) -> Iterator[Json]:
     """The envelopes that one entry of the event log becomes.
 
-    `facts`: `me` and `metadata` of the session, and the `url` under which users reach us. A message from others is both
+    `facts`: `me` and `metadata` of the session, the `url` under which users reach us, and the WAHA engine that is
+    `presented`. A message from others is both
     `message` and `message.any`; the ids differ, each is stable, and stays the same however often it is delivered.
     """
-    me = {**(facts.get("me") or {}), "files": files_url(str(facts.get("url") or ""), event.session)}
+    engine = presented(facts)
+    me = shown_account(facts.get("me") or {}, str(facts.get("url") or ""), event.session, engine)
     for number, (name, payload) in enumerate(_named(event, me)):
         yield {
             "id": event.id if number == 0 else f"{event.id}.{number}",
@@ -286,8 +290,8 @@ def waha_events(event: EventRow, facts: Mapping[str, Any]) -> Iterator[Json]:
             "metadata": facts.get("metadata") or {},
             "me": me_info(me),
             "payload": payload,
-            "engine": "NOWEB",
-            "environment": {**ENVIRONMENT, "platform": None, "worker": {"id": facts.get("worker")}},
+            "engine": engine,
+            "environment": {**environment(engine), "platform": None, "worker": {"id": facts.get("worker")}},
         }
 
 
@@ -307,12 +311,10 @@ def _named(event: EventRow, me: Mapping[str, Any]) -> Iterator[tuple[str, Json]]
 
 
 def _ack(payload: Mapping[str, Any], me: Mapping[str, Any]) -> Json:
-    chat, own = to_waha_id(payload["chat"]), f"{me.get('phone', '')}@c.us"
     serialized = message_id({**payload, "sender": f"{me.get('phone', '')}@{jids.PN}"})
     shaped: Json = {
         "id": serialized,
-        "from": own if payload["from_me"] else chat,
-        "to": chat if payload["from_me"] else own,
+        **_addresses(payload["chat"], from_me=payload["from_me"], me=me),
         "participant": to_waha_id(payload["participant"]) if payload.get("participant") else None,
         "fromMe": payload["from_me"],
         "ack": payload["ack"],

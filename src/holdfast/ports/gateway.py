@@ -80,6 +80,8 @@ class Gateway(Protocol):
     instance: str
     url: str
     """Where users reach this instance; empty if nobody said."""
+    presented: str
+    """The WAHA engine whose shapes clients see; see `domain.presented_engine`."""
     started_at: float
 
     def now(self) -> float:

@@ -17,6 +17,7 @@ from holdfast.domain.delivery import Refusal, Rules
 from holdfast.domain.errors import StoreUnavailable
 from holdfast.domain.lease import LeaseTimes
 from holdfast.domain.pacing import backoff
+from holdfast.domain.presented_engine import NOWEB
 from holdfast.domain.receivers import Reach, unmasked_config
 from holdfast.ports.clock import Clock
 from holdfast.ports.store import ConsumerFacts, Json, SessionRow, Store, Taken
@@ -44,6 +45,8 @@ class DeliverySettings:
     factor: float = 1.0
     url: str = ""
     """Where users reach this instance, for links to files."""
+    presented: str = NOWEB
+    """The WAHA engine whose shapes events have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +95,7 @@ class Delivery:
         self._proved_dead = proved_dead
         self._poster = Poster(clock, settings.reach, settings.timeout)
         self._hooks: dict[str, dict[str, Webhook]] = {}
-        self.url = settings.url
+        self.url, self.presented = settings.url, settings.presented
         self._facts: dict[str, Json] = {}
         self._work: dict[str, _Work] = {}
         self._consumers: dict[str, Consumer] = {}
@@ -152,7 +155,7 @@ class Delivery:
         know some.
         """
         session, config = row.name, row.config
-        facts: Json = {"me": row.me, "metadata": config.get("metadata") or {}, "url": self._settings.url}
+        facts: Json = {"me": row.me, "metadata": config.get("metadata") or {}, "url": self.url}
         hooks = {hook.id: hook for hook in self._settings.common}
         for hook in webhooks_of(config):
             hooks[hook.id] = replace(hook, trusted=hook.id in hooks)
@@ -227,7 +230,10 @@ class Delivery:
         self.on_attempt(taken, age)
 
     def _facts_of(self, session: str) -> Json:
-        facts, me = {**self._facts.get(session, {}), "worker": self._instance}, self._me(session)
+        facts, me = (
+            {**self._facts.get(session, {}), "worker": self._instance, "presented": self.presented},
+            self._me(session),
+        )
         return facts if me is None else {**facts, "me": me}
 
     # --- one consumer -------------------------------------------------------------------------------------------

@@ -40,7 +40,7 @@ class Views:
     ) -> None:
         """Without `peers` nothing is passed on: so are the requests of others answered."""
         self.instance = deps.instance
-        self.url = delivery.url
+        self.url, self.presented = delivery.url, delivery.presented
         self.started_at = deps.clock.now()
         self._store = deps.store
         self._engines = deps.engines

@@ -9,11 +9,12 @@ import msgspec
 from litestar import Controller, Request, Response, get, post
 from litestar.params import FromQuery, HeaderParameter, JSONBody
 
-from holdfast.api.common import gateway_of, waha_message
+from holdfast.api.common import gateway_of, me_of, waha_message
 from holdfast.api.waha.options import SendOptions, terms_of
 from holdfast.domain import outbox
 from holdfast.domain.errors import BadRequest, DuplicateMessageId, IdempotencyConflict, InvalidMessage, MessageNotFound
 from holdfast.domain.identity import canonical_phone
+from holdfast.domain.presented_engine import presented, send_answer
 from holdfast.domain.sent import sent_message
 from holdfast.domain.waha import from_waha_id, plain_message_id, to_waha_id
 from holdfast.ports.gateway import Gateway
@@ -61,7 +62,7 @@ def sent_shape(row: OutboxRow, me: dict[str, Any]) -> dict[str, Any]:
     """An accepted message in WAHA's shape, as chats will show it, with where it stands under `holdfast`."""
     shown = replace(sent_message(row, row.updated_at, me), ack=outbox.ACK_OF_STATE[row.state])
     return {
-        **waha_message(shown, me),
+        **send_answer(waha_message(shown, me), presented(me)),
         "holdfast": {
             "id": row.id,
             "state": row.state,
@@ -104,7 +105,7 @@ async def accept(
         if idempotency_key:
             raise
         raise DuplicateMessageId from None
-    return sent_answer(row, (await gateway.session(data.session)).me)
+    return sent_answer(row, await me_of(gateway, data.session))
 
 
 def sent_answer(row: OutboxRow, me: dict[str, Any]) -> Response[dict[str, Any]]:

@@ -10,7 +10,7 @@ from litestar import Controller, Request, Response, get
 import holdfast
 from holdfast.api.common import gateway_of
 from holdfast.domain.errors import StoreUnavailable
-from holdfast.domain.waha import ENVIRONMENT
+from holdfast.domain.waha import environment
 
 Req = Request[Any, Any, Any]
 
@@ -53,7 +53,7 @@ class Server(Controller):
     async def version(self, request: Req) -> dict[str, Any]:
         """WAHA's fields, and Holdfast's own version."""
         return {
-            **ENVIRONMENT,
+            **environment(gateway_of(request).presented),
             "platform": f"{platform.system().lower()}/{platform.machine()}",
             "worker": {"id": gateway_of(request).instance},
             "holdfast": holdfast.__version__,

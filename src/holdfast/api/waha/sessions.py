@@ -114,12 +114,12 @@ def session_dto(view: SessionView) -> dict[str, Any]:
     return {"name": view.name, "status": view.status, "config": masked_config(view.config)}
 
 
-def session_info(view: SessionView) -> dict[str, Any]:
+def session_info(view: SessionView, engine: str) -> dict[str, Any]:
     """WAHA's SessionInfo, with Holdfast's facts beside it under `holdfast`."""
     return {
         **session_dto(view),
         "me": me_info(view.me),
-        "engine": {"engine": "NOWEB"},
+        "engine": {"engine": engine},
         "assignedWorker": view.owner,
         "presence": None,
         "timestamps": {"activity": int(view.verified_at * 1000) if view.verified_at else None},
@@ -194,8 +194,9 @@ class Sessions(Controller):
     @get("/", summary="List sessions")
     async def all(self, request: Req, all: FromQuery[bool] = False) -> list[dict[str, Any]]:
         """Running sessions; `?all=true` lists the stopped ones too."""
-        views = await gateway_of(request).sessions()
-        return [session_info(view) for view in views if all or view.status != "STOPPED"]
+        gateway = gateway_of(request)
+        views = await gateway.sessions()
+        return [session_info(view, gateway.presented) for view in views if all or view.status != "STOPPED"]
 
     @post("/", summary="Create a session")
     async def create(self, request: Req, data: JSONBody[CreateSession]) -> dict[str, Any]:
@@ -208,7 +209,8 @@ class Sessions(Controller):
     @get("/{session:str}", summary="Get a session")
     async def one(self, request: Req, session: FromPath[str]) -> dict[str, Any]:
         """Its status now, its account, its configuration."""
-        return session_info(await gateway_of(request).session(session))
+        gateway = gateway_of(request)
+        return session_info(await gateway.session(session), gateway.presented)
 
     @put("/{session:str}", summary="Update a session")
     async def update(self, request: Req, session: FromPath[str], data: JSONBody[UpdateSession]) -> dict[str, Any]:
