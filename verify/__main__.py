@@ -15,6 +15,7 @@ from verify import (
     delivery,
     disconnects,
     faces,
+    field_pages,
     field_sent,
     field_sessions,
     history,
@@ -59,6 +60,7 @@ TOPICS = (
     operations,
     moving,
     waha,
+    field_pages,
 )
 
 

@@ -188,6 +188,7 @@ def _server(node: Node, settings: Settings, hashed: str) -> uvicorn.Server:
         metrics_hash=key_hash(settings.metrics_key.get_secret_value()) if settings.metrics_key else "",
         body_limit=settings.body_limit,
         send_wait=settings.send_wait,
+        page_limit=settings.page_limit,
     )
     config = uvicorn.Config(
         app,

@@ -131,6 +131,7 @@ class Settings(BaseSettings):
     )
     body_limit: int = Field(50_000_000, ge=1_000, description="Largest request body, in bytes.")
 
+    page_limit: int = Field(1_000, ge=50, description="Most rows of a list that one answer has, whatever its `limit`.")
     drain: float = Field(
         0.0,
         ge=0,

@@ -27,6 +27,7 @@ from tests.support.scripted_engine import ScriptedEngine
 KEY = "test-key-of-the-api"
 METRICS_KEY = "test-key-of-the-metrics"
 BODY_LIMIT = 300_000
+PAGE_LIMIT = 100
 MEDIA_LIMIT = 1_000_000
 MEDIA_REACH = Reach.parse("127.0.0.2/32", at_home=False)
 """Files are fetched from one address of this machine only."""
@@ -71,6 +72,7 @@ async def serving(node: Node, port: int = 0) -> AsyncIterator[str]:
         accounts=node.accounts,
         metrics_hash=key_hash(METRICS_KEY),
         body_limit=BODY_LIMIT,
+        page_limit=PAGE_LIMIT,
         send_wait=5.0,
     )
     listener = bind("127.0.0.1", port)

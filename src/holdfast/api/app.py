@@ -89,6 +89,7 @@ def build(
     metrics_hash: str = "",
     body_limit: int = 50_000_000,
     send_wait: float = 30.0,
+    page_limit: int = 1_000,
 ) -> ASGIApp:
     """The application for one instance. `key_hash`: SHA-256 of the API key, in hex; `metrics_hash`: of the key that
     opens `/metrics` only. `metrics` and `alerts` answer for the instance, `peers` what other instances ask of it;
@@ -105,6 +106,7 @@ def build(
                 "accounts": accounts,
                 "guard": guard,
                 "send_wait": send_wait,
+                "page_limit": page_limit,
                 "metrics": metrics,
                 "alerts": alerts,
                 "peers": peers,

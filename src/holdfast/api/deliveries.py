@@ -5,17 +5,18 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
-from litestar import Controller, Request, get, post
+from litestar import Controller, Request, Response, get, post
 from litestar.params import FromPath, FromQuery, QueryParameter
 
-from holdfast.api.common import COUNTABLE, Limit, gateway_of, page, skip
+from holdfast.api.common import gateway_of
+from holdfast.api.pages import COUNTABLE, Limit, page_size, skip, with_next
 from holdfast.domain.errors import DeliveryNotFound
 from holdfast.domain.rows import DeliveryRow
 from holdfast.domain.waha import to_waha_id
 
 Req = Request[Any, Any, Any]
 State = Literal["waiting", "retrying", "parked", "dead"]
-PAGE = 500
+PAGE = 100
 
 
 class Deliveries(Controller):
@@ -33,18 +34,22 @@ class Deliveries(Controller):
         which: Annotated[State | None, QueryParameter(name="state")] = None,
         session: FromQuery[str | None] = None,
         consumer: FromQuery[str | None] = None,
-        limit: Limit = 100,
+        limit: Limit = None,
         before: Limit = None,
-    ) -> list[dict[str, Any]]:
-        """Newest first; `before` pages back by `id`. Times are Unix seconds."""
+    ) -> Response[Any]:
+        """Newest first, 100 a page; `before` pages back by `id`, and so does the `Link` header while more follow. Times
+        are Unix seconds.
+        """
+        size = page_size(request, limit, PAGE)
         rows = await gateway_of(request).deliveries(
             states=() if which is None else (which,),
             session=session,
             consumer=consumer,
-            limit=page(limit, PAGE),
+            limit=size + 1,
             before=None if before is None else skip(before),
         )
-        return [_shown(row) for row in rows]
+        items = [_shown(row) for row in rows[:size]]
+        return with_next(request, items, len(rows) > size, before=items[-1]["id"] if items else 0)
 
     @post("/{delivery_id:int}/replay", summary="Try one again now", status_code=200)
     async def replay(self, request: Req, delivery_id: FromPath[int]) -> dict[str, Any]:

@@ -7,15 +7,15 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
-from litestar import Controller, Request, get
+from litestar import Controller, Request, Response, get
 from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, FromQuery
 from litestar.response import Stream
 
-from holdfast.api.common import MESSAGES_PAGE, Limit, Offset, gateway_of, page, skip, waha_message
+from holdfast.api.common import gateway_of, waha_message
+from holdfast.api.pages import MESSAGES_PAGE, Limit, Offset, page_size, read_page, skip, with_next
 from holdfast.domain.rows import Json
 from holdfast.domain.waha import shown_account, to_waha_id
-from holdfast.ports.gateway import Gateway
 from holdfast.ports.history import Found
 
 Req = Request[Any, Any, Any]
@@ -28,7 +28,7 @@ class Asked:
 
     words: str
     filters: Json
-    limit: int
+    limit: int | None
     offset: int
 
 
@@ -43,7 +43,7 @@ def asked(
 ) -> Asked:
     """From the query of either search."""
     filters = {"chat": chat, "from_me": from_me, "since": since, "until": until}
-    return Asked(q, filters, page(limit, MESSAGES_PAGE), skip(offset))
+    return Asked(q, filters, limit, skip(offset))
 
 
 class History(Controller):
@@ -56,16 +56,16 @@ class History(Controller):
     @get("/search", summary="Search the messages of all sessions")
     async def everywhere(
         self, request: Req, asked: NamedDependency[Asked], session: FromQuery[str | None] = None
-    ) -> list[dict[str, Any]]:
-        """Every word of `q` must begin a word of the message; newest first, at most 50 a page."""
-        return await _found(gateway_of(request), asked, session)
+    ) -> Response[Any]:
+        """Every word of `q` must begin a word of the message. Newest first, 50 a page, or `limit`. While more follow,
+        the `Link` header leads to them.
+        """
+        return await _found(request, asked, session)
 
     @get("/sessions/{session:str}/search", summary="Search the messages of a session")
-    async def of_session(
-        self, request: Req, asked: NamedDependency[Asked], session: FromPath[str]
-    ) -> list[dict[str, Any]]:
+    async def of_session(self, request: Req, asked: NamedDependency[Asked], session: FromPath[str]) -> Response[Any]:
         """As `/api/holdfast/search`."""
-        return await _found(gateway_of(request), asked, session)
+        return await _found(request, asked, session)
 
     @get("/sessions/{session:str}/export", summary="A session's history as JSON lines")
     async def export(self, request: Req, session: FromPath[str]) -> Stream:
@@ -77,11 +77,19 @@ class History(Controller):
         return Stream(_pieces(lines), media_type="application/x-ndjson", headers={"Content-Disposition": name})
 
 
-async def _found(gateway: Gateway, asked: Asked, session: str | None) -> list[dict[str, Any]]:
-    found = await gateway.search(asked.words, asked.limit, asked.offset, session=session, filters=asked.filters)
+async def _found(request: Req, asked: Asked, session: str | None) -> Response[Any]:
+    gateway = gateway_of(request)
+    found, more = await read_page(
+        lambda count, start: gateway.search(asked.words, count, start, session=session, filters=asked.filters),
+        page_size(request, asked.limit, MESSAGES_PAGE),
+        asked.offset,
+        weight=lambda one: len(one.message.text) + len(one.message.raw),
+        key=lambda one: (one.session, one.message.chat, one.message.id),
+    )
     known = {view.name: view.me for view in await gateway.sessions()} if found else {}
     url, engine = gateway.url, gateway.presented
-    return [_shown(one, shown_account(known.get(one.session, {}), url, one.session, engine)) for one in found]
+    items = [_shown(one, shown_account(known.get(one.session, {}), url, one.session, engine)) for one in found]
+    return with_next(request, items, more, offset=asked.offset + len(found))
 
 
 def _shown(found: Found, me: Json) -> dict[str, Any]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
-from litestar import Controller, Request, delete, get
+from litestar import Controller, Request, Response, delete, get
 from litestar.params import FromPath, FromQuery, QueryParameter
 
-from holdfast.api.common import Limit, gateway_of, page, skip
+from holdfast.api.common import gateway_of
+from holdfast.api.pages import Limit, page_size, skip, with_next
 from holdfast.api.waha.messaging import key_of
 from holdfast.domain.rows import OutboxRow
 from holdfast.domain.waha import plain_message_id, to_waha_id
@@ -16,7 +17,7 @@ from holdfast.domain.waiting import Reason
 
 Req = Request[Any, Any, Any]
 State = Literal["queued", "sending", "sent", "delivered", "read", "failed", "expired", "cancelled"]
-PAGE = 500
+PAGE = 100
 
 
 class Outbox(Controller):
@@ -36,16 +37,18 @@ class Outbox(Controller):
         request: Req,
         session: FromPath[str],
         which: Annotated[list[State] | None, QueryParameter(name="state")] = None,
-        limit: Limit = 100,
+        limit: Limit = None,
         before: Limit = None,
-    ) -> list[dict[str, Any]]:
-        """Those that wait (`queued`, `sending`), or those in the given states; newest first; `before` pages back by
-        `seq`.
+    ) -> Response[Any]:
+        """Those that wait (`queued`, `sending`), or those in the given states. Newest first, 100 a page; `before` pages
+        back by `seq`, and so does the `Link` header while more follow.
         """
+        size = page_size(request, limit, PAGE)
         found = await gateway_of(request).queue(
-            session, which or (), page(limit, PAGE), None if before is None else skip(before)
+            session, which or (), size + 1, None if before is None else skip(before)
         )
-        return [outgoing(one.row, one.reason) for one in found]
+        items = [outgoing(one.row, one.reason) for one in found[:size]]
+        return with_next(request, items, len(found) > size, before=items[-1]["seq"] if items else 0)
 
     @get("/messages/{message_id:str}", summary="The story of one outgoing message")
     async def message(

@@ -10,13 +10,14 @@ from litestar import Controller, Request, Response, get, post
 from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody, QueryParameter
 from litestar.response import ServerSentEvent
 
-from holdfast.api.common import COUNTABLE, Limit, gateway_of, page, skip
+from holdfast.api.common import gateway_of
+from holdfast.api.pages import COUNTABLE, Limit, page_size, skip, with_next
 from holdfast.api.streams import resume_point, sse
 from holdfast.api.waha.sessions import session_info, status_facts
 from holdfast.domain.contacts import FORMATS
 
 Req = Request[Any, Any, Any]
-TIMELINE_PAGE = 500
+TIMELINE_PAGE = 50
 
 
 class PairRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -61,13 +62,14 @@ class Own(Controller):
 
     @get("/sessions/{session:str}/timeline", summary="Every status change, explained")
     async def timeline(
-        self, request: Req, session: FromPath[str], limit: Limit = 50, before: Limit = None
-    ) -> list[dict[str, Any]]:
-        """Newest first; `before` pages back by `seq`."""
-        rows = await gateway_of(request).timeline(
-            session, page(limit, TIMELINE_PAGE), None if before is None else skip(before)
+        self, request: Req, session: FromPath[str], limit: Limit = None, before: Limit = None
+    ) -> Response[Any]:
+        """Newest first, 50 a page; `before` pages back by `seq`, and so does the `Link` header while more follow."""
+        size = page_size(request, limit, TIMELINE_PAGE)
+        rows = await gateway_of(request).timeline(session, size + 1, None if before is None else skip(before))
+        return with_next(
+            request, [asdict(row) for row in rows[:size]], len(rows) > size, before=rows[:size][-1].seq if rows else 0
         )
-        return [asdict(row) for row in rows]
 
     @post("/sessions/{session:str}/pair", summary="Link anew, with another number if that is meant", status_code=200)
     async def pair(self, request: Req, session: FromPath[str], data: JSONBody[PairRequest]) -> dict[str, Any]:

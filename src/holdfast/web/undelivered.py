@@ -7,7 +7,8 @@ from typing import Any, Literal
 from litestar import Request, Response, get, post
 from litestar.params import FromPath
 
-from holdfast.api.common import COUNTABLE, gateway_of
+from holdfast.api.common import gateway_of
+from holdfast.api.pages import COUNTABLE
 from holdfast.domain.errors import DeliveryNotFound
 from holdfast.web.render import page
 

@@ -7,11 +7,22 @@ import math
 from collections.abc import Iterable
 from typing import Annotated, Any
 
-from litestar import Controller, Request, get
+from litestar import Controller, Request, Response, get
 from litestar.exceptions import HTTPException
 from litestar.params import FromPath, FromQuery, QueryParameter
 
-from holdfast.api.common import CHATS_PAGE, MESSAGES_PAGE, Limit, Offset, gateway_of, me_of, page, skip, waha_message
+from holdfast.api.common import gateway_of, me_of, waha_message
+from holdfast.api.pages import (
+    CHATS_PAGE,
+    COUNTABLE,
+    MESSAGES_PAGE,
+    Limit,
+    Offset,
+    page_size,
+    read_page,
+    skip,
+    with_next,
+)
 from holdfast.domain.errors import BadRequest, MessageNotFound
 from holdfast.domain.waha import from_waha_id, plain_message_id, to_waha_id
 from holdfast.ports.store import ChatRow, ContactRow
@@ -66,14 +77,11 @@ class Chats(Controller):
         offset: Offset = 0,
         sort_by: Annotated[str | None, QueryParameter(name="sortBy")] = None,
         sort_order: Annotated[str | None, QueryParameter(name="sortOrder")] = None,
-    ) -> list[dict[str, Any]]:
-        """At most 25 a page."""
+    ) -> Response[Any]:
+        """25 a page, or `limit`. While more follow, the `Link` header leads to them."""
         one_of("sortBy", sort_by, ["conversationTimestamp"])
         one_of("sortOrder", sort_order, ["desc"])
-        gateway = gateway_of(request)
-        me = await me_of(gateway, session)
-        rows = await gateway.chats(session, page(limit, CHATS_PAGE), skip(offset))
-        return [chat_shape(row, me) for row in rows]
+        return await _chats(request, session, limit, offset)
 
     @get("/{session:str}/chats/overview", summary="Chats with their last message")
     async def overview(
@@ -83,14 +91,11 @@ class Chats(Controller):
         limit: Limit = None,
         offset: Offset = 0,
         ids: FromQuery[list[str] | None] = None,
-    ) -> list[dict[str, Any]]:
-        """At most 25 a page, newest first."""
+    ) -> Response[Any]:
+        """25 a page, or `limit`, newest first. While more follow, the `Link` header leads to them."""
         if ids:
             raise HTTPException("Holdfast does not pick chats by ids. Leave ids out, and page.", status_code=422)
-        gateway = gateway_of(request)
-        me = await me_of(gateway, session)
-        rows = await gateway.chats(session, page(limit, CHATS_PAGE), skip(offset))
-        return [chat_shape(row, me) for row in rows]
+        return await _chats(request, session, limit, offset)
 
     @get("/{session:str}/chats/{chat_id:str}/messages", summary="Messages of a chat, newest first")
     async def messages(
@@ -106,8 +111,10 @@ class Chats(Controller):
         ack: Annotated[str | None, QueryParameter(name="filter.ack")] = None,
         sort_by: Annotated[str | None, QueryParameter(name="sortBy")] = None,
         sort_order: Annotated[str | None, QueryParameter(name="sortOrder")] = None,
-    ) -> list[dict[str, Any]]:
-        """At most 50 a page. Chat `all` gives every chat's; `sortOrder=asc` begins with the oldest."""
+    ) -> Response[Any]:
+        """50 a page, or `limit`. Chat `all` gives every chat's; `sortOrder=asc` begins with the oldest. While more
+        follow, the `Link` header leads to them.
+        """
         one_of("filter.ack", ack, ACKS)
         one_of("sortBy", sort_by, ["timestamp", "messageTimestamp"])
         one_of("sortOrder", sort_order, ["desc", "asc"])
@@ -121,8 +128,14 @@ class Chats(Controller):
         if sort_order == "asc":
             filters["oldest_first"] = True
         chat = None if chat_id == "all" else from_waha_id(chat_id)
-        rows = await gateway.messages(session, chat, page(limit, MESSAGES_PAGE), skip(offset), filters)
-        return [waha_message(row, me) for row in rows]
+        rows, more = await read_page(
+            lambda count, start: gateway.messages(session, chat, count, start, filters),
+            page_size(request, limit, MESSAGES_PAGE),
+            skip(offset),
+            weight=lambda row: len(row.text) + len(row.raw),
+            key=lambda row: (row.chat, row.id),
+        )
+        return with_next(request, [waha_message(row, me) for row in rows], more, offset=offset + len(rows))
 
     @get("/{session:str}/chats/{chat_id:str}/messages/{message_id:str}", summary="One message")
     async def message(
@@ -147,9 +160,28 @@ class Chats(Controller):
         offset: Offset = 0,
         sort_by: Annotated[str | None, QueryParameter(name="sortBy")] = None,
         sort_order: Annotated[str | None, QueryParameter(name="sortOrder")] = None,
-    ) -> list[dict[str, Any]]:
-        """By name, at most 1,000 a page."""
+    ) -> Response[Any]:
+        """By name, as many as a page has at most, or `limit`. While more follow, the `Link` header leads to them."""
         one_of("sortBy", sort_by, ["name"])
         one_of("sortOrder", sort_order, ["asc"])
-        rows = await gateway_of(request).contacts(session, page(limit, 1000), skip(offset))
-        return [contact_shape(row) for row in rows]
+        gateway = gateway_of(request)
+        rows, more = await read_page(
+            lambda count, start: gateway.contacts(session, count, start),
+            page_size(request, limit, COUNTABLE),
+            skip(offset),
+            key=lambda row: row.id,
+        )
+        return with_next(request, [contact_shape(row) for row in rows], more, offset=offset + len(rows))
+
+
+async def _chats(request: Req, session: str, limit: int | None, offset: int) -> Response[Any]:
+    gateway = gateway_of(request)
+    me = await me_of(gateway, session)
+    rows, more = await read_page(
+        lambda count, start: gateway.chats(session, count, start),
+        page_size(request, limit, CHATS_PAGE),
+        skip(offset),
+        weight=lambda row: len(row.last.text) + len(row.last.raw) if row.last else 0,
+        key=lambda row: row.id,
+    )
+    return with_next(request, [chat_shape(row, me) for row in rows], more, offset=offset + len(rows))

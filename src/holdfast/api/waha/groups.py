@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import msgspec
-from litestar import Controller, Request, get, post, put
+from litestar import Controller, Request, Response, get, post, put
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from litestar.status_codes import HTTP_200_OK
 
-from holdfast.api.common import Limit, Offset, gateway_of, page, skip
+from holdfast.api.common import gateway_of
+from holdfast.api.pages import COUNTABLE, Limit, Offset, page_size, skip, with_next
 from holdfast.api.waha.chats import one_of
 from holdfast.domain import groups, jids
 from holdfast.domain.errors import BadRequest, InvalidChatId
 from holdfast.domain.waha import from_waha_id, to_waha_id
 
 Req = Request[Any, Any, Any]
-GROUPS_PAGE = 1000
 SUBJECT_LIMIT = 100
 INVITE = "https://chat.whatsapp.com/"
 
@@ -114,7 +114,7 @@ class Groups(Controller):
         exclude: FromQuery[list[str] | None] = None,
         sort_by: Annotated[str | None, QueryParameter(name="sortBy")] = None,
         sort_order: Annotated[str | None, QueryParameter(name="sortOrder")] = None,
-    ) -> list[dict[str, Any]]:
+    ) -> Response[Any]:
         """By id, or by `subject`; `exclude=participants` leaves the members out."""
         one_of("sortBy", sort_by, ["id", "subject"])
         one_of("sortOrder", sort_order, ["asc", "desc"])
@@ -123,8 +123,9 @@ class Groups(Controller):
         found = [groups.info(one) for one in await self._ask(request, session, "groups")]
         found.sort(key=lambda group: str(group[sort_by or "id"]), reverse=sort_order == "desc")
         start = skip(offset)
-        shown = found[start : start + page(limit, GROUPS_PAGE)]
-        return [{k: v for k, v in group.items() if k not in (exclude or [])} for group in shown]
+        end = start + page_size(request, limit, COUNTABLE)
+        shown = [{k: v for k, v in group.items() if k not in (exclude or [])} for group in found[start:end]]
+        return with_next(request, shown, end < len(found), offset=end)
 
     @get("/count", summary="How many groups the account is in")
     async def count(self, request: Req, session: FromPath[str]) -> dict[str, int]:
