@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 
 from bench import cluster, coordinator, healing, measures, soak
 from bench.figures import Figure, keep, show
+from tests.support.environment import isolate
 from tests.support.processes import Holdfast, Wasim
 
 FEW, MANY = 50, 200
@@ -93,6 +94,7 @@ async def _many_sessions(folder: Path, step: measures.Step) -> list[Figure]:
 
 def main() -> int:
     """Measure, show, keep. 0 even where a bar is missed: a bench tells, it does not judge."""
+    isolate()
     only = sys.argv[1] if len(sys.argv) > 1 else ""
     console = Console()
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())

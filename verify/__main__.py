@@ -8,6 +8,7 @@ import sys
 
 from rich.console import Console
 
+from tests.support.environment import isolate
 from verify import (
     access,
     checklist,
@@ -18,6 +19,7 @@ from verify import (
     field_pages,
     field_sent,
     field_sessions,
+    first_hour,
     history,
     instances,
     links,
@@ -61,11 +63,13 @@ TOPICS = (
     moving,
     waha,
     field_pages,
+    first_hour,
 )
 
 
 def main() -> int:
     """0 when all passed, 1 when one failed, 2 when none was chosen, 130 when it was told to stop."""
+    isolate()
     only = sys.argv[1] if len(sys.argv) > 1 else ""
     console = Console(soft_wrap=True)
     if not any(one.id.startswith(only) for one in CHECKS):

@@ -8,6 +8,7 @@ import secrets
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,10 +45,14 @@ KEY_FILE = "api-key"
 
 
 @asynccontextmanager
-async def running(ground: Ground, port: int) -> AsyncIterator[tuple[Node, Store]]:
-    """A started instance, which listens on `port`; it stops in order when the block ends."""
+async def running(
+    ground: Ground, port: int, *, adopt_root_key: bool = True, change_root_key: bool = False
+) -> AsyncIterator[tuple[Node, Store]]:
+    """A started instance, which listens on `port`; it stops in order when the block ends. About the root key see
+    `Store.settle_root_key`. Raises `WrongWhatsApp`.
+    """
     settings, clock = ground.settings, ground.clock
-    store = open_store(settings.url, clock, direct_url=settings.database_direct_url)
+    store = open_store(settings.url, clock, direct_url=settings.database_direct_url, whatsapp=settings.whatsapp)
     url = settings.advertise_url or reachable_at(settings, port)
     node = Node(
         store,
@@ -56,7 +61,7 @@ async def running(ground: Ground, port: int) -> AsyncIterator[tuple[Node, Store]
             "waha": WahaEngine(waha_options(settings, url), store, clock),
         },
         clock,
-        _node_settings(settings, url),
+        replace(_node_settings(settings, url), adopt_root_key=adopt_root_key, change_root_key=change_root_key),
         instance=ground.instance,
         proved_dead=ground.presence.proved_dead,
         put_right=None if settings.url.startswith("sqlite") else clock.put_right,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, BaseModel, Field, PrivateAttr, ValidationError, field_validator, model_validator
+from pydantic import AliasChoices, BaseModel, Field, PrivateAttr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from holdfast.domain import cluster
@@ -23,9 +23,10 @@ from holdfast.domain.lease import LeaseTimes
 from holdfast.domain.pacing import Pace
 from holdfast.domain.receivers import Reach, check_url
 from holdfast.domain.state import Times
+from holdfast.domain.whatsapp import WhatsApp
+from holdfast.setting_sources import PREFIX, read
 from holdfast.setting_types import MIN_KEY_LENGTH, Key, Secret
 
-PREFIX = "HOLDFAST_"
 EVERY_ADDRESS = "0.0.0.0"  # noqa: S104 - chosen for platforms alone, and with a key
 OF_WAHA = ("/api", "/dashboard", "/swagger")
 """Pages of WAHA itself that are easily taken for its address."""
@@ -77,10 +78,16 @@ def _either(name: str) -> AliasChoices:
     return AliasChoices(f"{PREFIX}{name}", name)
 
 
-class Settings(BaseSettings):
-    """Every setting of an instance. Times are seconds."""
+class PortSettings(BaseSettings):
+    """The port alone, for a command that must not see the rest."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=".env", extra="ignore", populate_by_name=True)
+
+    port: int = Field(3000, ge=0, le=65535, validation_alias=_either("PORT"), description="Port to listen on; 0: any.")
+
+
+class Settings(PortSettings):
+    """Every setting of an instance. Times are seconds."""
 
     # --- server
     host: str = Field(
@@ -88,7 +95,6 @@ class Settings(BaseSettings):
         description="Address to listen on. Use 0.0.0.0 to be reached from other machines. Unset, on a platform that "
         "sets `PORT`: 0.0.0.0, and `HOLDFAST_API_KEY` is required.",
     )
-    port: int = Field(3000, ge=0, le=65535, validation_alias=_either("PORT"), description="Port to listen on; 0: any.")
     data_dir: Path = Field(Path("data"), description="Folder for the database, media and the sidecar's packages.")
     database_url: str = Field(
         "",
@@ -410,6 +416,11 @@ class Settings(BaseSettings):
         ttl = self.lease_ttl * f
         return LeaseTimes(ttl, self.lease_renew * f, margin=ttl / 7.5, lenient=self.lease_mode == "lenient")
 
+    @property
+    def whatsapp(self) -> WhatsApp:
+        """The WhatsApp that sessions are linked to."""
+        return WhatsApp.of(self.whatsapp_root_key, self.whatsapp_url)
+
     def facts(self) -> dict[str, object]:
         """What other instances on the database are told of these settings, to be compared with theirs."""
         return {
@@ -417,7 +428,7 @@ class Settings(BaseSettings):
             cluster.LEASE_MODE: self.lease_mode,
             cluster.NAMESPACE: self.account_namespace,
             cluster.WHATSAPP_URL: self.whatsapp_url,
-            cluster.ROOT_KEY: self.whatsapp_root_key.lower(),
+            cluster.ROOT_KEY: self.whatsapp.root_key,
             cluster.PRESENTED_ENGINE: self.presented_engine,
         }
 
@@ -446,10 +457,7 @@ class Settings(BaseSettings):
 
 def load(**overrides: object) -> Settings:
     """Read the settings. Raises `InvalidSettings` with one sentence per mistake, naming the variable."""
-    try:
-        settings = Settings(**overrides)  # type: ignore[arg-type]
-    except ValidationError as error:
-        raise InvalidSettings(" ".join(_sentence(problem) for problem in error.errors())) from error
+    settings = read(Settings, **overrides)
     if "host" not in settings.model_fields_set and os.environ.get("PORT") == str(settings.port):
         settings.host = EVERY_ADDRESS  # a platform routes to its port from outside: loopback is never reached
         settings._platform_port = True
@@ -467,12 +475,3 @@ def check_reachable(settings: Settings) -> None:
             f"The platform set PORT={settings.port}, so Holdfast listens on all addresses: set HOLDFAST_API_KEY to a "
             "long random value (openssl rand -hex 24). To listen on this machine only, set HOLDFAST_HOST=127.0.0.1."
         )
-
-
-def _sentence(problem: object) -> str:
-    assert isinstance(problem, dict)
-    where = str(problem["loc"][0]) if problem["loc"] else ""
-    name = where if where.isupper() else f"{PREFIX}{where.upper()}" if where else ""
-    text = str(problem["msg"]).removeprefix("Value error, ")
-    inner = ".".join(map(str, problem["loc"][1:]))
-    return f"{name}: {f'{inner}: ' if inner else ''}{text}." if name else f"{text}."

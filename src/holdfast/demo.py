@@ -1,7 +1,8 @@
 """The demonstration: a simulated WhatsApp, Holdfast on it, and two phones that talk, all in one process tree.
 
 The only place of Holdfast that knows the simulator. Nothing of it outlives the command: the data lies in a temporary
-folder that is deleted at the end.
+folder that is deleted at the end. Of the environment and `.env` it takes the port and nothing else: a database that is
+named there has real sessions, which the simulator would log out.
 """
 
 from __future__ import annotations
@@ -13,16 +14,20 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 from rich.console import Console
 
 from holdfast.app import api_key, running, server
-from holdfast.config import Settings, load
+from holdfast.config import PortSettings, Settings
 from holdfast.ground import bind, ground
 from holdfast.runtime.node import Node
+from holdfast.setting_sources import read
 
 SHOP, ANA = "40712345678", "40712345601"
 SESSION = "shop"
 CHATTER = 6.0
+SCAN_AFTER = 8.0
+"""Seconds that a QR code is on show before a simulated phone scans it: long enough to be seen."""
 LINES = (
     "Hello! Are you open today?",
     "Great. Do you have the blue one in stock?",
@@ -32,22 +37,36 @@ LINES = (
 TIMEOUT = 30.0
 
 
-async def run_demo(port: int, *, once: bool, console: Console) -> None:
+class DemoSettings(Settings):
+    """Settings that come from the demo alone."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: Any, **__: Any
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """No environment, no `.env`, no secrets folder."""
+        return (init_settings,)
+
+
+async def run_demo(port: int | None, *, once: bool, console: Console) -> None:
     """Run until Ctrl-C; with `once` link, exchange a message each way, and end. Raises what the parts raise."""
     from wasim.server import WasimServer  # noqa: PLC0415 - the demo alone may know the simulator
 
     with tempfile.TemporaryDirectory(prefix="holdfast-demo-") as folder:
         async with WasimServer(port=0) as wasim:
             console.print(f"WhatsApp, simulated: {wasim.url}   (admin: {wasim.admin_url})", highlight=False)
-            settings = load(
-                port=port,
+            settings = read(
+                DemoSettings,
+                port=read(PortSettings).port if port is None else port,
                 data_dir=Path(folder),
                 whatsapp_url=wasim.url,
                 whatsapp_root_key=wasim.root_key_hex,
                 whatsapp_ca_file=str(wasim.ca_file or ""),
+                whatsapp_version_url=f"{wasim.admin_url.removesuffix('/admin')}/sw.js",
             )
             listener = bind(settings.host, settings.port)
-            async with ground(settings, "demo") as base, running(base, port) as (node, store):
+            port = listener.getsockname()[1]
+            async with ground(settings, "demo") as base, running(base, port, adopt_root_key=False) as (node, store):
                 hashed, key = await api_key(settings, store)
                 http = await server(node, settings, hashed)
                 http.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
@@ -56,8 +75,10 @@ async def run_demo(port: int, *, once: bool, console: Console) -> None:
                 try:
                     await _play(wasim, node, console)
                     if not once:
-                        _explain(console, settings, listener.getsockname()[1], key)
-                        await _chatter(wasim, stop)
+                        _explain(console, port, key)
+                        async with asyncio.TaskGroup() as group:
+                            group.create_task(_chatter(wasim, stop))
+                            group.create_task(_scan_new_sessions(wasim, node, console, stop))
                 finally:
                     node.stop_waiting()
                     http.should_exit = True
@@ -99,17 +120,17 @@ async def _play(wasim: Any, node: Node, console: Console) -> None:
     console.print(f"Ana wrote, the shop answered: {row.state}.")
 
 
-def _explain(console: Console, settings: Settings, port: int, key: str | None) -> None:
+def _explain(console: Console, port: int, key: str | None) -> None:
     console.print(
         f"\n[bold green]Look at it:[/] http://localhost:{port}/dashboard   [bold]API key:[/] {key}\n"
         f"  1. Sign in with the key, open the session '{SESSION}': Ana writes every few seconds.\n"
         f"  2. Send her something: to +{ANA}. She answers.\n"
-        "  3. Make another session: its QR shows within two seconds. A simulated phone scans it with\n"
-        "     [dim]curl -X POST --data-binary 'THE QR TEXT' .../admin/mock-phone/scan-qr[/] (README of wasim).\n"
+        f"  3. Make another session: its QR code shows within two seconds, and {SCAN_AFTER:.0f} s later a simulated "
+        "phone scans it.\n"
         "  4. Ctrl-C ends it all; nothing is kept.\n",
         highlight=False,
+        soft_wrap=True,
     )
-    del settings
 
 
 async def _chatter(wasim: Any, stop: asyncio.Event) -> None:
@@ -120,3 +141,24 @@ async def _chatter(wasim: Any, stop: asyncio.Event) -> None:
             await asyncio.wait_for(stop.wait(), CHATTER)
             return
         await ana.send_text(f"{SHOP}@s.whatsapp.net", LINES[turn % len(LINES)])
+
+
+async def _scan_new_sessions(wasim: Any, node: Node, console: Console, stop: asyncio.Event) -> None:
+    """Link what the user adds: each QR code is scanned by a phone of its own, when it has been on show for a while."""
+    shown: dict[str, float] = {}
+    phones = {SESSION: SHOP}
+    clock = asyncio.get_running_loop().time
+    while not stop.is_set():
+        waiting = {view.name for view in await node.gateway.sessions() if view.status == "SCAN_QR_CODE"}
+        shown = {name: shown.get(name, clock()) for name in waiting}
+        for name in [name for name, since in shown.items() if clock() - since >= SCAN_AFTER]:
+            pairing = await node.gateway.pairing(name)
+            if pairing.qr is None:
+                continue
+            with contextlib.suppress(ValueError):  # the QR code was replaced meanwhile: the next one is scanned
+                account = await wasim.pairings.scan(pairing.qr, phones.get(name))
+                phones[name] = account.pn.user
+                console.print(f"A phone scanned the QR code of '{name}': +{account.pn.user}.", highlight=False)
+                del shown[name]
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), 1.0)

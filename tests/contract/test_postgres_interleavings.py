@@ -14,6 +14,7 @@ from sqlalchemy.util import await_only
 
 from holdfast.domain.errors import StaleEpoch
 from holdfast.domain.rows import EngineWrite, Holder, Lease, Won
+from holdfast.domain.whatsapp import WhatsApp
 from holdfast.store import SqlStore, keys, leases, open_store
 from tests.contract.conftest import MovedClock
 from tests.support.leases import take_lease
@@ -85,7 +86,7 @@ async def expire(store: SqlStore, name: str) -> None:
 
 async def test_writer_that_meets_a_claim_half_way_writes_nothing(store: SqlStore, database: str) -> None:
     await expire(store, "s00")
-    async with halfway(store, lambda c: leases.claim(c, ["s00"], "two", TTL)) as claim:
+    async with halfway(store, lambda c: leases.claim(c, ["s00"], "two", TTL, WhatsApp())) as claim:
         write = asyncio.create_task(store.write_engine("s00", 1, EngineWrite({("creds", ""): b"stale"})))
         await blocked(database, write)
         won = (await claim.commit())["s00"]
@@ -101,7 +102,7 @@ async def test_claim_that_meets_a_writer_half_way_waits_for_it_and_finds_what_it
 ) -> None:
     await expire(store, "s00")
     wrote = EngineWrite({("creds", ""): b"the last of the old holder"})
-    async with halfway(store, lambda c: keys.write_engine(c, "s00", 1, wrote)) as writer:
+    async with halfway(store, lambda c: keys.write_engine(c, "s00", 1, wrote, WhatsApp())) as writer:
         claim = await blocked(database, asyncio.create_task(take_lease(store, "s00", "two", TTL)))
         await writer.commit()
     assert isinstance(await claim, Lease)
@@ -113,7 +114,7 @@ async def test_claim_that_meets_a_writer_half_way_waits_for_it_and_finds_what_it
 async def test_renewal_that_meets_a_claim_half_way_is_told_that_it_lost(store: SqlStore, database: str) -> None:
     """It must not bring the old holder's lease back, and the others of its statement are renewed all the same."""
     await expire(store, "s00")
-    async with halfway(store, lambda c: leases.claim(c, ["s00"], "two", TTL)) as claim:
+    async with halfway(store, lambda c: leases.claim(c, ["s00"], "two", TTL, WhatsApp())) as claim:
         renewal = asyncio.create_task(store.renew("one", dict.fromkeys(SESSIONS, 1), TTL))
         await blocked(database, renewal)
         await claim.commit()
@@ -140,9 +141,9 @@ async def test_of_many_a_claim_passes_over_those_that_somebody_is_at(store: SqlS
         await expire(store, name)
     wrote = EngineWrite({("creds", ""): b"in no haste"})
     async with (
-        halfway(store, lambda c: keys.write_engine(c, "s00", 1, wrote)),
+        halfway(store, lambda c: keys.write_engine(c, "s00", 1, wrote, WhatsApp())),
         halfway(store, lambda c: leases.renew(c, "one", {"s01": 1}, TTL)),
-        halfway(store, lambda c: leases.claim(c, ["s02"], "three", TTL)),
+        halfway(store, lambda c: leases.claim(c, ["s02"], "three", TTL, WhatsApp())),
     ):
         won = await store.claim(SESSIONS, "two", TTL)
         assert won.keys() == {*SESSIONS} - {"s00", "s02"}

@@ -33,11 +33,10 @@ def alone(folder: Path, **more: str) -> dict[str, str]:
 
 async def run(*arguments: str | Path, env: dict[str, str], stdin: str = "") -> Said:
     """Run `holdfast` to its end; it sees no settings but `env`, and what it prints is not wrapped."""
-    outside = {name: value for name, value in os.environ.items() if not name.startswith("HOLDFAST_")}
     child = await asyncio.create_subprocess_exec(
         BIN / "holdfast",
         *map(str, arguments),
-        env={**outside, "COLUMNS": "500", **env},
+        env={**os.environ, "COLUMNS": "500", **env},
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

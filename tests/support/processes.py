@@ -32,7 +32,7 @@ class Process:
     """A child process whose first lines are read, and which never outlives the block."""
 
     def __init__(self, *command: str | Path, env: dict[str, str] | None = None, log: Path | None = None) -> None:
-        self._command = [str(part) for part in command]
+        self.argv = [str(part) for part in command]
         self.env = {**os.environ, **(env or {})}
         """What it is started with; a change counts from the next start."""
         self._log = log
@@ -43,7 +43,7 @@ class Process:
         self.started_at = time.time()
         with self._log.open("ab") if self._log else open(os.devnull, "wb") as errors:
             self.child = await asyncio.create_subprocess_exec(
-                *self._command,
+                *self.argv,
                 env=self.env,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
@@ -56,7 +56,7 @@ class Process:
         assert self.child.stdout is not None
         line = await asyncio.wait_for(self.child.stdout.readline(), READY)
         if not line:
-            raise RuntimeError(f"{self._command[0]} ended with {await self.child.wait()}")
+            raise RuntimeError(f"{self.argv[0]} ended with {await self.child.wait()}")
         return line.decode().rstrip("\n")
 
     async def stop(self, number: signal.Signals = signal.SIGTERM) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 import typer.main
 
 from holdfast.cli import COMMANDS, load
-from holdfast.config import PREFIX, Settings
+from holdfast.config import Settings
+from holdfast.setting_sources import PREFIX
 
 DOCS = Path(__file__).parents[2] / "docs"
 

@@ -97,6 +97,7 @@ def _disk(settings: Settings) -> Finding:
 
 def _database(settings: Settings) -> Finding:
     from holdfast.store.examine import examine  # noqa: PLC0415 - `--help` stays fast
+    from holdfast.store.root_key import refusal  # noqa: PLC0415
 
     try:
         found = asyncio.run(examine(settings.url))
@@ -118,6 +119,8 @@ def _database(settings: Settings) -> Finding:
     if found.closed:
         said = f"{found.program}; this user may not read and write {', '.join(found.closed)}"
         return Finding("database", False, said, "Grant it SELECT, INSERT, UPDATE and DELETE on all tables.")
+    if found.root_key not in (None, settings.whatsapp.root_key):
+        return problem("database", refusal(found.root_key, settings.whatsapp))
     if odd := _odd_ones(settings, found.instances):
         return Finding("database", False, f"{found.program}; {odd}", "Give all instances the same settings.")
     if found.schema is None:

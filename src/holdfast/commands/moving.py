@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from holdfast.commands.options import DataDir, out, settings_of
-from holdfast.commands.reach import opened
+from holdfast.commands.reach import check_root_key, opened
 from holdfast.config import Settings
 from holdfast.domain.errors import BadRequest, HoldfastError, SessionExists
 from holdfast.domain.identity import valid_session_name
@@ -71,6 +71,7 @@ class Moving:
         """Import one after the other; Ctrl-C ends it after the present one."""
         task = self._progress.add_task("", total=len(folders))
         async with opened(settings) as store:
+            await check_root_key(settings, store)
             devices = await _devices(store)
             with self._until_interrupted():
                 for folder in folders:

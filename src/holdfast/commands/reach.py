@@ -7,7 +7,12 @@ from contextlib import asynccontextmanager, contextmanager
 
 from holdfast.client import Client
 from holdfast.config import Settings
+from holdfast.domain import cluster
+from holdfast.domain.errors import WrongWhatsApp
 from holdfast.ports.store import Store
+
+ALIVE = 20.0
+"""Seconds since its last heartbeat for which an instance counts as running: two beats."""
 
 
 @contextmanager
@@ -25,9 +30,21 @@ async def opened(settings: Settings) -> AsyncIterator[Store]:
     from holdfast.runtime.clock import SystemClock  # noqa: PLC0415 - `--help` stays fast
     from holdfast.store import open_store  # noqa: PLC0415
 
-    store = open_store(settings.url, SystemClock())
+    store = open_store(settings.url, SystemClock(), whatsapp=settings.whatsapp)
     await store.open()
     try:
         yield store
     finally:
         await store.close()
+
+
+async def check_root_key(settings: Settings, store: Store) -> None:
+    """Before credentials are stored. Raises `WrongWhatsApp` if those in the database, or a running instance, belong to
+    a different WhatsApp than these settings.
+    """
+    alive = max(settings.lease().ttl, ALIVE * settings.time_factor)
+    for other in await store.instances():
+        said = cluster.refusal(settings.facts(), other["facts"])
+        if said and other["seen_ago"] <= alive:
+            raise WrongWhatsApp(said)
+    await store.settle_root_key()

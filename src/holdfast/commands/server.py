@@ -8,14 +8,28 @@ import signal
 import sys
 import uuid
 from importlib import import_module
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from holdfast import logs
 from holdfast.commands.options import DataDir, Host, Port, out, settings_of
 from holdfast.config import Settings, check_reachable
 
 
-def serve(host: Host = None, port: Port = None, data_dir: DataDir = None) -> None:
+def serve(
+    host: Host = None,
+    port: Port = None,
+    data_dir: DataDir = None,
+    change_root_key: Annotated[
+        bool,
+        typer.Option(
+            "--change-root-key",
+            help="Record HOLDFAST_WHATSAPP_ROOT_KEY as that of the stored sessions, though they were linked under "
+            "another. Only if the same WhatsApp changed its key: any other logs them out.",
+        ),
+    ] = False,
+) -> None:
     """Run the server until Ctrl-C. Connections close properly; a second Ctrl-C stops at once."""
     settings = settings_of(host=host, port=port, data_dir=data_dir)
     check_reachable(settings)
@@ -23,20 +37,20 @@ def serve(host: Host = None, port: Port = None, data_dir: DataDir = None) -> Non
     logs.setup(level=settings.log_level, style=settings.log_format, instance=instance)
     import uvloop  # noqa: PLC0415 - only the server needs it
 
-    uvloop.run(_serve(settings, instance))
+    uvloop.run(_serve(settings, instance, change_root_key=change_root_key))
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)  # all is closed; the interpreter's own tidying would only keep the next instance waiting
 
 
-async def _serve(settings: Settings, instance: str) -> None:
+async def _serve(settings: Settings, instance: str, *, change_root_key: bool) -> None:
     from holdfast.ground import bind, ground  # noqa: PLC0415 - `--help` stays fast
 
     listener = bind(settings.host, settings.port)
     port = listener.getsockname()[1]
     async with ground(settings, instance) as base:
         app = await asyncio.to_thread(import_module, "holdfast.app")
-        async with app.running(base, port) as (node, store):
+        async with app.running(base, port, change_root_key=change_root_key) as (node, store):
             hashed, fresh = await app.api_key(settings, store)
             http = await app.server(node, settings, hashed)
             with _stop_signals(http, node, settings.drain):

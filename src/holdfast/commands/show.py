@@ -19,4 +19,4 @@ def demo(
     from holdfast.demo import run_demo  # noqa: PLC0415 - only the demo needs the simulator
 
     logs.setup(level="warning", style="console", instance="demo")
-    asyncio.run(run_demo(port if port is not None else 3000, once=once, console=out))
+    asyncio.run(run_demo(port, once=once, console=out))

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from holdfast.domain.whatsapp import normal_root_key
+
 LEASE_TTL = "HOLDFAST_LEASE_TTL"
 LEASE_MODE = "HOLDFAST_LEASE_MODE"
 NAMESPACE = "HOLDFAST_ACCOUNT_NAMESPACE"
@@ -43,9 +45,11 @@ def refusal(ours: Mapping[str, object], theirs: Mapping[str, object]) -> str:
     """Why both cannot work on one store; empty if they can. Credentials of one WhatsApp are worth nothing to another:
     it would log the session out, and they would be cleared.
     """
-    if ROOT_KEY in ours and ROOT_KEY in theirs and ours[ROOT_KEY] != theirs[ROOT_KEY]:
-        return (
-            f"{ROOT_KEY} is another than that of a running instance on this database, so they lead to two different "
-            "WhatsApps, and sessions would be logged out. Give all instances the same, or this one another database."
-        )
-    return ""
+    if ROOT_KEY not in ours or ROOT_KEY not in theirs:
+        return ""
+    if normal_root_key(str(ours[ROOT_KEY])) == normal_root_key(str(theirs[ROOT_KEY])):
+        return ""
+    return (
+        f"{ROOT_KEY} differs from that of a running instance on this database, so they lead to two different "
+        "WhatsApps, and sessions would be logged out. Give all instances the same, or this one a database of its own."
+    )

@@ -357,6 +357,13 @@ class InvalidSettings(HoldfastError):
     code = "invalid_settings"
 
 
+class WrongWhatsApp(InvalidSettings):
+    """The stored credentials belong to a different WhatsApp than the configured root key."""
+
+    code = "wrong_whatsapp"
+    http_status = 409
+
+
 def from_code(code: str, sentence: str, facts: dict[str, Any]) -> HoldfastError:
     """The error that another instance told by its code; for a code that this version knows not, `HoldfastError`."""
     found = _by_code(HoldfastError).get(code, HoldfastError)

@@ -415,6 +415,22 @@ class Store(OutboxStore, MediaStore, HistoryStore, Protocol):
         """Returns the value that stands afterwards."""
         ...
 
+    async def settle_root_key(self, *, adopt: bool = True, change: bool = False) -> str | None:
+        """Compare the root key of this process with the one that the stored credentials belong to, before sessions run
+        or credentials are stored. Without credentials there is nothing to compare.
+
+        Args:
+            adopt: Record ours where there are credentials and no record.
+            change: Record ours in any case.
+
+        Returns:
+            The WhatsApp URL used so far, if ours differs.
+
+        Raises:
+            WrongWhatsApp: They differ. `claim`, `write_engine` and `move_in` raise it too.
+        """
+        ...
+
     async def aliases(self, name: str) -> list[str]:
         """Other names under which the session is found."""
         ...

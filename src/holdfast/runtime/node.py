@@ -14,7 +14,7 @@ import structlog
 from holdfast.domain import cluster
 from holdfast.domain import state as s
 from holdfast.domain.disconnects import NETWORK
-from holdfast.domain.errors import InvalidSettings, MediaUnavailable, StoreUnavailable
+from holdfast.domain.errors import MediaUnavailable, StoreUnavailable, WrongWhatsApp
 from holdfast.domain.lease import LeaseTimes
 from holdfast.domain.pacing import Pace
 from holdfast.ports import engine as e
@@ -69,6 +69,9 @@ class NodeSettings:
     """Fail messages to new people while WhatsApp restricts the account, in place of holding them."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """What other instances are told of the settings; see `domain.cluster`."""
+    adopt_root_key: bool = True
+    change_root_key: bool = False
+    """See `Store.settle_root_key`."""
     greet_every: float = 30.0
     engine: str = "baileys"
     """Where sessions live that do not say."""
@@ -200,17 +203,26 @@ class Node:
     async def _open_store(self) -> None:
         await self._store.open()
         self._fit_in(await self._store.instances())
+        await self._settle_root_key()
         await self._register()
 
+    async def _settle_root_key(self) -> None:
+        """Raises `WrongWhatsApp` if the stored credentials belong to a different one."""
+        adopt, change = self._settings.adopt_root_key, self._settings.change_root_key
+        before = await self._store.settle_root_key(adopt=adopt, change=change)
+        if before is not None:
+            now = self._settings.facts.get(cluster.WHATSAPP_URL)
+            log.warning("WhatsApp URL changed", action="start", code="whatsapp_url", before=before, now=now)
+
     def _fit_in(self, others: list[Json]) -> None:
-        """Raises `InvalidSettings` if this instance cannot work beside one that runs; says how else they differ."""
+        """Raises `WrongWhatsApp` if this instance cannot work beside one that runs; says how else they differ."""
         ours, version = self._settings.facts, self._settings.version
         for other in others:
             alive = max(self._settings.lease.ttl, 2 * self._settings.verified_every)
             if other["seen_ago"] > alive or self._proved_dead(other["id"]):
                 continue
             if said := cluster.refusal(ours, other["facts"]):
-                raise InvalidSettings(said)
+                raise WrongWhatsApp(said)
             for said in cluster.differences(ours, other["facts"]):
                 log.warning("instances differ", action="start", code="differs", instance=other["id"], detail=said)
             if other["version"] != version:

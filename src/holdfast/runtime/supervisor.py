@@ -15,7 +15,7 @@ import structlog
 
 from holdfast.domain import sharing
 from holdfast.domain import state as s
-from holdfast.domain.errors import StoreUnavailable
+from holdfast.domain.errors import StoreUnavailable, WrongWhatsApp
 from holdfast.domain.lease import Held, may_act
 from holdfast.domain.pacing import Pace
 from holdfast.ports.store import Attention, Backlog, Holder, Peer, SessionRow, Won
@@ -125,7 +125,7 @@ class Supervisor:
                     delay = min(delay, self._soon)
                 if seen.next_expiry is not None:  # as soon as a holder that died lets go
                     delay = min(delay, max(seen.next_expiry, 0.0) + self._sweep_every / 100)
-            except StoreUnavailable as error:
+            except (StoreUnavailable, WrongWhatsApp) as error:
                 self._blind = True
                 log.error("cannot look for sessions", action="sweep", code=error.code, error=error.sentence)
             await self._rest(delay)

@@ -8,6 +8,7 @@ and `facade.SqlStore`, the port.
 from __future__ import annotations
 
 from holdfast.domain.errors import InvalidSettings
+from holdfast.domain.whatsapp import WhatsApp
 from holdfast.ports.clock import Clock
 from holdfast.store import urls
 from holdfast.store.bootclock import DatabaseTime
@@ -20,13 +21,16 @@ from holdfast.store.migrate import migration_sql
 __all__ = ["SqlStore", "migration_sql", "open_store"]
 
 
-def open_store(url: str, clock: Clock, *, direct_url: str = "", boot_id: str | None = None) -> SqlStore:
+def open_store(
+    url: str, clock: Clock, *, direct_url: str = "", boot_id: str | None = None, whatsapp: WhatsApp | None = None
+) -> SqlStore:
     """The store for a URL; its `open` connects. `sqlite://` is one in memory without threads. `direct_url` leads to the
-    same PostgreSQL past a pooler, for hints. `boot_id` is for tests.
+    same PostgreSQL past a pooler, for hints. `boot_id` is for tests. `whatsapp`: where sessions of this process are
+    linked; WhatsApp itself unless given.
 
     Raises `InvalidSettings` for a URL of another kind.
     """
-    return SqlStore(_driver(url, direct_url, DatabaseTime(clock, boot_id)), clock)
+    return SqlStore(_driver(url, direct_url, DatabaseTime(clock, boot_id)), clock, whatsapp)
 
 
 def _driver(url: str, direct_url: str, time: DatabaseTime) -> Driver:

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, text
 
 from holdfast.domain.errors import StoreDamaged
 from holdfast.domain.rows import Json
-from holdfast.store import leases, migrate, urls
+from holdfast.store import leases, migrate, root_key, urls
 from holdfast.store.drivers.connection import SqliteConnection
 from holdfast.store.drivers.postgres import PostgresDriver
 from holdfast.store.schema import metadata
@@ -29,6 +29,7 @@ class Examined:
     """`program`: the database and its version. `schema`: the revision, None if there is none yet. `current`: whether
     nothing is to be migrated. `ahead`: seconds by which its clock is ahead of ours. `async_replicas`: replicas that
     may lack what was committed. `closed`: tables that this user may not read and write. `instances`: those that run.
+    `root_key`: of the WhatsApp that linked sessions belong to, None if unknown.
     """
 
     program: str
@@ -38,6 +39,7 @@ class Examined:
     async_replicas: int = 0
     closed: tuple[str, ...] = ()
     instances: tuple[Json, ...] = ()
+    root_key: str | None = None
 
 
 async def examine(url: str) -> Examined:
@@ -67,18 +69,20 @@ def _sqlite(path: str) -> Examined:
         connection.close()
     if outcome.error is not None:
         raise outcome.error
-    revision, current, running = outcome.value
-    return Examined(program, revision, current, instances=running)
+    revision, current, running, known = outcome.value
+    return Examined(program, revision, current, instances=running, root_key=known)
 
 
-def _schema_of_sound(c: Connection) -> tuple[str | None, bool, tuple[Json, ...]]:
+def _schema_of_sound(c: Connection) -> tuple[str | None, bool, tuple[Json, ...], str | None]:
     said = str(c.execute(text("PRAGMA quick_check(1)")).scalar())
     if said != "ok":
         raise StoreDamaged(
             f"The database file is damaged ({said}). Restore it from a backup, or move it away to start afresh."
         )
     current = migrate.is_current(c)
-    return migrate.revision(c), current, _running(c) if current else ()
+    if not current:
+        return migrate.revision(c), False, (), None
+    return migrate.revision(c), True, _running(c), root_key.known(c)
 
 
 def _running(c: Connection) -> tuple[Json, ...]:
@@ -101,8 +105,10 @@ def _of_server(c: Connection) -> Examined:
     if not current:
         return Examined(program, migrate.revision(c), False, ahead, int(lagging))
     closed = tuple(name for (name,) in c.execute(text(_CLOSED)).all())
-    running = () if closed else _running(c)
-    return Examined(program, migrate.revision(c), True, ahead, int(lagging), closed, running)
+    if closed:
+        return Examined(program, migrate.revision(c), True, ahead, int(lagging), closed)
+    known = root_key.known(c)
+    return Examined(program, migrate.revision(c), True, ahead, int(lagging), (), _running(c), known)
 
 
 _CLOSED = (  # joined from constants

@@ -35,6 +35,8 @@ from holdfast.domain.rows import (
     Undelivered,
     Won,
 )
+from holdfast.domain.whatsapp import WhatsApp
+from holdfast.ports.clock import Clock
 from holdfast.store import (
     accounts,
     alerts,
@@ -50,10 +52,12 @@ from holdfast.store import (
     moving,
     people,
     prune,
+    root_key,
     sessions,
     settings,
     sql,
 )
+from holdfast.store.drivers import Driver
 from holdfast.store.history import HistoryPart
 from holdfast.store.media import MediaPart
 from holdfast.store.outgoing import OutboxPart
@@ -67,6 +71,10 @@ _BRIEF = 200
 
 class SqlStore(OutboxPart, MediaPart, HistoryPart):
     """`ports.store.Store` over a driver. The meaning of each method stands in the port."""
+
+    def __init__(self, driver: Driver, clock: Clock, whatsapp: WhatsApp | None = None) -> None:
+        super().__init__(driver, clock)
+        self._whatsapp = whatsapp or WhatsApp()
 
     async def listen(self, hear: Callable[[Hint], None]) -> None:
         """See the port."""
@@ -107,7 +115,7 @@ class SqlStore(OutboxPart, MediaPart, HistoryPart):
     async def claim(self, sessions: Collection[str], instance: str, ttl: float) -> dict[str, Won | Holder]:
         """See the port."""
         names = list(sessions)
-        return await self._write(lambda c: _with_rows(c, leases.claim(c, names, instance, ttl)))
+        return await self._write(lambda c: _with_rows(c, leases.claim(c, names, instance, ttl, self._whatsapp)))
 
     async def renew(self, instance: str, epochs: Mapping[str, int], ttl: float) -> dict[str, bool]:
         """See the port."""
@@ -203,7 +211,8 @@ class SqlStore(OutboxPart, MediaPart, HistoryPart):
 
     async def write_engine(self, name: str, epoch: int, write: EngineWrite) -> None:
         """See the port."""
-        await self._write(lambda c: keys.write_engine(c, name, epoch, write), brief=len(write.keys) <= _FEW)
+        brief = len(write.keys) <= _FEW
+        await self._write(lambda c: keys.write_engine(c, name, epoch, write, self._whatsapp), brief=brief)
 
     async def clear_credentials(self, name: str) -> int:
         """See the port."""
@@ -211,7 +220,7 @@ class SqlStore(OutboxPart, MediaPart, HistoryPart):
 
     async def move_in(self, name: str, engine: str, moved: MovedIn, *, over: bool) -> SessionRow:
         """See the port."""
-        return await self._write(lambda c: moving.move_in(c, name, engine, moved, over=over))
+        return await self._write(lambda c: moving.move_in(c, name, engine, moved, self._whatsapp, over=over))
 
     async def change_engine(self, name: str, engine: str, config: Json, message: str) -> SessionRow:
         """See the port."""
@@ -382,6 +391,10 @@ class SqlStore(OutboxPart, MediaPart, HistoryPart):
     async def put_setting(self, key: str, value: str, *, only_if_absent: bool = False) -> str:
         """See the port."""
         return await self._write(lambda c: settings.put(c, key, value, only_if_absent=only_if_absent))
+
+    async def settle_root_key(self, *, adopt: bool = True, change: bool = False) -> str | None:
+        """See the port."""
+        return await self._write(lambda c: root_key.settle(c, self._whatsapp, adopt=adopt, change=change))
 
     async def aliases(self, name: str) -> list[str]:
         """See the port."""

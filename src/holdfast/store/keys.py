@@ -11,10 +11,12 @@ from sqlalchemy import Connection, delete, update
 
 from holdfast.domain.errors import SessionNotFound
 from holdfast.domain.rows import EngineWrite
-from holdfast.store import inbox
+from holdfast.domain.whatsapp import WhatsApp
+from holdfast.store import inbox, root_key
 from holdfast.store.schema import credential, session_epoch, session_lock
 from holdfast.store.sql import check_epoch, raw
 
+CREDS = ("creds", "")
 _ONE = "SELECT value FROM credential WHERE session_name = ? AND type = ? AND id = ?"
 _SEVERAL = "SELECT id, value FROM credential WHERE session_name = ? AND type = ? AND id IN ({})"
 _PUT = (
@@ -50,9 +52,11 @@ def _rounded(count: int) -> int:
     return 1 << (count - 1).bit_length()
 
 
-def write_engine(c: Connection, name: str, epoch: int, write: EngineWrite) -> None:
+def write_engine(c: Connection, name: str, epoch: int, write: EngineWrite, whatsapp: WhatsApp) -> None:
     """Keys and inbox rows of one engine transaction, under the epoch."""
     check_epoch(c, name, epoch)
+    if write.keys.get(CREDS) is not None:
+        root_key.record(c, name, whatsapp)
     put_all(c, name, write.keys)
     inbox.add(c, name, write.inbox)
 

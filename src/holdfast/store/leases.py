@@ -18,7 +18,8 @@ from functools import lru_cache
 from sqlalchemy import Connection, delete, update
 
 from holdfast.domain.rows import Backlog, Hint, Holder, Json, Lease
-from holdfast.store import hints
+from holdfast.domain.whatsapp import WhatsApp
+from holdfast.store import hints, root_key
 from holdfast.store.schema import db_now, instance, session_lock
 from holdfast.store.sql import Query, listed, loads, now, rounded
 
@@ -92,7 +93,9 @@ _SEEN_MISSING = "UPDATE session_epoch SET missing_since = ? WHERE session_name I
 _PASSING = " FOR UPDATE", " FOR UPDATE SKIP LOCKED"
 
 
-def claim(c: Connection, names: Collection[str], instance_id: str, ttl: float) -> dict[str, Lease | Holder]:
+def claim(
+    c: Connection, names: Collection[str], instance_id: str, ttl: float, whatsapp: WhatsApp
+) -> dict[str, Lease | Holder]:
     """Take the leases that can be had; for the others who is in the way. See `ports.store.Store.claim`.
 
     Of several, those that somebody is at are passed over, and not in the answer: one writer that takes its time would
@@ -103,6 +106,7 @@ def claim(c: Connection, names: Collection[str], instance_id: str, ttl: float) -
     epochs = {row[0]: row[1:] for row in _of(_EPOCHS, asked, one).all(c, *asked)}
     if not epochs:
         return {}
+    root_key.check(c, whatsapp)  # after the epochs were locked: whoever stores the first credentials is done
     known = rounded(sorted(epochs))
     won = dict(_of(_TAKE, known, one).all(c, *known, instance_id, instance_id, ttl))
     if absent := epochs.keys() - won.keys():

@@ -11,14 +11,15 @@ from holdfast.domain.jids import mask
 from holdfast.domain.phases import public_status
 from holdfast.domain.rows import Hint, Json, MovedIn, SessionRow, TimelineRow
 from holdfast.domain.state import Phase, State
-from holdfast.store import hints, keys, leases, sessions
+from holdfast.domain.whatsapp import WhatsApp
+from holdfast.store import hints, keys, leases, root_key, sessions
 from holdfast.store.schema import session
 from holdfast.store.sql import now
 
 MESSAGE = "Its credentials were imported; waiting for an instance to connect."
 
 
-def move_in(c: Connection, name: str, engine: str, moved: MovedIn, *, over: bool) -> SessionRow:
+def move_in(c: Connection, name: str, engine: str, moved: MovedIn, whatsapp: WhatsApp, *, over: bool) -> SessionRow:
     """See `ports.store.Store.move_in`."""
     known = sessions.get(c, name)
     if known is None:
@@ -31,6 +32,7 @@ def move_in(c: Connection, name: str, engine: str, moved: MovedIn, *, over: bool
     at = now(c)
     state = replace(state, message=MESSAGE, since=at, phone=moved.phone)
     me = {"phone": moved.phone, "lid": moved.lid, "push_name": moved.push_name}
+    root_key.record(c, name, whatsapp)
     keys.put_all(c, name, moved.keys)
     # The order that was given last must not be carried out any more: it may have been a logout.
     values = {
