@@ -98,7 +98,7 @@ async def test_an_instance_of_another_whatsapp_beside_one_that_runs(tmp_path: Pa
     """And one of other settings, which runs: `doctor` names them."""
     async with Holdfast(NOWHERE, tmp_path) as server:
         said = await _served(tmp_path, HOLDFAST_WHATSAPP_ROOT_KEY="cd" * 32, HOLDFAST_LOG_LEVEL="error")
-        assert said.startswith("HOLDFAST_WHATSAPP_ROOT_KEY is another than that of a running instance")
+        assert said.startswith("HOLDFAST_WHATSAPP_ROOT_KEY differs from that of a running instance")
         assert [row["this"] for row in await server.ask("GET", "/api/holdfast/instances")] == [True]
         found = await run("doctor", env={**settings(server), "HOLDFAST_LEASE_TTL": "40"})
         assert "HOLDFAST_LEASE_TTL is 15 there and 40 here" in " ".join(found.out.split())

@@ -59,7 +59,7 @@ async def test_with_the_server_stopped_a_folder_of_many_moves_in_but_for_the_bad
         (old / "session-web/Default").mkdir(parents=True)
         since = await wasim.seq()
 
-        said = await run("import-baileys", old, env=alone(data))
+        said = await run("import-baileys", old, env=alone(data, HOLDFAST_WHATSAPP_ROOT_KEY=wasim.root_key))
         assert said.code == 1, "what was refused must be seen by scripts"
         assert "2 imported, 3 refused." in said.out
         assert "refused   session-twin: Session 'shop' has these credentials already" in said.out
@@ -68,9 +68,17 @@ async def test_with_the_server_stopped_a_folder_of_many_moves_in_but_for_the_bad
         assert "whatsapp-web.js" in said.out
         assert "(incompatible_credentials)" in said.out
 
-        again = await run("import-baileys", old / "session-shop", env=alone(data))
+        again = await run(
+            "import-baileys", old / "session-shop", env=alone(data, HOLDFAST_WHATSAPP_ROOT_KEY=wasim.root_key)
+        )
         assert (again.code, "nothing was changed" in again.out) == (0, True)
-        taken = await run("import-baileys", old / "session-desk", "--name", "shop", env=alone(data))
+        taken = await run(
+            "import-baileys",
+            old / "session-desk",
+            "--name",
+            "shop",
+            env=alone(data, HOLDFAST_WHATSAPP_ROOT_KEY=wasim.root_key),
+        )
         assert "Session 'desk' has these credentials already" in taken.out
 
         async with Holdfast(wasim, data) as server:

@@ -82,7 +82,7 @@ def test_an_instance_of_another_whatsapp_is_refused_while_one_runs_and_nothing_i
         one, two = engines(2)
         async with memory_store(clock) as store:
             async with node(store, clock, one, "one"):
-                with pytest.raises(InvalidSettings, match=r"ROOT_KEY.*logged out.*another database"):
+                with pytest.raises(InvalidSettings, match=r"ROOT_KEY.*logged out.*a database of its own"):
                     await node(store, clock, two, "two", **OTHERS).__aenter__()
                 assert [row["id"] for row in await store.instances()] == ["one"]
             async with node(store, clock, two, "two", **OTHERS):
