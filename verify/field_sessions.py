@@ -56,3 +56,67 @@ async def _presented_as_gows(w: World, talk: Talk) -> str:
     said = {envelope["engine"], envelope["environment"]["engine"], info["engine"]["engine"], version["engine"]}
     assert said == {"GOWS"}, said
     return "then as GOWS"
+
+
+NEW_NUMBER = "40712345679"
+
+
+async def _statuses(w: World, name: str, known: int) -> list[str]:
+    """What `session.status` events told since the first `known` envelopes, each status once in a row."""
+    told = [e["payload"]["status"] for e in w.hook.envelopes[known:] if e["event"] == "session.status"]
+    return [one for number, one in enumerate(told) if number == 0 or told[number - 1] != one]
+
+
+@check("F.25", "logout: unlinked, STOPPED, STARTING, SCAN_QR_CODE; the number's own chats; stopped, unknown, 401")
+async def logout(w: World) -> str:
+    await w.link()
+    await w.wasim.post("phones", {"phone": ANA})
+    await w.inject("before", sender=ANA)
+    await w.hook.until(lambda: "before" in w.hook.texts())
+    assert await _devices(w, SHOP) == 1
+    for phone, kept in ((SHOP, 1), (NEW_NUMBER, 0)):
+        known = len(w.hook.envelopes)
+        out = await w.holdfast.ask("POST", "/api/sessions/shop/logout")
+        assert out["status"] in ("STARTING", "SCAN_QR_CODE"), out
+        assert out["config"]["webhooks"][0]["events"] == ["*"], out
+        await w.holdfast.until("shop", lambda view: view["status"] == "SCAN_QR_CODE")
+        assert await _devices(w, SHOP) == 0, "the phone still lists the device"
+        await w.hook.until(lambda known=known: "SCAN_QR_CODE" in str(w.hook.envelopes[known:]))  # type: ignore[misc]
+        assert await _statuses(w, "shop", known) == ["STOPPED", "STARTING", "SCAN_QR_CODE"]
+        await w.holdfast.scan(w.wasim, "shop", phone)
+        await w.holdfast.until_working("shop")
+        chats = await w.holdfast.ask("GET", "/api/shop/chats")
+        assert sum(chat["id"] == c_us(ANA) for chat in chats) == kept, chats
+    stopped = await _stopped(w)
+    await _logged_out_on_the_phone(w)
+    return f"2 logouts; {stopped}; 401 stays terminal"
+
+
+async def _devices(w: World, phone: str) -> int:
+    """How many devices the phone lists besides itself."""
+    (found,) = [one for one in await w.wasim.get("phones") if one["jid"].startswith(f"{phone}@")]
+    return len([device for device in found["devices"] if not device["jid"].startswith(f"{phone}@")])
+
+
+async def _stopped(w: World) -> str:
+    await w.holdfast.ask("POST", "/api/sessions/shop/stop")
+    out = await w.holdfast.ask("POST", "/api/sessions/shop/logout")
+    (note,) = out["holdfast"]["notes"]
+    assert (out["status"], "still lists this device" in note) == ("STOPPED", True), out
+    assert await _devices(w, NEW_NUMBER) == 1
+    async with w.holdfast.http.post(f"{w.holdfast.url}/api/sessions/none/logout") as answer:
+        assert answer.status == 404
+    return "stopped: said that the phone still lists it"
+
+
+async def _logged_out_on_the_phone(w: World) -> None:
+    await w.holdfast.ask("POST", "/api/sessions/shop/start")
+    await w.holdfast.scan(w.wasim, "shop", NEW_NUMBER)
+    await w.holdfast.until_working("shop")
+    since = await w.wasim.seq()
+    await w.fault("logout", jid=f"{NEW_NUMBER}@s.whatsapp.net")
+    view = await w.holdfast.until("shop", lambda view: view["status"] == "FAILED")
+    assert (view["needs_qr"], view["reason"]) == (True, "logged_out"), view
+    out = await w.holdfast.ask("POST", "/api/sessions/shop/stop")
+    assert out["status"] in ("FAILED", "STOPPED")
+    assert await w.wasim.get("log", since=since, kind="connected") == [], "something connected by itself"

@@ -69,6 +69,70 @@ def test_stop_start_restart_logout_delete(tmp_path: Path) -> None:
     check(tmp_path, body)
 
 
+def test_a_logout_of_a_running_session_shows_a_new_qr_that_any_phone_may_scan(tmp_path: Path) -> None:
+    async def body(it: Served) -> None:
+        config = {"metadata": {"a": "b"}}
+        assert (await it.http.post("/api/sessions", json={"name": "shop", "config": config})).status_code == 201
+        await it.until("shop", "SCAN_QR_CODE")
+        it.engine.scan("shop")
+        await it.until("shop", "WORKING")
+        first = (await it.http.post("/api/sendText", json={"session": "shop", "chatId": CHAT, "text": "one"})).json()
+        for phone, chats in (("40712345678", [CHAT]), ("40799000111", [])):
+            out = await it.http.post("/api/sessions/shop/logout")
+            assert (out.status_code, out.json()["config"], "holdfast" in out.json()) == (201, config, False)
+            assert out.json()["status"] in ("STARTING", "SCAN_QR_CODE")
+            await it.until("shop", "SCAN_QR_CODE")
+            it.engine.scan("shop", phone)
+            await it.until("shop", "WORKING")
+            assert [one["id"] for one in (await it.http.get("/api/shop/chats")).json()] == chats
+        rows = (await it.http.get("/api/holdfast/sessions/shop/timeline")).json()
+        ways = [row["status"] for row in reversed(rows)]
+        out_at = [number for number, row in enumerate(reversed(rows)) if row["code"] == "logged_out"]
+        assert [ways[at : at + 3] for at in out_at] == [["STOPPED", "STARTING", "SCAN_QR_CODE"]] * 2
+        apart = [one for one in (await it.http.get("/api/sessions?all=true")).json() if one["name"] != "shop"]
+        assert len(apart) == 1
+        kept = (await it.http.get(f"/api/{apart[0]['name']}/chats/{CHAT}/messages")).json()
+        assert [one["id"] for one in kept] == [first["id"]]
+
+    check(tmp_path, body)
+
+
+def test_a_logout_of_a_stopped_session_says_that_the_phone_still_lists_the_device(tmp_path: Path) -> None:
+    async def body(it: Served) -> None:
+        await it.linked()
+        await it.http.post("/api/sessions/shop/stop")
+        out = (await it.http.post("/api/sessions/shop/logout")).json()
+        assert out["status"] == "STOPPED"
+        (note,) = out["holdfast"]["notes"]
+        assert "the phone still lists this device" in note
+        assert not (await it.node.gateway.session("shop")).linked
+        again = (await it.http.post("/api/sessions/shop/logout")).json()
+        assert (again["status"], "holdfast" in again) == ("STOPPED", False)
+        assert (await it.http.post("/api/sessions/none/logout")).status_code == 404
+        await it.http.post("/api/sessions/shop/start")
+        await it.until("shop", "SCAN_QR_CODE")
+
+    check(tmp_path, body)
+
+
+def test_an_account_of_a_phone_takes_only_that_phone_after_a_logout(tmp_path: Path) -> None:
+    async def body(it: Served) -> None:
+        added = await it.http.post("/api/whatsapp/add-account", json={"phone": "+40712345678"})
+        name = added.json()["accountId"]
+        await it.http.post(f"/api/sessions/{name}/start")
+        await it.until(name, "SCAN_QR_CODE")
+        it.engine.scan(name, "40712345678")
+        await it.until(name, "WORKING")
+        assert (await it.http.post(f"/api/sessions/{name}/logout")).status_code == 201
+        await it.until(name, "SCAN_QR_CODE")
+        it.engine.scan(name, "40799000111")
+        await it.until(name, "FAILED")
+        facts = (await it.http.get(f"/api/holdfast/sessions/{name}")).json()
+        assert facts["reason"] == "another_number"
+
+    check(tmp_path, body)
+
+
 def test_default_is_deleted_and_started_anew(tmp_path: Path) -> None:
     """S1.n: start makes `default`, and no other name."""
 

@@ -190,7 +190,7 @@ def test_what_is_preserved(tmp_path: Path) -> None:
         await it.http.post("/api/whatsapp/add-account", json={"phone": PHONE, "aliases": ["account_dev_1"]})
         assert (await it.http.post(f"/api/sessions/{ID}/logout")).status_code == 201
         now = await status(it)
-        assert (now["status"], now["session"]) == ("needs_qr", ID)
+        assert (now["status"], now["session"]) == ("qr_ready", ID)
         assert (await regenerate(it, accountId="account_dev_1")).json()["accountId"] == ID
         await it.http.delete(f"/api/sessions/{ID}")
         assert (await status(it))["message"] == NEVER

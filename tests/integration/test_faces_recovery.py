@@ -42,7 +42,8 @@ def test_a_client_that_gets_422_recovers_and_its_message_goes_out_once(tmp_path:
 def test_after_a_logout_auto_recover_shows_a_qr_and_the_message_goes_out_once(tmp_path: Path) -> None:
     async def body(it: Served) -> None:
         await it.linked("shop")
-        await it.http.post("/api/sessions/shop/logout")
+        it.engine.close_with("shop", 401)
+        await it.until("shop", "FAILED")
         text = {"accountId": "shop", "to": "+40722000111", "message": "once"}
         refused(await it.http.post("/api/whatsapp/send-message", json=text), 422, "wrong_status", "not as expected")
         now = await ask(it, "GET", "status", "shop")

@@ -68,7 +68,7 @@ def test_what_was_stopped_or_logged_out_on_purpose_is_no_alert() -> None:
     away = replace(LINKED, phase=Phase.TERMINAL, code="logged_out")
     assert found(away, wanted=False, oldest=1e6) == Found()
     logout = decide(LINKED, Ordered(1, "logout", has_credentials=True), NOW, 0.5, Times()).state
-    assert (logout.phase, found(logout)) == (Phase.TERMINAL, Found())
+    assert (logout.phase, found(logout)) == (Phase.STOPPED, Found())
 
 
 def test_a_working_session_can_suffer() -> None:

@@ -163,15 +163,30 @@ def test_a_receiver_that_was_away_is_told_what_stands_not_what_was() -> None:
     run(main)
 
 
-@pytest.mark.parametrize("kind", ["stop", "logout"])
-def test_what_a_person_did_on_purpose_is_no_alert(kind: str) -> None:
+@pytest.mark.parametrize("kinds", [["stop"], ["stop", "logout"], ["logout", "stop"]])
+def test_what_a_person_did_on_purpose_is_no_alert(kinds: list[str]) -> None:
     async def main(clock: VirtualClock) -> None:
         engine, wire = ScriptedEngine(), Wire()
         async with memory_store(clock) as store, node_of(store, clock, engine, wire) as node:
             await linked(node, engine)
-            await getattr(node.gateway, kind)("shop")
+            for kind in kinds:
+                await getattr(node.gateway, kind)("shop")
             await clock.sleep(3600)
             assert wire.heard == []
+
+    run(main)
+
+
+def test_a_qr_code_that_nobody_scans_after_a_logout_is_an_alert_as_soon_as_it_expired() -> None:
+    async def main(clock: VirtualClock) -> None:
+        engine, wire = ScriptedEngine(), Wire()
+        async with memory_store(clock) as store, node_of(store, clock, engine, wire) as node:
+            await linked(node, engine)
+            await node.gateway.logout("shop")
+            await clock.sleep(500)
+            assert wire.heard == []
+            await clock.sleep(3000)
+            assert [(e["event"], e["payload"]["code"]) for e in wire.heard] == [("alert.raised", "pairing_expired")]
 
     run(main)
 

@@ -34,6 +34,7 @@ def events() -> list[s.Event]:
         for kind in ("start", "stop", "restart", "logout", "pair", "configure")
         for known in (False, True)
     ]
+    orders += [s.Ordered(9, "logout", True, new_number=True, relink=True)]
     timers = [s.TimerFired(kind, generation) for kind in s.TimerKind for generation in (6, 7)]
     adopted = [s.Adopted(bool(c), bool(r)) for c in (0, 1) for r in (0, 1)]
     on_connection: list[s.Event] = []
@@ -247,6 +248,54 @@ def test_an_order_is_carried_out_exactly_once() -> None:
     twice = decide(once.state, order, NOW, 0.5, TIMES)
     assert twice.state == once.state
     assert not twice.commands
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_logout_of_a_session_that_should_run_is_followed_by_a_pairing(phase: s.Phase) -> None:
+    before = state(phase, phone="40712345678")
+    out = decide(before, s.Ordered(9, "logout", True, new_number=True, relink=True), NOW, 0.5, TIMES)
+    assert (out.state.phase, out.state.code) == (s.Phase.STOPPED, "logged_out")
+    close = [s.Close(3, logout=True)] if before.live else []
+    timer = s.SetTimer(s.TimerKind.RETRY, 0.0, out.state.generation)
+    assert list(out.commands) == [*close, s.ClearCredentials(), timer]
+    for follows in (s.TimerFired(s.TimerKind.RETRY, out.state.generation), s.Adopted(False, True)):
+        paired = decide(out.state, follows, NOW, 0.5, TIMES)
+        (opened,) = [c for c in paired.commands if isinstance(c, s.Open)]
+        assert (opened.pair, opened.expect_phone, opened.anew) == (True, "", not before.live)
+        assert (public_status(paired.state), paired.state.relink) == ("STARTING", False)
+    shown = decide(paired.state, s.QrShown(paired.state.connection), NOW, 0.5, TIMES).state
+    assert public_status(shown) == "SCAN_QR_CODE"
+    other = decide(shown, s.Paired(shown.connection, "40799999999"), NOW, 0.5, TIMES)
+    assert s.PutApart() in other.commands
+    same = decide(shown, s.Paired(shown.connection, "40712345678"), NOW, 0.5, TIMES)
+    assert s.PutApart() not in same.commands
+    assert (same.state.phase, other.state.new_number) == (s.Phase.AUTHENTICATED, False)
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_logout_of_a_session_that_should_not_run_stays_stopped(phase: s.Phase) -> None:
+    out = decide(state(phase), s.Ordered(9, "logout", True), NOW, 0.5, TIMES)
+    assert out.state.phase is s.Phase.STOPPED
+    assert s.ClearCredentials() in out.commands
+    assert not [c for c in out.commands if isinstance(c, s.SetTimer | s.Open)]
+    again = decide(out.state, s.Adopted(False, False), NOW, 0.5, TIMES)
+    assert (again.state.phase, again.commands) == (s.Phase.STOPPED, ())
+
+
+def test_a_stop_after_a_logout_ends_the_wish_for_a_qr_code() -> None:
+    out = decide(state(s.Phase.WORKING), s.Ordered(8, "logout", True, relink=True), NOW, 0.5, TIMES).state
+    stopped = decide(out, s.Ordered(9, "stop", False), NOW, 0.5, TIMES)
+    assert (stopped.state.phase, stopped.state.relink, stopped.commands) == (s.Phase.STOPPED, False, ())
+    late = s.TimerFired(s.TimerKind.RETRY, out.generation)
+    assert decide(stopped.state, late, NOW, 0.5, TIMES) == s.Decision(stopped.state)
+
+
+def test_a_session_made_for_a_number_takes_that_number_only_after_a_logout() -> None:
+    before = state(s.Phase.WORKING, phone="40712345678")
+    out = decide(before, s.Ordered(9, "logout", True, relink=True), NOW, 0.5, TIMES).state
+    paired = decide(out, s.TimerFired(s.TimerKind.RETRY, out.generation), NOW, 0.5, TIMES)
+    (opened,) = [c for c in paired.commands if isinstance(c, s.Open)]
+    assert opened.expect_phone == "40712345678"
 
 
 def test_a_new_holder_is_bound_by_a_stored_hold_off() -> None:

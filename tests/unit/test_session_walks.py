@@ -101,8 +101,17 @@ class Walk(RuleBasedStateMachine):
     def order(self, kind: str, new_number: bool = False) -> None:
         self.seq += 1
         self.running = self.running if kind == "logout" else kind != "stop"
-        self.ordered = s.Ordered(self.seq, kind, self.credentials, new_number=new_number and kind == "pair")
+        self.ordered = s.Ordered(
+            self.seq,
+            kind,
+            self.credentials,
+            new_number=new_number and kind in ("pair", "logout"),
+            relink=kind == "logout" and self.running,
+        )
         self.feed(self.ordered)
+        if kind == "logout":
+            assert (self.state.phase, self.credentials, self.open) == (s.Phase.STOPPED, False, None)
+            assert self.state.relink == self.running
 
     @rule()
     @precondition(lambda self: self.ordered is not None)
@@ -212,9 +221,12 @@ class Walk(RuleBasedStateMachine):
         if kind:
             self.seq += 1
             self.running = self.running if kind == "logout" else kind != "stop"
-            order = self.ordered = s.Ordered(self.seq, kind, self.credentials)
+            relink = kind == "logout" and self.running
+            order = self.ordered = s.Ordered(self.seq, kind, self.credentials, relink=relink)
         self.feed(s.Adopted(self.credentials, self.running, order))
         assert self.state.command_seq == self.seq
+        if stored.relink and not kind:
+            assert self.state.phase is s.Phase.CONNECTING, "a new holder forgot that a QR code was asked for"
         if stored.phase is s.Phase.TERMINAL and kind in ("", "stop", "logout"):
             assert (self.state.phase in (s.Phase.TERMINAL, s.Phase.STOPPED), self.open) == (True, None)
         if stored.phase is s.Phase.TERMINAL and not kind:
@@ -248,6 +260,9 @@ class Walk(RuleBasedStateMachine):
             assert s.TimerKind.PAIRING in self.timers
         elif self.state.phase is s.Phase.WORKING:
             assert s.TimerKind.HEALTH in self.timers
+        elif self.state.relink:
+            assert self.state.phase is s.Phase.STOPPED
+            assert s.TimerKind.RETRY in self.timers
         if self.state.phase is not s.Phase.WAITING:
             assert self.state.next_attempt_at is None
 

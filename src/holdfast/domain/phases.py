@@ -43,8 +43,7 @@ def enter(state: State, phase: Phase, code: str, message: str, now: float, **fac
         code=code,
         message=message,
         generation=state.generation + 1,
-        next_attempt_at=None,
-        **facts,  # type: ignore[arg-type]
+        **{"next_attempt_at": None, "relink": False, **facts},  # type: ignore[arg-type]
     )
     return replace(entered, since=now) if public_status(entered) != public_status(state) else entered
 

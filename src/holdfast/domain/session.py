@@ -86,6 +86,13 @@ def _on_adopted(state: State, event: Adopted, now: float, times: Times) -> Step:
         if state.phase is Phase.STOPPED or state.phase is Phase.TERMINAL:
             return state, ()
         return enter(state, Phase.STOPPED, "stopped", "Stopped by the user.", now, working_since=None), ()
+    return _resumed(state, event, now)
+
+
+def _resumed(state: State, event: Adopted, now: float) -> Step:
+    """A session that should run goes on where its last holder left it."""
+    if state.relink:
+        return pair(state, now, None)
     if state.phase is Phase.TERMINAL:
         return state, ()
     pairing = state.pairing_until is not None or state.phase is Phase.PAIRING
@@ -117,7 +124,7 @@ def _on_order(state: State, event: Ordered, now: float) -> Step:
     if event.kind == "configure":
         return state, ()
     if event.kind == "stop":
-        if state.phase is Phase.STOPPED:
+        if state.phase is Phase.STOPPED and not state.relink:
             return state, ()
         entered = enter(
             state,
@@ -132,11 +139,35 @@ def _on_order(state: State, event: Ordered, now: float) -> Step:
         )
         return entered, drop(state, stop=True)
     if event.kind == "logout":
-        entered, commands = terminal(state, now, disconnects.LOGGED_OUT.code, disconnects.ON_PURPOSE)
-        return replace(entered, anew=not state.live), (*drop(state, logout=True), *commands)
+        return _logged_out(state, event, now)
     if event.kind == "start" and state.phase not in _IDLE and not _may_hurry(state):
         return state, ()
     return _begin(state, event, now)
+
+
+def _logged_out(state: State, event: Ordered, now: float) -> Step:
+    """A person unlinks the device. With `relink` the session then asks for a QR code by itself, as WAHA does; the
+    timer comes when the connection has been closed, and a new holder goes on from the stored state.
+    """
+    entered = enter(
+        state,
+        Phase.STOPPED,
+        disconnects.LOGGED_OUT.code,
+        disconnects.ON_PURPOSE,
+        now,
+        live=False,
+        failed=False,
+        working_since=None,
+        pairing_until=None,
+        pair_phone=None,
+        attempt=0,
+        flaps=0,
+        relink=event.relink,
+        new_number=event.new_number or state.new_number,
+        anew=state.anew or not state.live,
+    )
+    again = (SetTimer(TimerKind.RETRY, 0.0, entered.generation),) if event.relink else ()
+    return entered, (*drop(state, logout=True), ClearCredentials(), *again)
 
 
 def _may_hurry(state: State) -> bool:
@@ -149,7 +180,8 @@ def _begin(state: State, event: Ordered, now: float) -> Step:
     dropped = drop(state, stop=event.kind != "pair")
     state = replace(state, live=False, anew=state.anew or event.kind == "pair")
     if event.kind == "pair" or state.phase is Phase.TERMINAL or not event.has_credentials:
-        entered, commands = pair(replace(state, new_number=event.new_number), now, event.pair_phone)
+        confirmed = event.new_number or state.new_number
+        entered, commands = pair(replace(state, new_number=confirmed), now, event.pair_phone)
     else:
         fresh = replace(state, attempt=0, failed=False, flaps=0, conflicts=0, outdated=0)
         entered, commands = connect(fresh, now, message="Connecting to WhatsApp.", hasty=True)
@@ -404,6 +436,8 @@ def _retry(state: State, why: Disconnect, now: float, rand: float, times: Times)
 
 
 def _on_timer(state: State, event: TimerFired, now: float, rand: float, times: Times) -> Step:
+    if event.kind is TimerKind.RETRY and state.relink:
+        return pair(state, now, None)
     if event.kind is TimerKind.RETRY and state.phase is Phase.WAITING:
         if _is_pairing(state) and state.pairing_until is not None and state.pairing_until <= now:
             return _expired(state, now)

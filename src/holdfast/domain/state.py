@@ -83,9 +83,11 @@ class State:
     phone: str = ""
     """Digits of the account linked last; empty if never. Survives logout: re-pairing is checked against it."""
     new_number: bool = False
-    """Whether a person confirmed that the next pairing may be with another number."""
+    """Whether a person confirmed that the next pairing may be with another number. Stays until a pairing succeeds."""
     anew: bool = False
     """Whether what is still linked somewhere is to be unlinked before the next pairing: a person wants a new QR."""
+    relink: bool = False
+    """Whether a person logged the session out while it ran: it is about to ask for a new QR code."""
     delivered_at: float | None = None
     """When WhatsApp last delivered something of its own accord: a message, a receipt, a notification."""
     quiet_looks: int = 0
@@ -156,7 +158,9 @@ class Ordered(Event):
     has_credentials: bool
     pair_phone: str | None = None
     new_number: bool = False
-    """With `pair`: another number than before is meant, and the conversations so far are put apart."""
+    """With `pair` and `logout`: the next pairing may be with another number, and puts the old conversations apart."""
+    relink: bool = False
+    """With `logout`: ask for a new QR code afterwards."""
 
 
 @dataclass(frozen=True, slots=True)

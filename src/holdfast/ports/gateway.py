@@ -45,6 +45,8 @@ class SessionView:
     """Whether there are credentials to connect with."""
     desired: str
     created_at: float
+    notes: Sequence[str] = ()
+    """What whoever ordered something is to know of what came of it; a sentence each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +141,11 @@ class Gateway(Protocol):
         ...
 
     async def logout(self, name: str) -> SessionView:
-        """Unlink the device and clear the credentials; history stays."""
+        """Unlink the device and clear the credentials; configuration and history stay.
+
+        A session that should run asks for a new QR code afterwards, which the phone of any number may scan; one that
+        was made for a phone number takes that number only. `notes` of the answer say what could not be done.
+        """
         ...
 
     async def clear_auth(self, name: str) -> SessionView:

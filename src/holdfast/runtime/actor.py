@@ -157,6 +157,7 @@ class Actor:
             self.has_credentials,
             command.get("phone"),
             new_number=bool(command.get("new_number")),
+            relink=bool(command.get("relink")),
         )
 
     async def _step(self, event: s.Event) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from holdfast.domain import state as s
+from holdfast.domain.accounts import AccountRow
 from holdfast.domain.errors import BadRequest, WrongNumber, WrongStatus
 from holdfast.domain.identity import canonical_phone, valid_session_name
 from holdfast.domain.jids import mask
@@ -16,8 +17,16 @@ from holdfast.ports.store import DeliveryRow, Json
 from holdfast.runtime.actor import Actor
 from holdfast.runtime.conversations import Conversations
 from holdfast.runtime.housing import Housing
+from holdfast.runtime.orders import ORDER_WAIT
 from holdfast.runtime.remotes import RemoteNews
 from holdfast.runtime.sending import PEER_TIMEOUT
+
+STILL_LISTED = (
+    "The session was not connected, so WhatsApp could not be told: the phone still lists this device. "
+    "Remove it there: WhatsApp, Settings, Linked devices."
+)
+"""What a logout says that deleted the credentials and could not unlink the device."""
+_ASKING = frozenset({"STARTING", "SCAN_QR_CODE", "FAILED"})
 
 PEER_CALL = 15.0
 """Seconds that a live call on another instance may take."""
@@ -104,12 +113,20 @@ class LocalGateway(Conversations, Housing, RemoteNews):
 
     async def logout(self, name: str) -> SessionView:
         """See the port."""
-        return await self._order(name, None, "logout")
+        row, before = await self._row(name), await self.session(name)
+        relink = row.desired == "running"
+        account = await self._store.account(AccountRow(row.name))
+        own_number_only = account is not None and account.phone is not None
+        after = await self._order(row.name, None, "logout", relink=relink, new_number=not own_number_only)
+        if relink and after.status == "STOPPED":  # its connection is being closed
+            after = await self.wait_status(row.name, until=_ASKING, timeout=ORDER_WAIT)
+        unlinked = not before.linked or before.status == "WORKING"
+        return after if unlinked else replace(after, notes=(STILL_LISTED,))
 
     async def clear_auth(self, name: str) -> SessionView:
         """See the port."""
         row = await self._row(name)
-        view = await self.logout(row.name)
+        view = await self._order(row.name, None, "logout")
         if (await self._row(row.name)).has_credentials:  # whoever holds the session did not do it in time
             await self._store.clear_credentials(row.name)
         return await self.pair(row.name) if row.desired == "running" else view

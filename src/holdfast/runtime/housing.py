@@ -71,7 +71,7 @@ class Housing(Orders):
         if row.engine == engine and home.get("server", "") == before:
             raise BadRequest("The session lives there already.")
         if row.has_credentials or (await self._store.holders([row.name])).get(row.name) is not None:
-            await self._order(row.name, None, "logout")
+            await self._order(row.name, None, "logout")  # without `relink`: it pairs where it lives next
         await self._supervisor.end(row.name)
         places = _place(row.engine, before), _place(engine, str(home.get("server") or ""))
         message = f"Moved from {places[0]} to {places[1]}, with its history and settings. Link it with a new QR code."

@@ -111,7 +111,8 @@ class NamedSession(msgspec.Struct):
 
 def session_dto(view: SessionView) -> dict[str, Any]:
     """WAHA's SessionDTO."""
-    return {"name": view.name, "status": view.status, "config": masked_config(view.config)}
+    shown: dict[str, Any] = {"name": view.name, "status": view.status, "config": masked_config(view.config)}
+    return {**shown, "holdfast": {"notes": list(view.notes)}} if view.notes else shown
 
 
 def session_info(view: SessionView, engine: str) -> dict[str, Any]:
@@ -251,7 +252,7 @@ class Sessions(Controller):
 
     @post("/{session:str}/logout", summary="Log out")
     async def logout(self, request: Req, session: FromPath[str]) -> dict[str, Any]:
-        """Unlink the device. History stays; connect again with a new QR."""
+        """Unlink the device; configuration and history stay. A running session asks for a new QR code."""
         return session_dto(await gateway_of(request).logout(session))
 
     # --- deprecated by WAHA, still used by its older clients
