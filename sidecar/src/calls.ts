@@ -29,18 +29,20 @@ async function checkNumber({ sock }: Connection, args: Args): Promise<unknown> {
   return { exists: found.exists === true, jid: found.jid, lid };
 }
 
-async function markRead({ sock }: Connection, args: Args): Promise<null> {
+/** How many messages were marked, and whether others see it: the account may keep its read receipts to itself. */
+async function markRead({ sock }: Connection, args: Args): Promise<unknown> {
   const remoteJid = jid(args);
   const messages = args['messages'] as { id: string; participant?: string | null }[];
-  await sock.readMessages(
-    messages.map(({ id, participant }) => ({
-      remoteJid,
-      id,
-      fromMe: false,
-      ...(participant ? { participant: toJid(participant) } : {}),
-    })),
-  );
-  return null;
+  const { readreceipts } = await sock.fetchPrivacySettings();
+  const shown = readreceipts === 'all';
+  const keys = messages.map(({ id, participant }) => ({
+    remoteJid,
+    id,
+    fromMe: false,
+    ...(participant ? { participant: toJid(participant) } : {}),
+  }));
+  await sock.sendReceipts(keys, shown ? 'read' : 'read-self');
+  return { sent: keys.length, shown };
 }
 
 async function profilePicture({ sock }: Connection, args: Args): Promise<string | null> {

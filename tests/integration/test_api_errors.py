@@ -319,7 +319,7 @@ BAD: list[tuple[str, str, dict[str, Any], int, str]] = [
     ("POST", "/api/shop/auth/request-code", {"json": {}}, 400, "phoneNumber"),
     ("POST", "/api/sendText", {"json": {**GOOD, "chatId": "nobody"}}, 422, "chat id"),
     ("POST", "/api/sendText", {"json": {**GOOD, "chatId": "1@g.us"}}, 422, "chat id"),
-    ("POST", "/api/sendText", {"json": {**GOOD, "mentions": ["nobody"]}}, 422, "chat id"),
+    ("POST", "/api/sendText", {"json": {**GOOD, "mentions": ["nobody"]}}, 422, "mentions:"),
     ("POST", "/api/startTyping", {"json": {"session": "shop", "chatId": "x"}}, 422, "chat id"),
     ("POST", "/api/sendSeen", {"json": {"session": "shop", "chatId": "x"}}, 422, "chat id"),
     ("GET", "/api/shop/chats/x/messages/3EB0AAAABBBB", {}, 404, "message"),

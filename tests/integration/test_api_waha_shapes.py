@@ -103,7 +103,7 @@ def test_every_field_of_a_text_is_done_or_refused(tmp_path: Path) -> None:
         sent = len(it.engine.sent)
         for more, status, part in [
             ({"reply_to": "true_40722000111@c.us_NOSUCHMESSAGE"}, 404, "reply_to"),
-            ({"mentions": ["somebody"]}, 422, "chat id"),
+            ({"mentions": ["somebody"]}, 422, "mentions: 'somebody'"),
             ({"mentions": "40733222111"}, 400, "mentions"),
             ({"linkPreviewHighQuality": True}, 422, "link preview"),
             ({"linkPreview": "perhaps"}, 400, "linkPreview"),

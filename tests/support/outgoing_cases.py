@@ -5,12 +5,31 @@ Each case has people of its own, so that several may share one session. It raise
 
 from __future__ import annotations
 
+import base64
+import io
+import zipfile
 from typing import Any
 
 from tests.support.conversations import SHOP, Scenario, Talk, c_us
 
 JID = "@s.whatsapp.net"
+JPEG = b"\xff\xd8\xff\xe0" + bytes(range(256))
+PDF = b"%PDF-1.7\n" + bytes(100)
+MP4 = b"\x00\x00\x00\x18ftypisom" + bytes(100)
+OPUS = b"OggS\x00\x02" + bytes(22) + b"OpusHead\x01" + bytes(100)
+DOCX_TYPE = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
 NOWHERE = "120363999999999999@g.us"
+
+
+def _docx() -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr("[Content_Types].xml", "<Types/>")
+        archive.writestr("word/document.xml", "<document/>")
+    return out.getvalue()
+
+
+DOCX = _docx()
 
 
 async def send(talk: Talk, chat: str, call: str = "sendText", **content: Any) -> tuple[int, dict[str, Any]]:
@@ -77,7 +96,199 @@ async def refused_groups(talk: Talk) -> str:
     return "403, 404, 420, 479 final; 421, 429, 503 pass"
 
 
+async def shown(talk: Talk, phone: str, id: str) -> dict[str, Any]:
+    """The protobuf, as JSON, of the message with that id as a phone decrypted it; what its kind holds is flat."""
+
+    async def look() -> Any:
+        found = await talk.wasim.get(f"phones/{phone}/decrypted", id=id)
+        kept = [one["message"] for one in found if set(one["message"]) - {"senderKeyDistributionMessage"}]
+        return kept[-1] if kept else None
+
+    message: dict[str, Any] = await talk.until(look)
+    return dict(message.get("deviceSentMessage", {}).get("message", message))
+
+
+def part(message: dict[str, Any], kind: str) -> dict[str, Any]:
+    """What a message of that kind holds, with a caption or without."""
+    inner = message.get("documentWithCaptionMessage", {}).get("message", message)
+    assert kind in inner, message
+    return dict(inner[kind])
+
+
+def base64_of(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+async def replies(talk: Talk) -> str:
+    """The quote carries the message itself: theirs and ours, with caption and without, edited, in a group."""
+    ana, bob = "40731000005", "40731000006"
+    await people(talk, ana, bob)
+    group = str(await talk.do(bob, "group", subject="Team", members=[SHOP + JID, ana + JID]))
+    for chat, to in ((c_us(ana), SHOP + JID), (group, group)):
+        bare = await talk.do(ana, "picture", chat=to, base64=base64_of(JPEG))
+        captioned = await talk.do(ana, "picture", chat=to, base64=base64_of(JPEG), caption="our table")
+        text = await talk.says(ana, "at six", to=to)
+        for id_ in (bare, captioned, text):
+            await talk.told(id_)
+        await talk.told(await talk.do(ana, "edit", chat=to, id=text, text="at seven"), "message.edited")
+        ours = await sent(talk, chat, text="from us")
+        file = {"filename": "menu.pdf", "data": base64_of(PDF)}
+        document = await sent(talk, chat, "sendFile", file=file, caption="the menu")
+        for id_, kind, has in (
+            (bare, "imageMessage", "directPath"),
+            (captioned, "imageMessage", "caption"),
+            (text, "conversation", ""),
+            (ours, "extendedTextMessage", "text"),
+            (document, "documentMessage", "fileName"),
+        ):
+            reply = part(
+                await shown(talk, ana, await sent(talk, chat, text="yes", reply_to=id_)), "extendedTextMessage"
+            )
+            context = reply["contextInfo"]
+            assert context["stanzaId"] == id_, context
+            quoted = context["quotedMessage"]
+            assert quoted.get(kind) == "at seven" if not has else part(quoted, kind)[has], quoted
+            author = context["participant"]
+            assert (author in await names(talk, SHOP)) if id_ in (ours, document) else author in await names(talk, ana)
+    first = await sent(talk, c_us(ana), text="first")
+    last = await sent(talk, c_us(ana), text="and at once", reply_to=first)
+    quoted = part(await shown(talk, ana, last), "extendedTextMessage")["contextInfo"]["quotedMessage"]
+    assert part(quoted, "extendedTextMessage")["text"] == "first", quoted
+    gone = await talk.says(ana, "forget this")
+    await talk.told(gone)
+    await talk.do(ana, "revoke", chat=SHOP + JID, id=gone)
+    await talk.event("message.revoked", lambda payload: payload["revokedMessageId"] == gone)
+    status, said = await send(talk, c_us(ana), text="what?", reply_to=gone)
+    assert (status, "deleted" in said["message"]) == (422, True), said
+    status, said = await send(talk, c_us(ana), text="what?", reply_to="3EB0000000000000")
+    assert status == 404, said
+    return "5 kinds in 2 chats"
+
+
+async def names(talk: Talk, phone: str) -> set[str]:
+    """The addresses of a person."""
+    found = next(one for one in await talk.wasim.get("phones") if one["phone"] == phone)
+    return {found["jid"], found["lid"]}
+
+
+async def files(talk: Talk) -> str:
+    """Types by bytes and name together, names with an ending and nothing that cannot be saved."""
+    ana = "40731000007"
+    await people(talk, ana)
+    cases = [
+        ("letter.docx", DOCX, DOCX_TYPE, "letter.docx"),
+        ("letter", DOCX, DOCX_TYPE, "letter.docx"),
+        ("list.csv", b"a;b\n1;2\n", "text/csv", "list.csv"),
+        ("../../a\u202e\x07b.txt", b"hello", "text/plain", "ab.txt"),
+        ("sticker.webp", b"RIFF\x00\x00\x00\x00WEBPVP8 ", "image/webp", "sticker.webp"),
+        ("song.m4a", MP4, "audio/mp4", "song.m4a"),
+        ("voice.ogg", OPUS, "audio/ogg; codecs=opus", "voice.ogg"),
+        ("x" * 300 + ".pdf", PDF, "application/pdf", "x" * 236 + ".pdf"),
+        ("", PDF, "application/pdf", "file.pdf"),
+    ]
+    for given, data, mimetype, name in cases:
+        file = {"data": base64_of(data), **({"filename": given} if given else {})}
+        document = part(await shown(talk, ana, await sent(talk, c_us(ana), "sendFile", file=file)), "documentMessage")
+        assert (document["mimetype"], document["fileName"]) == (mimetype, name), document
+    for mimetype in ("", "audio/ogg", "audio/opus"):
+        file = {"data": base64_of(OPUS), "mimetype": mimetype}
+        voice = part(await shown(talk, ana, await sent(talk, c_us(ana), "sendVoice", file=file)), "audioMessage")
+        assert voice["mimetype"] == "audio/ogg; codecs=opus", voice
+    return f"{len(cases)} files, 3 voices"
+
+
+async def seen_in_groups(talk: Talk) -> str:
+    """The author gets the receipt: by the chat, by the full message id, by the plain one; success is not said else."""
+    ana, bob = "40731000008", "40731000009"
+    await people(talk, ana, bob)
+    group = str(await talk.do(bob, "group", subject="Team", members=[SHOP + JID, ana + JID]))
+
+    async def see(**facts: Any) -> tuple[int, dict[str, Any]]:
+        body = {"session": talk.name, **facts}
+        async with talk.holdfast.http.post(f"{talk.holdfast.url}/api/sendSeen", json=body) as answer:
+            return answer.status, await answer.json()
+
+    status, said = await see(chatId=group)
+    assert (status, said["success"]) == (201, False), said
+    assert said["message"], said
+    for author in (ana, bob):
+        for way in ("chat", "full", "plain", "list"):
+            id_ = await talk.says(author, f"{author} {way}", to=group)
+            full = (await talk.told(id_))["id"]
+            facts = {"full": {"messageId": full}, "plain": {"messageId": id_}, "list": {"messageIds": [full]}}
+            status, said = await see(chatId=group, **facts.get(way, {}))
+            assert (status, said) == (201, {"success": True}), said
+
+            async def read(author: str = author, id_: str = id_) -> bool:
+                receipts = (await talk.wasim.get(f"phones/{author}/messages"))["receipts"]
+                return any(one["id"] == id_ and one["type"] == "read" for one in receipts)
+
+            await talk.until(read)
+    status, said = await see(chatId=group, messageId="3EB0000000000000")
+    assert status == 404, said
+    own = await sent(talk, group, text="ours")
+    await talk.told(own, "message.any")
+    assert (await see(chatId=group, messageId=own))[1]["success"] is False
+    return "2 authors, 4 ways"
+
+
+async def nobody(talk: Talk) -> str:
+    """What would reach nobody is refused in words: status, broadcast lists, channels, LIDs of nobody, no ids at all."""
+    since = await talk.wasim.seq()
+    for chat in ("status@broadcast", "1700000000@broadcast", "all", "x@c.us", "12@g", "@c.us", ""):
+        for call, content in (("sendText", {"text": "x"}), ("sendFile", {"file": {"data": base64_of(PDF)}})):
+            status, said = await send(talk, chat, call, **content)
+            assert status == 422, (chat, said)
+            assert said["code"] == "invalid_chat_id", (chat, said)
+    assert await talk.wasim.get("log", since=since, kind="message") == []
+    status, said = await send(talk, "120363111111111111@newsletter")
+    assert (status, said.get("errorCode")) == (422, 404), said
+    status, said = await send(talk, "99999999999999@lid")
+    assert (status, "@lid" in said["error"]) == (422, True), said
+    status, said = await send(talk, "40799999999@c.us")
+    assert (status, "not on WhatsApp" in said["error"]) == (422, True), said
+    return "422 each"
+
+
+async def note_to_self(talk: Talk) -> str:
+    """To the own number and to the own LID: it arrives on the phone, in one chat."""
+    me = await talk.holdfast.ask("GET", f"/api/sessions/{talk.name}/me")
+    for chat in (me["id"], me["lid"]):
+        id_ = await sent(talk, chat, text=f"note to {chat}")
+        assert part(await shown(talk, SHOP, id_), "extendedTextMessage")["text"] == f"note to {chat}"
+        kept = await talk.told(id_, "message.any")
+        assert (kept["body"], kept["id"]) == (f"note to {chat}", f"true_{me['id']}_{id_}"), kept
+    return "by number and by LID"
+
+
+async def mention_all(talk: Talk) -> str:
+    """Every member of a group is mentioned, in texts and captions; what mentions nobody is refused, with the field."""
+    ana, bob = "40731000010", "40731000011"
+    await people(talk, ana, bob)
+    group = str(await talk.do(bob, "group", subject="Team", members=[SHOP + JID, ana + JID]))
+    everyone = [await names(talk, phone) for phone in (ana, bob, SHOP)]
+    text = part(await shown(talk, ana, await sent(talk, group, text="all!", mentions=["all"])), "extendedTextMessage")
+    file = {"data": base64_of(PDF), "filename": "menu.pdf"}
+    id_ = await sent(talk, group, "sendFile", file=file, caption="all!", mentions=["all"])
+    for message in (text, part(await shown(talk, ana, id_), "documentMessage")):
+        told = message["contextInfo"]["mentionedJid"]
+        assert all(person & set(told) for person in everyone), told
+    one = await sent(talk, group, text="you", mentions=[c_us(ana)])
+    context = part(await shown(talk, ana, one), "extendedTextMessage")["contextInfo"]
+    assert set(context["mentionedJid"]) <= await names(talk, ana), context
+    for chat, given in ((c_us(ana), "all"), (group, "everybody"), (group, group), (group, "1@newsletter")):
+        status, said = await send(talk, chat, text="x", mentions=[given])
+        assert (status, "mentions" in said["message"]) == (422, True), said
+    return "3 members, text and caption"
+
+
 CASES: dict[str, tuple[str, Scenario]] = {
     "F.10": ("removed from a group, no such group: 422 at once in words, nothing waits behind it", refused_groups),
+    "F.13": ("a reply quotes the message itself: files, captions, edits, our own, in groups", replies),
+    "F.14": ("files: the type of bytes and name together, names that any phone can save", files),
+    "F.15": ("sendSeen in a group: the author gets the receipt; success only where one was sent", seen_in_groups),
+    "F.16": ("status, broadcast lists, channels, unknown LIDs: refused in words, never 201 to nobody", nobody),
+    "F.17": ("a note to self by number and by LID arrives on the phone", note_to_self),
+    "F.18": ("mentions: [all] mentions every member; nobody is refused by the field's name", mention_all),
 }
 """By id: what holds, and how it is played."""

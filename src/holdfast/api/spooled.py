@@ -18,6 +18,7 @@ from litestar.exceptions import ClientException, HTTPException
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 
 from holdfast.domain.errors import BadRequest, InvalidMedia
+from holdfast.domain.file_types import clean_name
 from holdfast.ports.gateway import Gateway
 from holdfast.ports.media import Upload
 
@@ -228,7 +229,7 @@ async def _multipart(request: Request[Any, Any, Any], gateway: Gateway, boundary
                 raise BadRequest("A message has one file; this body holds several.")
             else:
                 body.upload = await gateway.take_file(
-                    _content(parts), segment.content_type or "", segment.filename.rpartition("/")[2][:255]
+                    _content(parts), segment.content_type or "", clean_name(segment.filename)
                 )
     except (MultipartError, UnicodeDecodeError, ValueError) as error:
         _drop(body, gateway)

@@ -1,17 +1,17 @@
-"""Files of messages (pure): their names, and what their first bytes say that they are.
+"""Files of messages (pure): what their first bytes and their names say that they are.
 
 The bytes decide: whoever says `image/jpeg` of a web page is told so, before WhatsApp's users see a picture that does
-not open.
+not open. Where bytes fit several types, as those of a zip or of a text do, the name says which.
 """
 
 from __future__ import annotations
 
 import hashlib
-import mimetypes
 import re
 from dataclasses import dataclass
 from typing import Literal
 
+from holdfast.domain import file_types
 from holdfast.domain.errors import InvalidMedia
 
 HEAD = 4096
@@ -49,11 +49,9 @@ def name_of(*facts: object, mimetype: str) -> str:
 
 def ending(mimetype: str) -> str:
     """`.jpg` and so on; `.bin` for a type without one."""
-    plain = bare(mimetype)
-    return _ENDINGS.get(plain) or mimetypes.guess_extension(plain) or ".bin"
+    return file_types.extension(mimetype) or ".bin"
 
 
-_ENDINGS = {"image/jpeg": ".jpg", "audio/ogg": ".oga", "video/mp4": ".mp4", "image/webp": ".webp", "audio/mp4": ".m4a"}
 NAME = re.compile(r"[0-9a-f]{40}\.[a-z0-9]{1,10}")
 
 
@@ -117,7 +115,8 @@ _ALIKE: tuple[frozenset[str], ...] = (
                "application/vnd.ms-powerpoint", "application/vnd.ms-outlook"}),
 )  # fmt: skip
 _IN_ZIP = re.compile(
-    r"application/(zip|x-zip-compressed|epub\+zip|java-archive|vnd\.(openxmlformats|oasis|android|apple|google-earth).*)"
+    r"application/(zip|x-zip-compressed|epub\+zip|java-archive|vnd\.(openxmlformats|oasis|android|apple|google-earth).*"
+    r"|vnd\.ms-(word|excel|powerpoint)\..*macroenabled.*)"
 )
 
 
@@ -150,25 +149,67 @@ def _told_by_bytes(said: str) -> bool:
     )
 
 
-def check_type(said: str, head: bytes) -> str:
-    """The type under which a file is sent: the one that its sender says, if the bytes agree, else what they tell.
-    Raises `InvalidMedia` for a file that is not what it is said to be, and for an empty one.
+OPUS = "audio/ogg; codecs=opus"
+"""The one way in which WhatsApp's apps play Opus."""
+_UNSAID = frozenset({"", UNKNOWN, "binary/octet-stream", "application/x-download", "application/force-download"})
+_BROAD = frozenset({"application/zip", "application/x-zip-compressed", "application/x-ole-storage"})
+"""Containers: they say less than the name of what is inside."""
+_TYPE = re.compile(r"[a-z0-9!#$&^_.+-]{1,64}/[a-z0-9!#$&^_.+-]{1,100}")
+
+
+def check_type(said: str, head: bytes, filename: str = "") -> str:
+    """The type under which a file is sent: the one that its sender says, if the bytes agree, else what bytes and name
+    tell together. Raises `InvalidMedia` for a file that is not what it is said to be, and for an empty one.
     """
     if not head:
         raise InvalidMedia("The file is empty.")
     found, plain = seen(head), bare(said)
-    if plain in ("", UNKNOWN, "binary/octet-stream"):
-        return found or UNKNOWN
-    if not re.fullmatch(r"[a-z0-9!#$&^_.+-]{1,64}/[a-z0-9!#$&^_.+-]{1,100}", plain):
-        raise InvalidMedia("The mimetype is none: write it like image/jpeg.")
+    if plain not in _UNSAID:
+        _check_said(plain, found)
+    if found == "audio/ogg" and b"OpusHead" in head:
+        return OPUS
+    if plain in _UNSAID or (plain in _BROAD and file_types.by_name(filename)):
+        return _by_content_and_name(head, found, filename)
+    return said.strip()
+
+
+def _check_said(plain: str, found: str) -> None:
+    if not _TYPE.fullmatch(plain):
+        raise InvalidMedia("Invalid MIME type. Example: image/jpeg.")
     if _fits(plain, found) or not (found or _told_by_bytes(plain)):
-        return said.strip()
+        return
     if found in ("", "text/html") and not _told_by_bytes(plain) and plain != "application/json":
-        return said.strip()
+        return
     raise InvalidMedia(
         f"The file is not {plain}: its bytes are "
         f"{'those of ' + found if found else 'of no type that is known'}. Send it as what it is."
     )
+
+
+def _by_content_and_name(head: bytes, found: str, filename: str) -> str:
+    named = file_types.by_name(filename)
+    if found == "application/zip":
+        inside = file_types.in_zip(head)
+        if not _fits(named, found) or (inside and named != found and not _akin(named, inside)):
+            return inside or found
+        return named
+    if not found:
+        binary = b"\0" in head and not head.startswith((b"\xff\xfe", b"\xfe\xff"))
+        return UNKNOWN if not named or _told_by_bytes(named) or (binary and named.startswith("text/")) else named
+    return named if _fits(named, found) else found
+
+
+def _akin(named: str, inside: str) -> bool:
+    """Whether both are of one family: `docm` is one of those that hold a `word/`."""
+    return named == inside or any(one.search(named) and one.search(inside) for one in _FAMILIES)
+
+
+_FAMILIES = (
+    re.compile(r"wordprocessingml|ms-word"),
+    re.compile(r"spreadsheetml|ms-excel"),
+    re.compile(r"presentationml|ms-powerpoint"),
+    re.compile(r"java-archive|android"),
+)
 
 
 _SENDABLE = {

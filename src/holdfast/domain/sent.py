@@ -16,8 +16,8 @@ def sent_message(row: OutboxRow, at: float, me: Mapping[str, str]) -> MessageRow
     body: Json = {"source": "api"}
     if content.get("quoted_id"):
         body["quoted"] = {"id": content["quoted_id"]}
-    if content.get("mentions"):
-        body["mentions"] = content["mentions"]
+    if content.get("mentions") or content.get("mention_all"):
+        body["mentions"] = content.get("mentions") or ["all"]
     if content.get("file"):
         body["media"] = {name: content.get(name) for name in ("mimetype", "filename", "size")}
     kind = str(content.get("type", "text"))

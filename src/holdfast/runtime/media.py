@@ -15,6 +15,7 @@ import structlog
 
 from holdfast.crash import point
 from holdfast.domain.errors import HoldfastError, MediaGone, MediaNotFetched, MediaTooLarge, MediaUnavailable
+from holdfast.domain.file_types import file_name
 from holdfast.domain.media import HEAD, MediaRow, check_kind, check_type, name_of
 from holdfast.domain.receivers import FILE, Reach, check_url
 from holdfast.ports.clock import Clock
@@ -137,13 +138,15 @@ class Media:
         """
         upload = await self.fetch(source) if isinstance(source, Link) else source
         try:
-            mimetype = check_type(upload.mimetype, upload.head)
-            check_kind(str(draft.content["type"]), upload.head)
+            mimetype = check_type(upload.mimetype, upload.head, upload.filename)
+            kind = str(draft.content["type"])
+            check_kind(kind, upload.head)
+            shown = file_name(upload.filename, mimetype) if upload.filename or kind == "file" else ""
             name = name_of(draft.session, draft.id, self._clock.token(12).hex(), mimetype=mimetype)
-            facts = {"mimetype": mimetype, "filename": upload.filename or None, "size": upload.size, "file": name}
+            facts = {"mimetype": mimetype, "filename": shown or None, "size": upload.size, "file": name}
             row = MediaRow(
                 name, draft.session, draft.id, draft.chat, "", True, "staged",
-                mimetype=mimetype, filename=upload.filename, size=upload.size,
+                mimetype=mimetype, filename=shown, size=upload.size,
             )  # fmt: skip
             await self._store.media_stage(row)
             point("upload.staged")
@@ -191,4 +194,4 @@ class Media:
 
 def _last(url: str) -> str:
     """The last part of a URL's path, as a name for the file."""
-    return unquote(urlsplit(url).path.rpartition("/")[2])[:255]
+    return unquote(urlsplit(url).path.rpartition("/")[2])

@@ -22,8 +22,8 @@ from holdfast.domain.errors import (
     StoreUnavailable,
     WrongStatus,
 )
+from holdfast.domain.recipients import recipient
 from holdfast.domain.terms import Terms, own
-from holdfast.domain.waha import from_waha_id
 from holdfast.domain.waiting import Circumstances, why
 from holdfast.ports.gateway import Queued, SessionView, Story
 from holdfast.ports.media import Link, Upload
@@ -81,7 +81,7 @@ class Sending(Filing):
         if file is not None:
             content = {**content, "source": file.identity, "mimetype": file.mimetype, "filename": file.filename}
         view = await self.session(name)
-        jid = from_waha_id(chat)
+        jid = recipient(chat)
         _check_content(content)
         fingerprint = _fingerprint(jid, content, id, terms)
         try:

@@ -2,8 +2,9 @@
 
 The server never sees plaintext. It checks the list of devices that a message was encrypted for: a device that is not
 there, is listed twice, is the sender itself or belongs to a third party is refused (479, as for a malformed stanza),
-and so is a list without the recipient's phone. A list that only misses companions is delivered and acknowledged with
-``phash``, the hash of the right list, which tells the client to fetch it again; the log has ``device-list-stale``.
+and so is a list without the recipient's phone; only in a note to self the own devices may be listed twice. A list that
+only misses companions is delivered and acknowledged with ``phash``, the hash of the right list, which tells the client
+to fetch it again; the log has ``device-list-stale``.
 """
 
 from __future__ import annotations
@@ -119,7 +120,7 @@ def _to_all(hub: Hub, device: Device, account: Account, to: Jid, node: Node) -> 
     assert own is not None  # a device that speaks belongs to an account
     expected = {id(d): d for d in (*own.devices.values(), *account.devices.values()) if d is not device}
     right = _phash([d.address(to.server) for d in expected.values()])
-    listed = _listed(hub, node, right)
+    listed = _listed(hub, device, node, right, twice=account is own)
     for address, target, _ in listed:
         if id(target) not in expected:
             raise Refusal(479, f"{address} is not a device of this chat, or the sender itself", right)
@@ -149,8 +150,13 @@ def _to_all(hub: Hub, device: Device, account: Account, to: Jid, node: Node) -> 
     return right
 
 
-def _listed(hub: Hub, node: Node, right: str | None) -> list[tuple[Jid, Device, list[Node]]]:
-    """Read ``<participants>``: each address, its device, and what was encrypted for it."""
+def _listed(
+    hub: Hub, device: Device, node: Node, right: str | None, *, twice: bool = False
+) -> list[tuple[Jid, Device, list[Node]]]:
+    """Read ``<participants>``: each address, its device, and what was encrypted for it.
+
+    ``twice``: the sender's own devices may be listed twice, as Baileys does in a note to self; the first one counts.
+    """
     found: list[tuple[Jid, Device, list[Node]]] = []
     seen: set[int] = set()
     participants = node.child("participants")
@@ -160,6 +166,8 @@ def _listed(hub: Hub, node: Node, right: str | None) -> list[tuple[Jid, Device, 
         if address is None or target is None:
             raise Refusal(479, f"{entry.attrs.get('jid')!r} is no device", right)
         if id(target) in seen:
+            if twice and target.phone == device.phone:
+                continue
             raise Refusal(479, f"{address} is listed twice", right)
         if not entry.children("enc"):
             raise Refusal(479, f"nothing is encrypted for {address}", right)
@@ -223,7 +231,7 @@ def _to_group(hub: Hub, device: Device, to: Jid, node: Node) -> str | None:
     members = [account for phone in group.members if (account := hub.accounts.find(f"{phone}@{jids.PN}"))]
     expected = {id(d): d for account in members for d in account.devices.values() if d is not device}
     right = _phash([d.lid for d in expected.values()])
-    keys = {id(target): enc for _, target, enc in _listed(hub, node, right)}
+    keys = {id(target): enc for _, target, enc in _listed(hub, device, node, right)}
     keys.pop(id(device), None)  # Baileys 7.0.0-rc14 lists its own device by LID (``extractDeviceJids``), and may
     if keys.keys() - expected.keys():
         raise Refusal(479, "a device that is not in the group is listed", right)

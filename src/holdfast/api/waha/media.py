@@ -15,7 +15,8 @@ from holdfast.api.common import gateway_of
 from holdfast.api.spooled import Base64, Body, spooled
 from holdfast.api.waha.messaging import IdempotencyKey, SendRequest, accept
 from holdfast.domain.errors import BadRequest, InvalidMedia, InvalidMessage
-from holdfast.domain.waha import from_waha_id
+from holdfast.domain.file_types import clean_name
+from holdfast.domain.recipients import mentioned
 from holdfast.ports.gateway import Gateway
 from holdfast.ports.media import Link, Upload
 
@@ -125,9 +126,7 @@ def _content(kind: str, data: SendFile) -> dict[str, Any]:
         if len(data.caption) > CAPTION_LIMIT:
             raise InvalidMessage(f"The caption is longer than {CAPTION_LIMIT:,} characters.")
         content["caption"] = data.caption
-    mentions = data.mentions.split(",") if isinstance(data.mentions, str) else data.mentions
-    if mentions:
-        content["mentions"] = [from_waha_id(chat) for chat in mentions]
+    content |= mentioned(data.mentions, data.chatId)
     if data.asNote:
         content["note"] = True
     return content
@@ -135,7 +134,7 @@ def _content(kind: str, data: SendFile) -> dict[str, Any]:
 
 async def _file(gateway: Gateway, body: Body, said: File) -> Upload | Link:
     """Exactly one of the ways to give a file. A short file came as a string like any other."""
-    name = (said.filename or "").rpartition("/")[2][:255]
+    name = clean_name(said.filename or "")
     if body.upload is not None and (said.url or said.data):
         raise BadRequest("The body has a text that is too long, beside its file.")
     if body.upload is None and said.data:

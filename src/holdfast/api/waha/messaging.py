@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -14,12 +15,14 @@ from holdfast.api.waha.options import SendOptions, terms_of
 from holdfast.domain import outbox
 from holdfast.domain.errors import BadRequest, DuplicateMessageId, IdempotencyConflict, InvalidMessage, MessageNotFound
 from holdfast.domain.identity import canonical_phone
+from holdfast.domain.jids import is_group
 from holdfast.domain.presented_engine import presented, send_answer
+from holdfast.domain.recipients import mentioned
 from holdfast.domain.sent import sent_message
 from holdfast.domain.waha import from_waha_id, plain_message_id, to_waha_id
 from holdfast.ports.gateway import Gateway
 from holdfast.ports.media import Link, Upload
-from holdfast.ports.store import OutboxRow
+from holdfast.ports.store import MessageRow, OutboxRow
 
 Req = Request[Any, Any, Any]
 IdempotencyKey = Annotated[str | None, HeaderParameter(name="Idempotency-Key", min_length=1, max_length=255)]
@@ -135,8 +138,7 @@ class Messaging(Controller):
         content: dict[str, Any] = {"type": "text", "text": data.text}
         if data.linkPreviewHighQuality:
             raise InvalidMessage("Holdfast makes no link previews: leave linkPreviewHighQuality out.")
-        if data.mentions:
-            content["mentions"] = [from_waha_id(chat) for chat in data.mentions]
+        content |= mentioned(data.mentions, data.chatId)
         answer = await accept(request, data, content, idempotency_key)
         if data.linkPreview and "://" in data.text:
             answer.content["holdfast"]["notes"] = ["Sent without a link preview: Holdfast makes none."]
@@ -151,16 +153,18 @@ class Messaging(Controller):
 
     @post("/sendSeen", summary="Mark messages as seen")
     async def seen(self, request: Req, data: JSONBody[SendSeen]) -> dict[str, Any]:
-        """The given messages, or the chat's newest."""
-        ids = [plain_message_id(i) for i in data.messageIds or ([data.messageId] if data.messageId else [])]
-        gateway = gateway_of(request)
-        chat = from_waha_id(data.chatId)
-        if not ids:
-            rows = await gateway.messages(data.session, chat, 10, 0, {"from_me": False})
-            ids = [row.id for row in rows]
-        args = {"chat": chat, "messages": [{"id": i, "participant": data.participant} for i in ids]}
-        await gateway.call(data.session, "mark_read", args)
-        return {"success": True}
+        """The given messages, or the chat's newest ten. `success` is said when a receipt was sent."""
+        gateway, chat = gateway_of(request), from_waha_id(data.chatId)
+        ids = data.messageIds or ([data.messageId] if data.messageId else [])
+        seen = await receipts_for(gateway, data.session, chat, ids, data.participant)
+        if not seen:
+            return {"success": False, "message": "There is no message of others in this chat that could be seen."}
+        answer = await gateway.call(data.session, "mark_read", {"chat": chat, "messages": seen})
+        told: dict[str, Any] = {"success": True}
+        if isinstance(answer, dict) and not answer.get("shown", True):
+            note = "Read receipts are off in this account's privacy settings: only its own devices were told."
+            told["holdfast"] = {"notes": [note]}
+        return told
 
     @post("/startTyping", summary="Show 'typing…'")
     async def start_typing(self, request: Req, data: JSONBody[ChatRequest]) -> dict[str, Any]:
@@ -186,17 +190,56 @@ class Messaging(Controller):
         return {"numberExists": True, "chatId": chat, "pn": chat}
 
 
+async def receipts_for(
+    gateway: Gateway, session: str, chat: str, ids: Sequence[str], participant: str | None
+) -> list[dict[str, Any]]:
+    """Each message that is to be marked as seen; in a group with its author, who gets the receipt.
+
+    Raises `MessageNotFound`.
+    """
+    if not ids:
+        rows = await gateway.messages(session, chat, 10, 0, {"from_me": False})
+        return [_receipt(row.id, row.chat, _author(row)) for row in rows]
+    given = None if participant is None else from_waha_id(participant)
+    found = []
+    for serialized in ids:
+        plain = plain_message_id(serialized)
+        row = await gateway.message(session, plain)
+        if row is None:
+            raise MessageNotFound(f"There is no message '{plain}' in this session that could be seen.")
+        if not row.from_me:
+            found.append(_receipt(plain, row.chat, given or _author(row)))
+    return found
+
+
+def _author(row: MessageRow) -> str:
+    """As the group's messages address them."""
+    return str(row.body.get("participant") or row.sender)
+
+
+def _receipt(id: str, chat: str, author: str) -> dict[str, Any]:
+    return {"id": id, "participant": author if is_group(chat) else None}
+
+
 async def quotable(gateway: Gateway, session: str, given: str) -> str:
     """The id of a message that a reply can quote. Raises `MessageNotFound`, or `InvalidMessage` for a deleted one:
     WhatsApp would show an empty quote.
     """
     plain = plain_message_id(given)
     row = await gateway.message(session, plain)
-    if row is None:
+    if row is None and not await _is_on_its_way(gateway, session, plain):
         raise MessageNotFound(f"There is no message '{plain}' in this session that reply_to could quote.")
-    if row.kind == "revoked":
+    if row is not None and row.kind == "revoked":
         raise InvalidMessage(f"reply_to: the message '{plain}' was deleted, so it cannot be quoted.")
     return plain
+
+
+async def _is_on_its_way(gateway: Gateway, session: str, id: str) -> bool:
+    """Whether it is a message of our own that is stored in a moment: its chat's next one leaves after that."""
+    try:
+        return (await gateway.outgoing(session, id)).state not in outbox.UNSENT
+    except MessageNotFound:
+        return False
 
 
 def key_of(own_id: str | None) -> str | None:

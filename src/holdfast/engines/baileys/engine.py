@@ -172,7 +172,8 @@ class BaileysEngine:
     async def call(self, session: str, connection: int, method: str, args: Mapping[str, Any]) -> Any:
         """See the port.
 
-        `check_number(phone)` → `{exists, jid, lid}`; `mark_read(chat, messages=[{id, participant?}])`;
+        `check_number(phone)` → `{exists, jid, lid}`; `mark_read(chat, messages=[{id, participant?}])` →
+        `{sent, shown}`;
         `presence(presence, chat?)`; `typing(chat, on)`; `subscribe_presence(chat)`; `profile_picture(chat)` → URL or
         None; `download_media(message=plaintext, path, chat, id, from_me, participant, limit)` → `{path, size}`, or
         `MediaTooLarge`, or `MediaGone` where neither WhatsApp nor the phone has the file.

@@ -133,6 +133,8 @@ class Sending:
             body["reply_to"] = message_id(message_to_json(row)) if row else str(content["quoted_id"])
         if content.get("mentions"):
             body["mentions"] = [to_waha_id(str(jid)) for jid in content["mentions"]]
+        if content.get("mention_all"):
+            body["mentions"] = ["all"]
         if "link_preview" in content:
             body["linkPreview"] = bool(content["link_preview"])
         return body
