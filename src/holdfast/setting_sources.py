@@ -25,7 +25,7 @@ def read(kind: type[S], **overrides: Any) -> S:
         InvalidSettings: One sentence per mistake, naming the variable.
     """
     try:
-        return kind(_env_file=os.environ.get(ENV_FILE, ".env") or None, **overrides)
+        return kind(**{"_env_file": os.environ.get(ENV_FILE, ".env") or None, **overrides})
     except ValidationError as error:
         raise InvalidSettings(" ".join(_sentence(problem) for problem in error.errors())) from error
 
