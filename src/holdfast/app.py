@@ -177,10 +177,10 @@ async def server(node: Node, settings: Settings, hashed: str) -> uvicorn.Server:
 
 def _server(node: Node, settings: Settings, hashed: str) -> uvicorn.Server:
     import aiohttp  # noqa: F401, PLC0415 - the first webhook need not wait for it
-    import uvicorn  # noqa: PLC0415 - see `server`
 
     from holdfast.api.app import build  # noqa: PLC0415
-    from holdfast.api.wire import Protocol  # noqa: PLC0415
+    from holdfast.api.connections import Connections, Server  # noqa: PLC0415
+    from holdfast.api.http_connection import http_config  # noqa: PLC0415
 
     app = build(
         node.gateway,
@@ -195,14 +195,6 @@ def _server(node: Node, settings: Settings, hashed: str) -> uvicorn.Server:
         send_wait=settings.send_wait,
         page_limit=settings.page_limit,
     )
-    config = uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        lifespan="off",
-        timeout_graceful_shutdown=5,
-        server_header=False,
-        ws="websockets-sansio",
-        http=Protocol,
-    )
-    return uvicorn.Server(config)
+    connections = Connections(settings.connection_limits(), node.metrics.refused)
+    node.metrics.meters.http_connections.set_function(lambda: len(connections.open))
+    return Server(http_config(app, connections), connections)

@@ -17,6 +17,7 @@ from pydantic import AliasChoices, BaseModel, Field, PrivateAttr, field_validato
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from holdfast.domain import cluster
+from holdfast.domain.connection_limits import ConnectionLimits
 from holdfast.domain.delivery import Retries, Rules
 from holdfast.domain.errors import InvalidSettings, InvalidWebhook
 from holdfast.domain.lease import LeaseTimes
@@ -135,8 +136,12 @@ class Settings(PortSettings):
         description="WAHA's engine that clients see: the `engine` field, and the shape of `_data` and of answers to "
         "sends. It does not depend on the engine that runs a session.",
     )
-    body_limit: int = Field(50_000_000, ge=1_000, description="Largest request body, in bytes.")
-
+    body_limit: int = Field(
+        1_000_000,
+        ge=1_000,
+        description="Largest request body without its file, in bytes; more than 1,000,000 counts as that. Files have a "
+        "limit of their own, `HOLDFAST_MEDIA_LIMIT`.",
+    )
     page_limit: int = Field(1_000, ge=50, description="Most rows of a list that one answer has, whatever its `limit`.")
     drain: float = Field(
         0.0,
@@ -188,6 +193,27 @@ class Settings(PortSettings):
         "",
         description="For tests only, and refused with WhatsApp's own servers: a file in which a test arms crash points "
         "(CONTRIBUTING.md), at which the process kills itself.",
+    )
+
+    # --- connections to the API
+    max_connections: int = Field(
+        0,
+        ge=0,
+        description="Connections to the API at the same time. 0: as many as leave a third of the file descriptors "
+        "(`ulimit -n`) to the rest, at most 2,000.",
+    )
+    http_head_timeout: float = Field(
+        15.0, gt=0, description="How long the head of a request may take, from the connection or its first byte on."
+    )
+    http_body_timeout: float = Field(
+        30.0, gt=0, description="How long the body of a request may take, beside what `HOLDFAST_HTTP_RATE` grants it."
+    )
+    http_write_timeout: float = Field(
+        30.0, gt=0, description="How long a client may leave an answer unread, beside what `HOLDFAST_HTTP_RATE` grants."
+    )
+    http_idle_timeout: float = Field(15.0, gt=0, description="How long a connection stays open between two requests.")
+    http_rate: float = Field(
+        8192.0, gt=0, description="Bytes per second that a client must send of a body, and read of an answer, at least."
     )
 
     # --- webhooks
@@ -445,6 +471,17 @@ class Settings(PortSettings):
     def media_reach(self) -> Reach:
         """Which addresses the URLs of files may lead to."""
         return Reach.parse(self.media_allow_private, at_home=self._at_home)
+
+    def connection_limits(self) -> ConnectionLimits:
+        """How many connections to the API there may be, and how long each may take."""
+        return ConnectionLimits(
+            connections=self.max_connections,
+            head=self.http_head_timeout,
+            body=self.http_body_timeout,
+            write=self.http_write_timeout,
+            idle=self.http_idle_timeout,
+            rate=self.http_rate,
+        )
 
     @property
     def _at_home(self) -> bool:

@@ -265,6 +265,7 @@ def test_nul_is_refused_everywhere_and_nothing_is_stored(tmp_path: Path) -> None
 
 GOOD = {"session": "shop", "chatId": "40722000111@c.us", "text": "hello"}
 JSON = {"Content-Type": "application/json"}
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 
 def hook(**facts: Any) -> dict[str, Any]:
@@ -348,6 +349,17 @@ BAD: list[tuple[str, str, dict[str, Any], int, str]] = [
         "application/json",
     ),
     ("POST", "/api/sessions", {"content": b"{}", "headers": {"Content-Type": "text/plain"}}, 415, "application/json"),
+    ("POST", "/api/sendText", {"content": b'{"a":' * 70, "headers": JSON}, 400, "nested too deep"),
+    ("POST", "/api/sendText", {"content": b"[" + b"1," * 60_000 + b"1]", "headers": JSON}, 413, "too many values"),
+    ("POST", "/api/sendFile", {"content": b"[" + b"1," * 60_000 + b"1]", "headers": JSON}, 413, "too many values"),
+    ("POST", "/api/sendFile", {"content": b'{"chatId": "\\ud800"}', "headers": JSON}, 400, "surrogate"),
+    ("POST", "/api/sendText", {"content": b'{"chatId": "\\udc00"}', "headers": JSON}, 400, "surrogate"),
+    ("POST", "/api/sendText", {"content": b"name=" + b"%41" * 30_000, "headers": FORM}, 413, "too large"),
+    ("POST", "/login", {"content": b"name=a" + b"&a" * 100, "headers": FORM}, 400, "fields"),
+    ("POST", "/login", {"content": b"key=" + b"x" * 5_000, "headers": FORM}, 413, "too large"),
+    ("POST", "/api/holdfast/peer", {"content": b"x" * 1_000_001, "headers": JSON}, 413, "too large"),
+    ("POST", "/api/holdfast/waha/main/events", {"content": b"x" * 1_000_001, "headers": JSON}, 413, "too large"),
+    ("GET", "/api/sessions?" + "a=b&" * 300, {}, 400, "parameters"),
     # methods and paths
     ("DELETE", "/ping", {}, 405, "DELETE"),
     ("PATCH", "/api/sessions/shop", {}, 405, "PATCH"),

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-import uvicorn
 
 from holdfast.api.app import build
+from holdfast.api.connections import Connections, Server
+from holdfast.api.http_connection import http_config
 from holdfast.domain.access import key_hash
+from holdfast.domain.connection_limits import ConnectionLimits
 from holdfast.domain.receivers import Reach
 from holdfast.ground import bind
 from holdfast.ports.store import Store
@@ -29,6 +31,7 @@ METRICS_KEY = "test-key-of-the-metrics"
 BODY_LIMIT = 300_000
 PAGE_LIMIT = 100
 MEDIA_LIMIT = 1_000_000
+LIMITS = ConnectionLimits()
 MEDIA_REACH = Reach.parse("127.0.0.2/32", at_home=False)
 """Files are fetched from one address of this machine only."""
 
@@ -61,7 +64,7 @@ class Served:
 
 
 @asynccontextmanager
-async def serving(node: Node, port: int = 0) -> AsyncIterator[str]:
+async def serving(node: Node, port: int = 0, limits: ConnectionLimits = LIMITS) -> AsyncIterator[str]:
     """Serve a started instance's API on that port, or on a free one; its URL."""
     app = build(
         node.gateway,
@@ -76,8 +79,10 @@ async def serving(node: Node, port: int = 0) -> AsyncIterator[str]:
         send_wait=5.0,
     )
     listener = bind("127.0.0.1", port)
-    config = uvicorn.Config(app, log_config=None, lifespan="off", ws="websockets-sansio", timeout_graceful_shutdown=1)
-    server = uvicorn.Server(config)
+    connections = Connections(limits, node.metrics.refused)
+    config = http_config(app, connections)
+    config.timeout_graceful_shutdown = 1
+    server = Server(config, connections)
     server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
     running = asyncio.create_task(server.serve(sockets=[listener]))
     try:
@@ -89,7 +94,7 @@ async def serving(node: Node, port: int = 0) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def served(folder: Path) -> AsyncIterator[Served]:
+async def served(folder: Path, limits: ConnectionLimits = LIMITS) -> AsyncIterator[Served]:
     """Start it, and stop it in order."""
     clock, engine = SystemClock(), ScriptedEngine(latency=0.01)
     store = open_store(f"sqlite:///{folder / 'test.sqlite3'}", clock)
@@ -102,7 +107,7 @@ async def served(folder: Path) -> AsyncIterator[Served]:
             instance="test-instance",
             files=Folder(folder / "media"),
         ) as node,
-        serving(node) as url,
+        serving(node, limits=limits) as url,
         httpx.AsyncClient(base_url=url, headers={"X-Api-Key": KEY}, timeout=20) as http,
     ):
         yield Served(url, http, engine, node, store)

@@ -10,6 +10,7 @@ from litestar.config.response_cache import ResponseCacheConfig
 from litestar.datastructures import State
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import Components, SecurityScheme
+from litestar.routes import HTTPRoute
 from litestar.types import ASGIApp
 
 import holdfast
@@ -27,6 +28,7 @@ from holdfast.api.metrics import scrape
 from holdfast.api.outbox import Outbox
 from holdfast.api.own import Own
 from holdfast.api.peer import Answering, asked_by_peer
+from holdfast.api.request_limits import JSON_LIMIT, limited
 from holdfast.api.streams import events_socket
 from holdfast.api.told import told_by_waha
 from holdfast.api.waha.chats import Chats
@@ -87,7 +89,7 @@ def build(
     peers: Answering | None = None,
     is_leaving: Callable[[], bool] = lambda: False,
     metrics_hash: str = "",
-    body_limit: int = 50_000_000,
+    body_limit: int = JSON_LIMIT,
     send_wait: float = 30.0,
     page_limit: int = 1_000,
 ) -> ASGIApp:
@@ -119,7 +121,17 @@ def build(
         debug=False,
         logging_config=None,
     )
-    return secured(guarded(without_nul(app), guard))
+    return secured(guarded(limited(without_nul(app), _spooled(app), body_limit), guard))
+
+
+def _spooled(app: Litestar) -> set[str]:
+    """The paths whose handlers take in a body as it comes, and bound it themselves."""
+    return {
+        route.path
+        for route in app.routes
+        if isinstance(route, HTTPRoute)
+        and any(handler.resolve_request_max_body_size() is None for handler in route.route_handlers)
+    }
 
 
 def _openapi() -> OpenAPIConfig:

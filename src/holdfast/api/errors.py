@@ -8,6 +8,7 @@ from typing import Any
 import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, SerializationException, ValidationException
+from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 
 from holdfast.domain.errors import HeldElsewhere, HoldfastError, WrongStatus
 
@@ -70,7 +71,7 @@ def on_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Resp
         answer = waha_error(405, f"{request.method} cannot be used on {request.url.path}.")
         answer.headers.update(error.headers or {})
         return answer
-    if error.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+    if isinstance(error, RequestEntityTooLarge):
         return waha_error(413, "The request body is too large.")
     return waha_error(error.status_code, str(error.detail))
 

@@ -6,8 +6,8 @@ without the file must fit in memory, and is bounded.
 
 from __future__ import annotations
 
+import asyncio
 import binascii
-import json
 from base64 import b64decode
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -17,6 +17,8 @@ from litestar import Request
 from litestar.exceptions import ClientException, HTTPException
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 
+from holdfast.api.intake import parsed_json
+from holdfast.api.request_limits import INSIDE, OUTSIDE, check_outline, match_end
 from holdfast.domain.errors import BadRequest, InvalidMedia
 from holdfast.domain.file_types import clean_name
 from holdfast.ports.gateway import Gateway
@@ -24,6 +26,8 @@ from holdfast.ports.media import Upload
 
 LONG = 65_536
 """A JSON string of more characters is a file; no text that WhatsApp takes has so many."""
+STEP = 16_384
+"""Bytes of a body that are parsed before others get their turn."""
 REST = 1_000_000
 """Bytes of a body beside its file."""
 NOT_BASE64 = "The file's data is not base64."
@@ -70,38 +74,31 @@ class Strings:
     def feed(self, piece: bytes) -> list[bytes | None]:
         """The next bytes of the body."""
         runs: list[bytes | None] = []
+        for at in range(0, len(piece), LONG):  # no long string is whole in one of these
+            self._feed(piece[at : at + LONG], runs)
+        return runs
+
+    def _feed(self, piece: bytes, runs: list[bytes | None]) -> None:
         at = 0
         while at < len(piece):
             if not self._inside:
-                end = piece.find(b'"', at)
-                self.rest += piece[at : end + 1] if end >= 0 else piece[at:]
-                at = len(piece) if end < 0 else end + 1
-                self._inside, self._start = end >= 0, len(self.rest)
+                end = match_end(OUTSIDE, piece, at)
+                self._inside = end < len(piece)
+                self.rest += piece[at : end + 1]
+                self._start = len(self.rest)
+                at = end + 1
                 continue
-            end, ends = self._until(piece, at)
+            end = match_end(INSIDE, piece, at + 1 if self._escaped else at)
+            self._escaped = piece[end : end + 1] == b"\\"
+            end += self._escaped
             self._take(piece[at:end], runs)
             at = end
-            if ends:
+            if at < len(piece):
                 self.rest += b'"'
                 at += 1
                 if self._long:
                     runs.append(None)
                 self._inside = self._long = False
-        return runs
-
-    def _until(self, piece: bytes, at: int) -> tuple[int, bool]:
-        """Where the string's characters end in this piece, and whether the string does."""
-        while True:
-            if self._escaped:
-                self._escaped = False
-                at += 1
-            quote, slash = piece.find(b'"', at), piece.find(b"\\", at)
-            if slash < 0 or 0 <= quote < slash:
-                return (len(piece), False) if quote < 0 else (quote, True)
-            at = slash + 1
-            self._escaped = True
-            if at >= len(piece):
-                return len(piece), False
 
     def _take(self, run: bytes, runs: list[bytes | None]) -> None:
         if self._long:
@@ -114,10 +111,18 @@ class Strings:
             del self.rest[self._start :]
 
 
+async def slices(request: Request[Any, Any, Any]) -> AsyncIterator[bytes]:
+    """The request's body in pieces that are parsed in some milliseconds; others get their turn between two."""
+    async for piece in request.stream():
+        for at in range(0, len(piece), STEP):
+            yield piece[at : at + STEP]
+            await asyncio.sleep(0)
+
+
 async def _json(request: Request[Any, Any, Any], gateway: Gateway) -> Body:
     strings = Strings()
     files: list[Upload] = []
-    stream = request.stream()
+    stream = slices(request)
 
     async def one() -> AsyncIterator[bytes]:
         """The bytes of the next file; nothing at the end of the body."""
@@ -148,7 +153,9 @@ async def _json(request: Request[Any, Any, Any], gateway: Gateway) -> Body:
                 files.append(upload)
             if len(files) > 1:
                 raise BadRequest("A message has one file; this body holds several texts that are too long.")
-        return Body(_fields(bytes(strings.rest)), files.pop() if files else None)
+        rest = bytes(strings.rest)
+        await check_outline(rest)
+        return Body(_fields(rest), files.pop() if files else None)
     finally:
         for left in files:
             gateway.discard_file(left)
@@ -196,10 +203,7 @@ _URLSAFE = bytes.maketrans(b"-_", b"+/")
 
 
 def _fields(text: bytes) -> dict[str, Any]:
-    try:
-        fields = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ClientException("The request body is not valid JSON.") from error
+    fields = parsed_json(text)
     if not isinstance(fields, dict):
         raise ClientException("The request body is not a JSON object.")
     if b"\\u0000" in text:
@@ -213,12 +217,12 @@ def _fields(text: bytes) -> dict[str, Any]:
 async def _multipart(request: Request[Any, Any, Any], gateway: Gateway, boundary: str) -> Body:
     body, rest = Body(), 0
     try:
-        parser = PushMultipartParser(boundary, max_segment_count=64, max_header_size=8192)
+        parser = PushMultipartParser(boundary, max_segment_count=64, max_header_size=2048)
         parts = _events(request, parser)
         async for segment in parts:
             assert isinstance(segment, MultipartSegment)
             if segment.filename is None:
-                value = b""
+                value = bytearray()
                 async for piece in _content(parts):
                     value += piece
                     rest += len(piece)
@@ -250,7 +254,7 @@ def _drop(body: Body, gateway: Gateway) -> None:
 
 async def _events(request: Request[Any, Any, Any], parser: PushMultipartParser) -> AsyncIterator[Any]:
     with parser:
-        async for piece in request.stream():
+        async for piece in slices(request):
             for event in parser.parse(piece):
                 yield event
         if not parser.closed:

@@ -7,9 +7,8 @@ and two packets, and the client wakes twice. Gathered until the loop's next turn
 from __future__ import annotations
 
 import asyncio
-from typing import Any, cast
-
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from collections.abc import Callable
+from typing import Any
 
 AT_ONCE = 64 * 1024
 """Bytes gathered at most, so that a long body is paced by what its reader takes."""
@@ -18,8 +17,11 @@ AT_ONCE = 64 * 1024
 class OneWrite:
     """A transport that gathers what is written in one turn of the loop. All else goes to the transport below."""
 
-    def __init__(self, transport: asyncio.Transport) -> None:
+    def __init__(self, transport: asyncio.Transport, keep_open: Callable[[], bool] | None = None) -> None:
+        """`keep_open`: asked when the connection is to be closed. True: it is closed later, with `abort`."""
         self._below = transport
+        self._keep_open = keep_open
+        self._closed = False
         self._loop = asyncio.get_running_loop()
         self._gathered: list[bytes] = []
         self._size = 0
@@ -48,19 +50,19 @@ class OneWrite:
 
     def close(self) -> None:
         """Send what is gathered, then close."""
+        if self._closed:
+            return
         self._flush()
-        self._below.close()
+        self._closed = True
+        if self._keep_open is None or self._below.is_closing() or not self._keep_open():
+            self._below.close()
+
+    def is_closing(self) -> bool:
+        """Whether nothing more may be written."""
+        return self._closed or self._below.is_closing()
 
     def _flush(self) -> None:
         if self._gathered and not self._below.is_closing():
             self._below.write(b"".join(self._gathered))
         self._gathered.clear()
         self._size = 0
-
-
-class Protocol(HttpToolsProtocol):
-    """uvicorn's, whose answers leave in one write."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """See the base class."""
-        super().connection_made(cast(asyncio.Transport, OneWrite(cast(asyncio.Transport, transport))))

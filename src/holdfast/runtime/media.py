@@ -78,7 +78,7 @@ class Media:
     async def take(self, pieces: AsyncIterator[bytes], mimetype: str = "", filename: str = "") -> Upload:
         """Write the pieces to a file under way. Raises `MediaTooLarge` as soon as they are, `MediaUnavailable`."""
         path = self.files.room() / self._clock.token(12).hex()
-        size, head, digest = 0, b"", hashlib.sha256()
+        size, head, digest, unwritten = 0, b"", hashlib.sha256(), bytearray()
         try:
             with told():
                 file = await asyncio.to_thread(path.open, "xb")
@@ -88,9 +88,13 @@ class Media:
                     self.check_size(size)
                     head = (head + piece)[:HEAD] if len(head) < HEAD else head
                     digest.update(piece)
-                    with told():
-                        await asyncio.to_thread(file.write, piece)
+                    unwritten += piece
+                    if len(unwritten) >= PIECE:
+                        with told():
+                            await asyncio.to_thread(file.write, bytes(unwritten))
+                        unwritten.clear()
                 with told():
+                    await asyncio.to_thread(file.write, bytes(unwritten))
                     await asyncio.to_thread(file.flush)
         except BaseException:
             path.unlink(missing_ok=True)

@@ -81,6 +81,8 @@ class Meters:
         self.sidecar_memory = gauge("sidecar_memory_bytes", "Resident memory of an engine process.", "pid")
         self.sidecar_sessions = gauge("sidecar_sessions", "Sessions that an engine process hosts.", "pid")
         self.sidecar_restarts = counter("sidecar_restarts_total", "Engine processes that ended unasked.")
+        self.http_connections = gauge("http_connections", "Connections to the API that are open.")
+        self.http_refused = counter("http_refused_total", "Connections to the API refused or closed.", "code")
         self.alerts = gauge("alerts", "Alerts in force.", "kind")
         self.session = gauge("session_info", "A session; always 1.", "session", "status", "code")
         self.session_oldest = gauge("session_outbox_oldest_seconds", "As outbox_oldest_seconds.", "session")
@@ -133,6 +135,10 @@ class Metrics:
     def committed(self, seconds: float) -> None:
         """A small write took so long."""
         self.meters.commit.observe(seconds)
+
+    def refused(self, code: str) -> None:
+        """A connection to the API was refused or closed."""
+        self.meters.http_refused.labels(code).inc()
 
     def _attempted(self, taken: bool, age: float) -> None:
         self.meters.attempts.labels("taken" if taken else "failed").inc()
