@@ -17,7 +17,6 @@ from pydantic import AliasChoices, BaseModel, Field, PrivateAttr, field_validato
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from holdfast.domain import cluster
-from holdfast.domain.connection_limits import ConnectionLimits
 from holdfast.domain.delivery import Retries, Rules
 from holdfast.domain.errors import InvalidSettings, InvalidWebhook
 from holdfast.domain.lease import LeaseTimes
@@ -25,6 +24,7 @@ from holdfast.domain.pacing import Pace
 from holdfast.domain.receivers import Reach, check_url
 from holdfast.domain.state import Times
 from holdfast.domain.whatsapp import WhatsApp
+from holdfast.http_settings import HttpSettings
 from holdfast.setting_sources import PREFIX, read
 from holdfast.setting_types import MIN_KEY_LENGTH, Key, Secret
 
@@ -87,7 +87,7 @@ class PortSettings(BaseSettings):
     port: int = Field(3000, ge=0, le=65535, validation_alias=_either("PORT"), description="Port to listen on; 0: any.")
 
 
-class Settings(PortSettings):
+class Settings(PortSettings, HttpSettings):
     """Every setting of an instance. Times are seconds."""
 
     # --- server
@@ -135,12 +135,6 @@ class Settings(PortSettings):
         "NOWEB",
         description="WAHA's engine that clients see: the `engine` field, and the shape of `_data` and of answers to "
         "sends. It does not depend on the engine that runs a session.",
-    )
-    body_limit: int = Field(
-        1_000_000,
-        ge=1_000,
-        description="Largest request body without its file, in bytes; more than 1,000,000 counts as that. Files have a "
-        "limit of their own, `HOLDFAST_MEDIA_LIMIT`.",
     )
     page_limit: int = Field(1_000, ge=50, description="Most rows of a list that one answer has, whatever its `limit`.")
     drain: float = Field(
@@ -193,27 +187,6 @@ class Settings(PortSettings):
         "",
         description="For tests only, and refused with WhatsApp's own servers: a file in which a test arms crash points "
         "(CONTRIBUTING.md), at which the process kills itself.",
-    )
-
-    # --- connections to the API
-    max_connections: int = Field(
-        0,
-        ge=0,
-        description="Connections to the API at the same time. 0: as many as leave a third of the file descriptors "
-        "(`ulimit -n`) to the rest, at most 2,000.",
-    )
-    http_head_timeout: float = Field(
-        15.0, gt=0, description="How long the head of a request may take, from the connection or its first byte on."
-    )
-    http_body_timeout: float = Field(
-        30.0, gt=0, description="How long the body of a request may take, beside what `HOLDFAST_HTTP_RATE` grants it."
-    )
-    http_write_timeout: float = Field(
-        30.0, gt=0, description="How long a client may leave an answer unread, beside what `HOLDFAST_HTTP_RATE` grants."
-    )
-    http_idle_timeout: float = Field(15.0, gt=0, description="How long a connection stays open between two requests.")
-    http_rate: float = Field(
-        8192.0, gt=0, description="Bytes per second that a client must send of a body, and read of an answer, at least."
     )
 
     # --- webhooks
@@ -471,17 +444,6 @@ class Settings(PortSettings):
     def media_reach(self) -> Reach:
         """Which addresses the URLs of files may lead to."""
         return Reach.parse(self.media_allow_private, at_home=self._at_home)
-
-    def connection_limits(self) -> ConnectionLimits:
-        """How many connections to the API there may be, and how long each may take."""
-        return ConnectionLimits(
-            connections=self.max_connections,
-            head=self.http_head_timeout,
-            body=self.http_body_timeout,
-            write=self.http_write_timeout,
-            idle=self.http_idle_timeout,
-            rate=self.http_rate,
-        )
 
     @property
     def _at_home(self) -> bool:
