@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pydantic import Field
-from pydantic_settings import BaseSettings
+from pydantic import BaseModel, Field
 
 from holdfast.domain.connection_limits import ConnectionLimits
 
 
-class HttpSettings(BaseSettings):
+class HttpSettings(BaseModel):
     """Part of `config.Settings`."""
 
     body_limit: int = Field(

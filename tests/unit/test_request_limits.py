@@ -14,6 +14,7 @@ from holdfast.api import request_limits
 from holdfast.api.connections import LEAST_CONNECTIONS, MOST_CONNECTIONS, derived_limit
 from holdfast.api.request_limits import DEPTH, VALUES, Budget, body_limit, check_outline
 from holdfast.api.spooled import Strings
+from holdfast.config import load
 
 FORM = b"Application/X-WWW-form-urlencoded; charset=utf-8"
 
@@ -120,3 +121,12 @@ def test_no_body_takes_longer_than_in_proportion(unit: bytes) -> None:
         return min(times)
 
     assert took(1_600_000) < 9 * took(400_000) + 0.01
+
+
+def test_the_settings_take_effect(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOLDFAST_HTTP_HEAD_TIMEOUT", "3")
+    monkeypatch.setenv("HOLDFAST_MAX_CONNECTIONS", "7")
+    monkeypatch.setenv("HOLDFAST_BODY_LIMIT", "5000")
+    settings = load()
+    assert (settings.connection_limits().head, settings.connection_limits().connections) == (3.0, 7)
+    assert settings.body_limit == 5000
