@@ -32,7 +32,9 @@ export async function downloadMedia(connection: Connection, args: Args): Promise
     fromMe: args['from_me'] === true,
     ...(typeof participant === 'string' ? { participant: toJid(participant) } : {}),
   };
-  const wrapped = { key, message: extractMessageContent(inner) ?? inner };
+  const wrapped = { key, message: fileOf(inner) ?? extractMessageContent(inner) ?? inner };
+  const content = assertMediaContent(wrapped.message);
+  if (!content.url && content.directPath) content.url = await urlOf(connection, content.directPath);
   const path = String(args['path']);
   const limit = Number(args['limit'] ?? Infinity);
   try {
@@ -42,6 +44,65 @@ export async function downloadMedia(connection: Connection, args: Args): Promise
   }
   await reuploaded(connection, wrapped);
   return { path, size: await save(wrapped, path, limit) };
+}
+
+/** Where a file is that names no server: on any that WhatsApp gives now. */
+async function urlOf({ sock }: Connection, directPath: string): Promise<string | undefined> {
+  const host = (await sock.refreshMediaConn()).hosts[0]?.hostname;
+  return host === undefined ? undefined : `https://${host}${directPath}`;
+}
+
+/** Fields that hold a file, wherever they stand, and what Baileys calls such a file. */
+const FILES: Record<string, string> = {
+  imageMessage: 'imageMessage',
+  videoMessage: 'videoMessage',
+  ptvMessage: 'ptvMessage',
+  audioMessage: 'audioMessage',
+  documentMessage: 'documentMessage',
+  stickerMessage: 'stickerMessage',
+  productImage: 'imageMessage',
+  catalogImage: 'imageMessage',
+};
+const NOT_SHOWN: ReadonlySet<string> = new Set(['contextInfo', 'noteMessage']);
+const DEEPEST = 48;
+
+type Part = Record<string, unknown>;
+
+/**
+ * The file of a message, which may be that of a template's header, a product or an invoice: the first one, the highest
+ * before the deeper. The core searches in the same order (`domain/content.py`).
+ */
+export function fileOf(message: proto.IMessage): proto.IMessage | undefined {
+  let level = [message as Part];
+  for (let depth = 0; depth < DEEPEST && level.length > 0; depth++) {
+    for (const part of level) {
+      for (const name of Object.keys(part).sort()) {
+        const as = FILES[name];
+        if (as !== undefined && isPart(part[name])) return { [as]: part[name] };
+      }
+      if (part['attachmentDirectPath']) return attachment(part as proto.Message.IInvoiceMessage);
+    }
+    level = level.flatMap((part) =>
+      Object.keys(part).sort().flatMap((name) => (NOT_SHOWN.has(name) ? [] : [part[name]].flat().filter(isPart))),
+    );
+  }
+  return undefined;
+}
+
+const isPart = (value: unknown): value is Part =>
+  typeof value === 'object' && value !== null && !(value instanceof Uint8Array);
+
+/** An invoice names its picture or PDF field by field. */
+function attachment(invoice: proto.Message.IInvoiceMessage): proto.IMessage {
+  const file = {
+    mimetype: invoice.attachmentMimetype ?? '',
+    mediaKey: invoice.attachmentMediaKey ?? null,
+    fileSha256: invoice.attachmentFileSha256 ?? null,
+    fileEncSha256: invoice.attachmentFileEncSha256 ?? null,
+    directPath: invoice.attachmentDirectPath ?? null,
+  };
+  const isPicture = file.mimetype.startsWith('image/');
+  return isPicture ? { imageMessage: file } : { documentMessage: file };
 }
 
 async function save(message: WAMessage, path: string, limit: number): Promise<number> {

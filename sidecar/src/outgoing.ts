@@ -1,4 +1,6 @@
 // A message as it goes out: WhatsApp's protobuf and what its stanza says beside it. Nothing of it has left then.
+import { createHmac } from 'node:crypto';
+
 import type { BinaryNode } from 'baileys';
 import { generateWAMessage, getContentType, isJidNewsletter, normalizeMessageContent, proto } from 'baileys';
 
@@ -41,6 +43,8 @@ export async function outgoing(
   try {
     const made = { ...options, messageId: id, logger: quiet, userJid: sock.user?.id ?? '', upload };
     const message = (await generateWAMessage(chat, content, made)).message ?? {};
+    const context = message.messageContextInfo;
+    if (context?.messageSecret) context.messageSecret = secretOf(sock.authState.creds.advSecretKey, id);
     if (timer !== undefined && timer.seconds > 0 && !isJidNewsletter(chat)) disappearing(message, timer);
     return { message, ...besides(content as Record<string, unknown>) };
   } catch (error) {
@@ -49,6 +53,14 @@ export async function outgoing(
     log('warning', 'file not uploaded', { session, kind: kindOf(error) });
     throw new ChannelError('not_connected', 'The file could not be uploaded to WhatsApp; it is tried again.');
   }
+}
+
+/**
+ * A message's secret, under which its later edits are sealed: the same however often the message is sent, so that they
+ * can be opened whichever attempt arrived. Baileys makes up a new one for each.
+ */
+export function secretOf(key: string, id: string): Uint8Array {
+  return createHmac('sha256', key).update(`message secret ${id}`).digest();
 }
 
 /** What Baileys 7.0.0-rc14 `sendMessage` adds to the stanzas of changes and polls. */

@@ -124,13 +124,15 @@ class Phone:
     # --- writing ------------------------------------------------------------------------------------------------
     async def send_text(self, to: str, text: str, id: str | None = None) -> str:
         """Write to a person (by number or LID) or a group; give the message id."""
-        return await self.send(to, {"conversation": text}, kind="text", text=text, message_id=id)
+        body = {"conversation": text, "messageContextInfo": {"messageSecret": secrets.token_bytes(32)}}
+        return await self.send(to, body, kind="text", text=text, message_id=id)
 
     async def send_image(self, to: str, data: bytes, caption: str = "", mimetype: str = "image/jpeg") -> str:
         """Upload a picture and send it; give the message id. Raises ``PhoneError`` without a media server."""
         file = await self.files.upload("image", data) | {"mimetype": mimetype}
         file["mediaKeyTimestamp"] = int(self._network.now())
         body = {"imageMessage": file | ({"caption": caption} if caption else {})}
+        body["messageContextInfo"] = {"messageSecret": secrets.token_bytes(32)}
         return await self.send(to, body, kind="image", text=caption, attrs={"type": "media", "mediatype": "image"})
 
     async def download(self, message_id: str) -> bytes:

@@ -9,7 +9,7 @@ from typing import Any
 
 from wasim import phone_more
 from wasim.phone_contacts import PhoneError
-from wasim.phone_content import read
+from wasim.phone_content import FILES, read
 from wasim.stanzas.disguise import Disguise
 from wasim.wire.messages import from_json
 from wasim.wire.nodes import Node
@@ -52,6 +52,19 @@ async def _picture(phone: Any, body: Mapping[str, Any]) -> Any:
         raise PhoneError("base64 must be the picture in base64") from None
     caption, mimetype = _text(body, "caption", ""), _text(body, "mimetype", "image/jpeg")
     return await phone.send_image(_text(body, "chat"), data, caption, mimetype)
+
+
+async def _upload(phone: Any, body: Mapping[str, Any]) -> Any:
+    """Upload a file; give what a message says of it, as JSON: for ``raw``."""
+    kind = _text(body, "kind", "document")
+    if kind not in FILES.values():
+        raise PhoneError(f"kind must be one of {', '.join(FILES.values())}")
+    try:
+        data = base64.b64decode(_text(body, "base64"), validate=True)
+    except binascii.Error:
+        raise PhoneError("base64 must be the file in base64") from None
+    file = await phone.files.upload(kind, data) | {"mimetype": _text(body, "mimetype", "application/octet-stream")}
+    return {name: base64.b64encode(one).decode() if isinstance(one, bytes) else one for name, one in file.items()}
 
 
 async def _download(phone: Any, body: Mapping[str, Any]) -> Any:
@@ -127,6 +140,18 @@ async def _raw(phone: Any, body: Mapping[str, Any]) -> Any:
     )
 
 
+async def _sealed(phone: Any, body: Mapping[str, Any]) -> Any:
+    """Seal ``message`` under the secret of the message ``id``, as ``use``: an edit unless it says otherwise."""
+    message = body.get("message")
+    if not isinstance(message, dict):
+        raise PhoneError("message must be an object")
+    chat, target, use = _text(body, "chat"), _text(body, "id"), _text(body, "use", "Message Edit")
+    try:
+        return await phone_more.send_sealed(phone, chat, target, use, message, by_phone=body.get("by") == "phone")
+    except ProtobufError as error:
+        raise PhoneError(f"invalid message: {error}") from None
+
+
 async def _poll(phone: Any, body: Mapping[str, Any]) -> Any:
     return await phone_more.ask_poll(phone, _text(body, "chat"), _text(body, "name"), _list(body, "options"))
 
@@ -156,6 +181,7 @@ ACTIONS: Mapping[str, Action] = {
     "edit": _edit,
     "revoke": _revoke,
     "picture": _picture,
+    "upload": _upload,
     "download": _download,
     "typing": _typing,
     "available": _available,
@@ -163,6 +189,7 @@ ACTIONS: Mapping[str, Action] = {
     "addressing": _addressing,
     "message": _raw,
     "raw": _raw,
+    "sealed": _sealed,
     "poll": _poll,
     "vote": _vote,
     "group": _group,

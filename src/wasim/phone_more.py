@@ -15,6 +15,7 @@ from wasim import jid as jids
 from wasim.phone_contacts import PhoneError, asked
 from wasim.phone_content import Body
 from wasim.ports import PhoneNetwork
+from wasim.wire.messages import from_json, schema, to_json
 from wasim.wire.nodes import Node
 from wasim.wire.protobuf import encode
 from wasim.wire.schema import PEER_DATA_OPERATION_RESPONSE, PLACEHOLDER_MESSAGE_RESEND, POLL_VOTE, WEB_MESSAGE
@@ -78,10 +79,61 @@ async def vote(phone: Phone, chat: str, poll_id: str, options: Sequence[str]) ->
 def seal_vote(secret: bytes, poll_id: str, creator: str, voter: str, options: Sequence[str]) -> dict[str, bytes]:
     """Seal a choice as clients do (Baileys 7.0.0-rc14 ``decryptPollVote`` opens it)."""
     plain = encode(POLL_VOTE, {"selectedOptions": [hashlib.sha256(option.encode()).digest() for option in options]})
+    return seal(secret, "Poll Vote", poll_id, plain, author=creator, sender=voter)
+
+
+BOUND = ("Poll Vote", "Event Response")
+"""What is sealed with associated data (whatsmeow ``msgsecret.go``)."""
+
+
+def seal(secret: bytes, use: str, target: str, plain: bytes, *, author: str, sender: str) -> dict[str, bytes]:
+    """Seal what is about the message ``target`` under that message's secret."""
     extracted = hmac.digest(bytes(32), secret, "sha256")
-    key = hmac.digest(extracted, f"{poll_id}{creator}{voter}Poll Vote".encode() + b"\x01", "sha256")
-    iv = secrets.token_bytes(12)
-    return {"encPayload": AESGCM(key).encrypt(iv, plain, f"{poll_id}\0{voter}".encode()), "encIv": iv}
+    key = hmac.digest(extracted, f"{target}{author}{sender}{use}".encode() + b"\x01", "sha256")
+    iv, bound = secrets.token_bytes(12), f"{target}\0{sender}".encode() if use in BOUND else None
+    return {"encPayload": AESGCM(key).encrypt(iv, plain, bound), "encIv": iv}
+
+
+SEALED_IN: Mapping[str, tuple[str, str, str]] = {
+    "Message Edit": ("secretEncryptedMessage", "targetMessageKey", "Message"),
+    "Event Edit": ("secretEncryptedMessage", "targetMessageKey", "Message"),
+    "Enc Reaction": ("encReactionMessage", "targetMessageKey", "Message.ReactionMessage"),
+    "Enc Comment": ("encCommentMessage", "targetMessageKey", "Message"),
+    "Event Response": ("encEventResponseMessage", "eventCreationMessageKey", "Message.EventResponseMessage"),
+}
+"""Use -> the field that holds it, the name of its key, and what is inside."""
+
+
+async def send_sealed(
+    phone: Phone, chat: str, target: str, use: str, content: Mapping[str, Any], *, by_phone: bool = False,
+    message_id: str | None = None,
+) -> str:  # fmt: skip
+    """Send what only the target's secret opens; the target may be anybody's in the chat. Raises ``PhoneError``.
+
+    ``content`` is JSON. An edit may be given as the message that it makes (``conversation`` ...).
+    """
+    received, own = phone.received.find(target), phone.sent.get(target)
+    body = received[3] if received else own[1] if own else {}
+    secret = body.get("messageContextInfo", {}).get("messageSecret")
+    if secret is None:
+        raise PhoneError(f"message {target} has no secret here")
+    if use not in SEALED_IN:
+        raise PhoneError(f"use must be one of {', '.join(SEALED_IN)}")
+    field, key_name, kind = SEALED_IN[use]
+    key = await phone.key_of(chat, target)
+    if use == "Message Edit" and "protocolMessage" not in content:
+        edit = {"key": to_json(schema("MessageKey"), key), "type": "MESSAGE_EDIT", "editedMessage": dict(content)}
+        content = {"protocolMessage": edit | {"timestampMs": phone.now_ms()}}
+    plain = encode(schema(kind), from_json(schema(kind), content))
+    author = phone.lid if own else phone.memory.lid(received[1] if received else "") or ""
+    author, sender = (phone.memory.person(author), phone.pn) if by_phone else (author, phone.lid)
+    sealed: dict[str, Any] = {key_name: key, **seal(secret, use, target, plain, author=author, sender=sender)}
+    if field == "secretEncryptedMessage":
+        sealed["secretEncType"] = 2 if use == "Message Edit" else 1
+    attrs = {"edit": "1"} if use == "Message Edit" else {}
+    return await phone.send(
+        chat, {field: sealed}, kind="sealed", text="", target=target, attrs=attrs, message_id=message_id
+    )  # fmt: skip
 
 
 # --- groups -----------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from holdfast.domain.rows import AddonRow, Json, MessageRow
+from holdfast.domain.rows import AddonRow, InboxRow, Json, MessageRow
 
 _OF_THE_STANZA = frozenset(
     {"push_name", "participant", "view_once", "ephemeral", "message", "source", "media", "change"}
@@ -58,13 +58,17 @@ def with_addons(row: MessageRow, addons: Iterable[AddonRow]) -> MessageRow:
     """The message with the `reactions` and `votes` that stand now in its body."""
     reactions: list[Json] = []
     votes: list[Json] = []
+    answers: list[Json] = []
     for addon in addons:
         who = {"sender": addon.sender, "from_me": addon.from_me, "timestamp": addon.timestamp}
         if addon.kind == "reaction" and addon.text:
             reactions.append({**who, "text": addon.text})
         elif addon.kind == "vote":
             votes.append({**who, "options": list(addon.body.get("options") or [])})
-    more = ({"reactions": reactions} if reactions else {}) | ({"votes": votes} if votes else {})
+        elif addon.kind == "answer":
+            answers.append({**who, **addon.body})
+    found = {"reactions": reactions, "votes": votes, "answers": answers}
+    more = {name: listed for name, listed in found.items() if listed}
     return replace(row, body={**row.body, **more}) if more else row
 
 
@@ -78,16 +82,30 @@ def tally(options: Sequence[str], votes: Sequence[Json]) -> list[Json]:
 
 
 @dataclass(frozen=True, slots=True)
-class SealedVote:
-    """A vote that only the poll's secret opens. `message` is the stanza that brought it, under its own id.
+class Sealed:
+    """An edit, reaction, vote or answer that only the secret of the message that it is about opens.
 
-    `voters` and `creators`: the addresses under which voter and creator may have sealed it.
+    `use` is the word under which the key is derived; `message` the row that the stanza would have by itself, `stanza`
+    what came; `senders` and `authors` are the addresses of who sealed it and of who wrote the target.
     """
 
+    use: str
     message: MessageRow
+    stanza: InboxRow
     target: str
     target_from_me: bool
     payload: bytes
     iv: bytes
-    voters: Sequence[str]
-    creators: Sequence[str]
+    senders: Sequence[str]
+    authors: Sequence[str]
+
+    @property
+    def awaiting(self) -> AddonRow:
+        """The note that the stanza is processed again when its target comes."""
+        row = self.message
+        body: Json = {"inbox": self.stanza.seq}
+        return AddonRow(row.chat, self.target, AWAITING, row.sender, row.from_me, row.id, row.timestamp, "", body)
+
+
+AWAITING = "awaiting"
+"""Kind of an addon: a sealed stanza whose target is not there yet."""

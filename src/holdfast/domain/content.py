@@ -7,49 +7,26 @@ with caption, device sent ...) are opened; kinds that say nothing to a user give
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from holdfast.domain import business_content as business
 from holdfast.domain import jids
+from holdfast.domain.message_types import MESSAGE_TYPES, PROTOCOL_TYPES, WRAPPERS, Treatment, system_name
 
 Body = Mapping[str, Any]
 
-_WRAPPERS = (
-    "ephemeralMessage",
-    "viewOnceMessage",
-    "viewOnceMessageV2",
-    "viewOnceMessageV2Extension",
-    "documentWithCaptionMessage",
-    "groupMentionedMessage",
-    "botInvokeMessage",
-    "botForwardedMessage",
-    "lottieStickerMessage",
-    "editedMessage",
-    "associatedChildMessage",
-    "groupStatusMessage",
-    "groupStatusMessageV2",
-    "questionMessage",
-    "questionReplyMessage",
-    "pollCreationMessageV4",
-)
-_SILENT = frozenset(
-    {
-        "senderKeyDistributionMessage",
-        "fastRatchetKeySenderKeyDistributionMessage",
-        "messageContextInfo",
-        "protocolMessage",
-        "deviceSentMessage",
-        "keepInChatMessage",
-    }
-)
-_MEDIA = {
+_MEDIA: Mapping[str, str] = {
     "imageMessage": "image",
     "videoMessage": "video",
     "ptvMessage": "video",
     "audioMessage": "audio",
     "documentMessage": "document",
     "stickerMessage": "sticker",
+    "productImage": "image",
+    "catalogImage": "image",
 }
+"""Fields that are a file on WhatsApp's media servers, wherever in a message they stand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +34,7 @@ class Content:
     """A message as users see it. `target` is the id of the message that a reaction, vote, edit or revoke is about.
 
     `author` is who wrote the target, as the sender claims, and `by_sender` says that it was the sender; `becomes` is
-    the kind that an edited message has now.
+    the kind that an edited message has now. `treatment` says whether it is a message at all.
     """
 
     kind: str
@@ -67,13 +44,15 @@ class Content:
     author: str = ""
     by_sender: bool = False
     becomes: str = ""
+    treatment: Treatment = Treatment.MESSAGE
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
     """A body without its wrappers; `destination` is the chat of a message that another device of ours sent.
 
-    `secret` is the message's own (base64), under which votes in a poll are sealed.
+    `secret` is the message's own (base64), under which votes in a poll are sealed; `part_of` the kind of association
+    with another message, and `parent` that message's id.
     """
 
     body: Body
@@ -81,30 +60,41 @@ class Opened:
     view_once: bool = False
     ephemeral: bool = False
     secret: str = ""
+    part_of: str = ""
+    parent: str = ""
 
 
 def unwrap(body: Body) -> Opened:
     """Open wrappers, at most eight deep."""
-    destination, secret, opened = "", "", set[str]()
+    destination = ""
+    contexts: list[Body] = []
+    opened: set[str] = set()
     for _ in range(8):
-        secret = secret or _secret(body)
+        contexts.append(_mapping(body.get("messageContextInfo")))
         sent = body.get("deviceSentMessage")
         if isinstance(sent, Mapping) and isinstance(sent.get("message"), Mapping):
             destination = jids.bare(str(sent.get("destinationJid") or ""))
             body = sent["message"]
             continue
-        wrapper = next((name for name in _WRAPPERS if isinstance(body.get(name), Mapping)), None)
+        wrapper = next((name for name in WRAPPERS if isinstance(body.get(name), Mapping)), None)
         if wrapper is None:
             break
         opened.add(wrapper)
         body = body[wrapper].get("message") or {}
-    view_once = any(wrapper.startswith("viewOnce") for wrapper in opened)
-    return Opened(body, destination, view_once, "ephemeralMessage" in opened, secret or _secret(body))
+    association = next(filter(None, (_mapping(one.get("messageAssociation")) for one in contexts)), {})
+    return Opened(
+        body,
+        destination,
+        view_once=any(wrapper.startswith("viewOnce") for wrapper in opened),
+        ephemeral="ephemeralMessage" in opened,
+        secret=next(filter(None, (bytes_of(one.get("messageSecret")) for one in contexts)), ""),
+        part_of=str(association.get("associationType") or ""),
+        parent=_key_id(association.get("parentMessageKey")),
+    )
 
 
-def _secret(body: Body) -> str:
-    context = body.get("messageContextInfo")
-    return bytes_of(context.get("messageSecret")) if isinstance(context, Mapping) else ""
+def _mapping(value: object) -> Body:
+    return value if isinstance(value, Mapping) else {}
 
 
 def bytes_of(value: object) -> str:
@@ -147,9 +137,28 @@ def read(body: Body) -> Content | None:
     for name, kind in _MEDIA.items():
         if isinstance(part := body.get(name), Mapping):
             return _media(kind, part)
-    if any(name not in _SILENT for name in body):
-        return Content("unknown")
-    return None
+    return _not_written(body)
+
+
+def _not_written(body: Body) -> Content | None:
+    """What is not a message that a person wrote, and what is newer than our table of kinds."""
+    for name in body:
+        treatment = MESSAGE_TYPES.get(name)
+        if treatment is Treatment.PLACEHOLDER:
+            return Content("waiting", treatment=treatment)
+        if treatment is Treatment.SYSTEM:
+            return _system(name, body[name])
+    return None if all(name in MESSAGE_TYPES for name in body) else unreadable()
+
+
+def unreadable() -> Content:
+    """A kind that this version does not know: kept, so that a later one can read it."""
+    return Content("unknown", treatment=Treatment.PLACEHOLDER)
+
+
+def _system(name: str, part: object) -> Content:
+    key = part.get("key") if isinstance(part, Mapping) else None
+    return replace(_about(system_name(name), key), treatment=Treatment.SYSTEM)
 
 
 def _context(part: Body) -> dict[str, Any]:
@@ -188,17 +197,46 @@ def _text(part: Body) -> Content:
 
 
 def _media(kind: str, part: Body) -> Content:
-    facts = _context(part)
+    facts = {**_context(part), "media": _file(part)}
     if part.get("viewOnce"):
         facts["view_once"] = True
-    facts["media"] = {
+    return Content(kind, str(part.get("caption") or ""), facts)
+
+
+def _file(part: Body) -> dict[str, Any]:
+    return {
         "mimetype": str(part.get("mimetype") or ""),
         "size": _number(part.get("fileLength")),
         "filename": str(part.get("fileName") or "") or None,
         "seconds": _number(part.get("seconds")) or None,
         "voice": bool(part.get("ptt")),
     }
-    return Content(kind, str(part.get("caption") or ""), facts)
+
+
+def _attached(part: Body) -> dict[str, Any]:
+    """The file of a template's header, a product, an invoice: the first one, the highest before the deeper.
+
+    The sidecar searches in the same order for the one that it downloads (`sidecar/src/media.ts`).
+    """
+    level = [part]
+    for _ in range(_DEEPEST):
+        for one in level:
+            for name in sorted(one):
+                if name in _MEDIA and isinstance(one[name], Mapping):
+                    return {"media": _file(one[name])}
+            if one.get("attachmentDirectPath"):
+                return {"media": _file({"mimetype": one.get("attachmentMimetype")})}
+        shown = [one[name] for one in level for name in sorted(one) if name not in _NOT_SHOWN]
+        level = [inner for value in shown for inner in _inside(value)]
+    return {}
+
+
+_NOT_SHOWN = frozenset({"contextInfo", "noteMessage"})
+
+
+def _inside(value: object) -> list[Body]:
+    listed = value if isinstance(value, list) else [value]
+    return [one for one in listed if isinstance(one, Mapping)]
 
 
 def _number(value: object) -> float:
@@ -234,15 +272,8 @@ def _poll(part: Body) -> Content:
     return Content("poll", str(part.get("name") or ""), facts)
 
 
-def _poll_vote(part: Body) -> Content:
-    sealed = part.get("vote")
-    sealed = sealed if isinstance(sealed, Mapping) else {}
-    vote = {"payload": bytes_of(sealed.get("encPayload")), "iv": bytes_of(sealed.get("encIv"))}
-    return _about("poll_vote", part.get("pollCreationMessageKey"), facts={"vote": vote})
-
-
 def _reaction(part: Body) -> Content:
-    return _about("reaction", part.get("key"), str(part.get("text") or ""))
+    return replace(_about("reaction", part.get("key"), str(part.get("text") or "")), treatment=Treatment.UPDATE)
 
 
 def _about(kind: str, key: object, text: str = "", facts: dict[str, Any] | None = None) -> Content:
@@ -251,38 +282,62 @@ def _about(kind: str, key: object, text: str = "", facts: dict[str, Any] | None 
     return Content(kind, text, facts or {}, _key_id(key), _key_author(key), by_sender)
 
 
-def _buttons(part: Body) -> Content:
-    text = part.get("selectedDisplayText") or part.get("title") or part.get("selectedButtonId") or ""
-    return Content("text", str(text), _context(part))
+def _said(reader: Callable[[Body], business.Read], kind: str = "text") -> Callable[[Body], Content]:
+    """A reader of `business_content`, with quote, mentions and file added."""
+
+    def read_part(part: Body) -> Content:
+        text, facts = reader(part)
+        facts = {**_attached(part), **facts}
+        return Content(kind, text, {**_context(part), **facts}) if text or facts else unreadable()
+
+    return read_part
 
 
-def _business(part: Body) -> Content:
-    """What a business sends with buttons, lists and templates: the text that people read."""
-    body = part.get("body")
-    template = part.get("hydratedTemplate") or part.get("hydratedFourRowTemplate")
-    texts = (
-        part.get("contentText"),
-        part.get("description"),
-        part.get("caption"),
-        body.get("text") if isinstance(body, Mapping) else body,
-        template.get("hydratedContentText") if isinstance(template, Mapping) else None,
-        part.get("title"),
-        part.get("groupName"),
-        part.get("name"),
-    )
-    return Content("text", next((str(text) for text in texts if text), ""), _context(part))
+def _comment(part: Body) -> Content | None:
+    """A reply to a post in a community: the message that it holds, as an answer to the post."""
+    inner = _quoted(_mapping(part.get("message")))
+    if inner is None or inner.treatment is not Treatment.MESSAGE:
+        return inner
+    quoted = {"id": _key_id(part.get("targetMessageKey")), "participant": _key_author(part.get("targetMessageKey"))}
+    return replace(inner, facts={**inner.facts, "quoted": quoted})
+
+
+def _pin(part: Body) -> Content:
+    found = _about("pinned", part.get("key"), facts={"pinned": part.get("type") != "UNPIN_FOR_ALL"})
+    return replace(found, treatment=Treatment.UPDATE)
+
+
+def _sealed(use: str, key: str) -> Callable[[Body], Content | None]:
+    """What is sealed under the secret of the message that it is about (`runtime.sealed` opens it)."""
+
+    def read_part(part: Body) -> Content | None:
+        name = _SEALED_TYPES.get(str(part.get("secretEncType") or "")) if use == "" else use
+        if name is None:
+            return unreadable()
+        inner = _mapping(part.get("vote")) or part
+        box = {"use": name, "payload": bytes_of(inner.get("encPayload")), "iv": bytes_of(inner.get("encIv"))}
+        return replace(_about("sealed", part.get(key), facts={"sealed": box}), treatment=Treatment.UPDATE)
+
+    return read_part
+
+
+_SEALED_TYPES = {"MESSAGE_EDIT": "Message Edit", "EVENT_EDIT": "Event Edit"}
+"""`SecretEncryptedMessage.secretEncType`: the word under which the key is derived."""
 
 
 def _protocol(part: Body) -> Content | None:
-    """Revokes and edits; all else (history, keys, settings) is WhatsApp's own business."""
+    """Revokes and edits; of the rest some is shown in the chat, most (history, keys) is WhatsApp's own business."""
     kind = part.get("type")
     if kind in ("REVOKE", 0) or (kind is None and part.get("key") and len(part) == 1):
         return _about("revoked", part.get("key"))
     if kind in ("MESSAGE_EDIT", 14):
         inner = unwrap(part.get("editedMessage") or {}).body
         after = None if "protocolMessage" in inner else read(inner)
-        if after is not None:
+        if after is not None and after.treatment is Treatment.MESSAGE:
             return Content("edited", after.text, after.facts, _key_id(part.get("key")), becomes=after.kind)
+        return None
+    if PROTOCOL_TYPES.get(str(kind)) is Treatment.SYSTEM:
+        return _system(str(kind), part)
     return None
 
 
@@ -305,16 +360,38 @@ _READERS: Mapping[str, Callable[[Body], Content | None]] = {
     "pollCreationMessageV2": _poll,
     "pollCreationMessageV3": _poll,
     "pollCreationMessageV5": _poll,
-    "pollUpdateMessage": _poll_vote,
+    "pollUpdateMessage": _sealed("Poll Vote", "pollCreationMessageKey"),
     "reactionMessage": _reaction,
-    "buttonsResponseMessage": _buttons,
-    "listResponseMessage": _buttons,
-    "templateButtonReplyMessage": _buttons,
-    "interactiveResponseMessage": _business,
-    "buttonsMessage": _business,
-    "listMessage": _business,
-    "templateMessage": _business,
-    "interactiveMessage": _business,
-    "groupInviteMessage": _business,
-    "eventMessage": _business,
+    "encReactionMessage": _sealed("Enc Reaction", "targetMessageKey"),
+    "encCommentMessage": _sealed("Enc Comment", "targetMessageKey"),
+    "encEventResponseMessage": _sealed("Event Response", "eventCreationMessageKey"),
+    "secretEncryptedMessage": _sealed("", "targetMessageKey"),
+    "pinInChatMessage": _pin,
+    "commentMessage": _comment,
+    "buttonsResponseMessage": _said(business.button_reply),
+    "listResponseMessage": _said(business.list_reply),
+    "templateButtonReplyMessage": _said(business.template_reply),
+    "interactiveResponseMessage": _said(business.flow_reply),
+    "buttonsMessage": _said(business.buttons),
+    "listMessage": _said(business.listing),
+    "templateMessage": _said(business.template),
+    "highlyStructuredMessage": _said(business.highly_structured),
+    "interactiveMessage": _said(business.interactive),
+    "groupInviteMessage": _said(business.invitation),
+    "newsletterAdminInviteMessage": _said(business.invitation),
+    "newsletterFollowerInviteMessageV2": _said(business.invitation),
+    "eventMessage": _said(business.event, "event"),
+    "scheduledCallCreationMessage": _said(business.planned_call, "event"),
+    "productMessage": _said(business.product, "product"),
+    "orderMessage": _said(business.order, "order"),
+    "requestPaymentMessage": _said(business.payment("request"), "payment"),
+    "sendPaymentMessage": _said(business.payment("sent"), "payment"),
+    "invoiceMessage": _said(business.invoice, "payment"),
+    "stickerPackMessage": _said(business.sticker_pack),
+    "richResponseMessage": _said(business.rich_response),
+    "pollResultSnapshotMessage": _said(business.poll_result),
+    "pollResultSnapshotMessageV3": _said(business.poll_result),
+    "questionResponseMessage": _said(business.answer),
+    "statusQuestionAnswerMessage": _said(business.answer),
+    "statusQuotedMessage": _said(business.answer),
 }

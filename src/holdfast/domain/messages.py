@@ -15,9 +15,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from holdfast.domain import groups, jids
-from holdfast.domain.addons import SealedVote
-from holdfast.domain.content import Content, Opened, bytes_of, plain, read, unwrap
+from holdfast.domain.addons import Sealed
+from holdfast.domain.content import Content, Opened, bytes_of, plain, read, unreadable, unwrap
 from holdfast.domain.media import name_of
+from holdfast.domain.message_types import ALBUM, PARTS_OF_ANOTHER, Treatment
 from holdfast.domain.rows import AddonRow, ChatRow, ContactRow, InboxRow, Json, MessageRow, NewEvent, Processed
 
 Me = Mapping[str, Any]
@@ -34,8 +35,10 @@ class Interpreted:
     messages: tuple[MessageRow, ...] = ()
     edits: tuple[MessageRow, ...] = ()
     addons: tuple[AddonRow, ...] = ()
-    votes: tuple[SealedVote, ...] = ()
-    """They become addons and events when the poll's secret has opened them."""
+    sealed: tuple[Sealed, ...] = ()
+    """What only the secret of another message opens: `runtime.sealed` makes addons, edits and events of them."""
+    awaiting: tuple[AddonRow, ...] = ()
+    """Inbox rows that are processed again once the message that they are about is there."""
     acks: tuple[tuple[str, str, int], ...] = ()
     chats: tuple[ChatRow, ...] = ()
     contacts: tuple[ContactRow, ...] = ()
@@ -50,6 +53,7 @@ def merge(parts: Sequence[Interpreted]) -> Processed:
         messages=[row for part in parts for row in part.messages],
         edits=[row for part in parts for row in part.edits],
         addons=[row for part in parts for row in part.addons],
+        awaiting=[row for part in parts for row in part.awaiting],
         chats=[row for part in parts for row in part.chats],
         acks=[ack for part in parts for ack in part.acks],
         contacts=[row for part in parts for row in part.contacts],
@@ -121,15 +125,20 @@ def _message(row: InboxRow, me: Me) -> Interpreted:
     learnt = Interpreted(
         row.seq, contacts=_contacts(row.attrs, where), mappings=_mappings(row.attrs, lid_chat=where.from_me)
     )
-    content = Content("unknown") if _undecoded(row) else read(opened.body)
-    if content is None or "|part" in row.key:
+    content = unreadable() if _undecoded(row, opened) else read(opened.body)
+    if content is None or "|part" in row.key or opened.part_of in PARTS_OF_ANOTHER:
         return learnt
     message = _with_file(_row(row, where, content, opened), me)
     if content.kind in ("revoked", "edited"):
         return _changed(learnt, message, content, _author(row.attrs, where, content, me))
-    if content.kind in ("reaction", "poll_vote"):
-        return _added(learnt, message, content, row, where=where, me=me)
-    event = NewEvent("message", {"message": message_to_json(message)}, where.chat)
+    if content.kind == "sealed":
+        return replace(learnt, sealed=(_sealed(message, content, row, _target(where, content, me), me),))
+    if content.treatment is not Treatment.MESSAGE and content.treatment is not Treatment.PLACEHOLDER:
+        return _noted(learnt, message, content, _target(where, content, me))
+    placeholder = content.treatment is Treatment.PLACEHOLDER
+    event = NewEvent(
+        "message.waiting" if placeholder else "message", {"message": message_to_json(message)}, where.chat
+    )  # fmt: skip
     return Interpreted(
         row.seq, messages=(message,), contacts=learnt.contacts, mappings=learnt.mappings, events=(event,)
     )
@@ -159,7 +168,7 @@ def _resent(row: InboxRow, me: Me) -> Interpreted:
         messages=tuple(whole.messages),
         edits=tuple(whole.edits),
         addons=tuple(whole.addons),
-        votes=tuple(vote for part in parts for vote in part.votes),
+        sealed=tuple(one for part in parts for one in part.sealed),
         contacts=tuple(whole.contacts),
         events=tuple(whole.events),
     )
@@ -183,9 +192,9 @@ def _own(me: Me) -> set[str]:
     return {f"{me.get('phone')}@{jids.PN}", jids.bare(str(me.get("lid") or "-"))}
 
 
-def _undecoded(row: InboxRow) -> bool:
+def _undecoded(row: InboxRow, opened: Opened) -> bool:
     """Whether there is a message of which nothing could be read: a kind newer than our protobuf, or a damaged one."""
-    return bool(row.plaintext) and not set(row.body) - {"messageContextInfo"}
+    return bool(row.plaintext) and not set(opened.body) - {"messageContextInfo"}
 
 
 def _author(attrs: Mapping[str, str], where: _Where, content: Content, me: Me) -> tuple[str, bool]:
@@ -221,8 +230,10 @@ def _row(row: InboxRow, where: _Where, content: Content, opened: Opened) -> Mess
         body["view_once"] = True
     if opened.ephemeral:
         body["ephemeral"] = True
-    if content.kind == "poll" and opened.secret:
+    if opened.secret:
         body["secret"] = opened.secret
+    if opened.part_of == ALBUM and opened.parent:
+        body["album"] = opened.parent
     if set(opened.body) - {"conversation", "messageContextInfo"}:
         body["message"] = plain(opened.body)
     stamp = row.attrs.get("t", "")
@@ -278,20 +289,21 @@ def _target(where: _Where, content: Content, me: Me) -> tuple[str, bool]:
     return (where.chat, False) if where.from_me else (f"{me.get('phone', '')}@{jids.PN}", True)
 
 
-def _added(
-    learnt: Interpreted, message: MessageRow, content: Content, row: InboxRow, *, where: _Where, me: Me
-) -> Interpreted:
-    """A reaction or a vote belongs to the message that it names, and changes no row of its own."""
-    target = _target(where, content, me)
-    if content.kind == "poll_vote":
-        vote = _sealed(message, content, target, row.attrs, me)
-        return Interpreted(learnt.seq, votes=(vote,), contacts=learnt.contacts, mappings=learnt.mappings)
+def _noted(learnt: Interpreted, message: MessageRow, content: Content, target: tuple[str, bool]) -> Interpreted:
+    """A reaction belongs to the message that it names; a pin and what the chat only shows are events. None of them
+    has a row of its own.
+    """
+    payload = about(message, content.target, target)
+    if content.treatment is Treatment.SYSTEM:
+        return replace(learnt, events=(NewEvent("message.system", payload, message.chat),))
+    event = NewEvent(f"message.{content.kind}", payload, message.chat)
+    if content.kind != "reaction":
+        return replace(learnt, events=(event,))
     addon = AddonRow(
         message.chat, content.target, content.kind, message.sender, message.from_me, message.id, message.timestamp,
         message.text,
     )  # fmt: skip
-    event = NewEvent(f"message.{content.kind}", about(message, content.target, target), message.chat)
-    return Interpreted(learnt.seq, addons=(addon,), contacts=learnt.contacts, mappings=learnt.mappings, events=(event,))
+    return replace(learnt, addons=(addon,), events=(event,))
 
 
 def about(message: MessageRow, target: str, author: tuple[str, bool]) -> Json:
@@ -300,24 +312,25 @@ def about(message: MessageRow, target: str, author: tuple[str, bool]) -> Json:
     return {"message": message_to_json(message), "target": target, **own}
 
 
-def _sealed(
-    message: MessageRow, content: Content, target: tuple[str, bool], attrs: Mapping[str, str], me: Me
-) -> SealedVote:
-    vote = content.facts["vote"]
+def _sealed(message: MessageRow, content: Content, row: InboxRow, target: tuple[str, bool], me: Me) -> Sealed:
+    box, attrs = content.facts["sealed"], row.attrs
     names = ("from", "participant", *(f"{who}_{what}" for who in ("sender", "participant") for what in ("pn", "lid")))
     others = [attrs[name] for name in names if attrs.get(name) and not jids.is_group(attrs[name])]
     peer = [attrs[name] for name in ("recipient", "peer_recipient_lid", "peer_recipient_pn") if attrs.get(name)]
     own = sorted(_own(me))
-    voters = own if message.from_me else others
-    creators = own if target[1] else [target[0], content.author, *(voters if content.by_sender else [*others, *peer])]
-    return SealedVote(
-        message,
-        content.target,
-        target[1],
-        _bytes(vote["payload"]),
-        _bytes(vote["iv"]),
-        voters=[jid for jid in dict.fromkeys(map(jids.bare, voters)) if jid],
-        creators=[jid for jid in dict.fromkeys(map(jids.bare, creators)) if jid],
+    senders = own if message.from_me else others
+    authors = own if target[1] else [target[0], content.author, *(senders if content.by_sender else [*others, *peer])]
+    facts = {name: value for name, value in message.body.items() if name != "sealed"}
+    return Sealed(
+        use=box["use"],
+        message=replace(message, body=facts),
+        stanza=row,
+        target=content.target,
+        target_from_me=target[1],
+        payload=_bytes(box["payload"]),
+        iv=_bytes(box["iv"]),
+        senders=[jid for jid in dict.fromkeys(map(jids.bare, senders)) if jid],
+        authors=[jid for jid in dict.fromkeys(map(jids.bare, authors)) if jid],
     )
 
 

@@ -179,8 +179,9 @@ class MessageRow:
 class AddonRow:
     """What somebody added to the message `target` of a chat. `id` is that of the stanza that brought it.
 
-    `kind`: `reaction` (an empty `text` takes it back), `vote` (`body.options`), or `edited` and `revoked` where the
-    message itself is not there yet (`body`: the change as a `MessageRow`'s fields). Addresses are canonical.
+    `kind`: `reaction` (an empty `text` takes it back), `vote` (`body.options`), `answer` to an event, or, where the
+    message itself is not there yet, `edited` and `revoked` (`body`: the change as a `MessageRow`'s fields) and
+    `awaiting` (`body.inbox`: the row to process again). Addresses are canonical.
     """
 
     chat: str
@@ -421,6 +422,8 @@ class Processed:
     edits: Sequence[MessageRow] = ()
     """Changes: `id` names the message, `body` says `edited` or `revoked`, and `timestamp` is the change's own."""
     addons: Sequence[AddonRow] = ()
+    awaiting: Sequence[AddonRow] = ()
+    """Sealed stanzas whose target is not there: the inbox row in `body` is processed again when it comes."""
     chats: Sequence[ChatRow] = ()
     contacts: Sequence[ContactRow] = ()
     mappings: Sequence[tuple[str, str]] = ()

@@ -39,6 +39,10 @@ EVENTS = (
     "message.edited",
     "poll.vote",
     "poll.vote.failed",
+    "event.response",
+    "event.response.failed",
+    "message.pinned",
+    "message.system",
     "group.v2.join",
     "group.v2.leave",
     "group.v2.update",
@@ -137,7 +141,9 @@ def _addresses(chat: str, *, from_me: bool, me: Mapping[str, Any]) -> Json:
 
 _MORE: Mapping[str, str] = {
     "forwarded": "forwarded", "view_once": "viewOnce", "ephemeral": "ephemeral", "edited": "edited", "edits": "edits",
-    "revoked": "revoked", "revoked_by": "revokedBy", "former": "former",
+    "revoked": "revoked", "revoked_by": "revokedBy", "former": "former", "album": "album", "template": "template",
+    "reply": "reply", "product": "product", "order": "order", "payment": "payment", "event": "event",
+    "invite": "invite", "poll_result": "pollResult", "target": "target",
 }  # fmt: skip
 """What else is known of a message: our word, and the one under `_data`."""
 
@@ -149,6 +155,8 @@ def _data(row: Mapping[str, Any], me: Mapping[str, Any]) -> Json:
     data |= {name: body[ours] for ours, name in _MORE.items() if ours in body}
     if "reactions" in body:
         data["reactions"] = [{**one, "sender": to_waha_id(one["sender"])} for one in body["reactions"]]
+    if "answers" in body:
+        data["answers"] = [{**one, "sender": to_waha_id(one["sender"])} for one in body["answers"]]
     if "poll" in body:
         votes = [{**vote, "sender": to_waha_id(vote["sender"])} for vote in body.get("votes") or []]
         data["poll"] = {**body["poll"], "options": tally(body["poll"].get("options") or [], votes)}
@@ -231,6 +239,25 @@ def _vote(payload: Mapping[str, Any], me: Mapping[str, Any]) -> Json:
         "poll": _destination(poll, me),
         "_data": _data(vote, me),
     }
+
+
+def _pinned(payload: Mapping[str, Any], me: Mapping[str, Any]) -> Json:
+    pinned = bool((payload["message"].get("body") or {}).get("pinned"))
+    return {**message(payload["message"], me), "pinnedMessageId": message_id(_target(payload)), "pinned": pinned}
+
+
+def _system(payload: Mapping[str, Any], me: Mapping[str, Any]) -> Json:
+    """What the chat shows and nobody answers: what it is, and the message that it is about, if any."""
+    about = {"aboutMessageId": message_id(_target(payload))} if payload.get("target") else {}
+    return {**message(payload["message"], me), "type": payload["message"]["kind"], **about}
+
+
+def _answer(payload: Mapping[str, Any], me: Mapping[str, Any]) -> Json:
+    """EventResponsePayload; without an answer it could not be opened."""
+    shaped = message(payload["message"], me)
+    names = ("id", "timestamp", "from", "fromMe", "source", "to", "participant", "_data")
+    answer = {"eventResponse": payload["response"]} if payload.get("response") else {}
+    return {**{name: shaped[name] for name in names}, "eventCreationKey": _destination(_target(payload), me), **answer}
 
 
 def _destination(row: Mapping[str, Any], me: Mapping[str, Any]) -> Json:
@@ -336,4 +363,8 @@ _SHAPES: Mapping[str, Callable[[Mapping[str, Any], Mapping[str, Any]], Json]] = 
     "message.revoked": _revoked,
     "poll.vote": _vote,
     "poll.vote.failed": _vote,
+    "event.response": _answer,
+    "event.response.failed": _answer,
+    "message.pinned": _pinned,
+    "message.system": _system,
 }

@@ -271,12 +271,16 @@ class Store(OutboxStore, MediaStore, HistoryStore, Protocol):
         """Newest first. Filters: `from_me`, `since`, `until`, `ack`; `oldest_first` turns the order."""
         ...
 
-    async def message(self, name: str, id: str) -> MessageRow | None:
-        """By WhatsApp's message id."""
+    async def message(self, name: str, id: str, *, chat: str | None = None) -> MessageRow | None:
+        """By WhatsApp's message id; with `chat`, only a message of that chat, by either of its addresses."""
         ...
 
     async def contacts(self, name: str, limit: int, offset: int) -> list[ContactRow]:
         """By name, then id."""
+        ...
+
+    async def addresses(self, name: str, jids: Sequence[str]) -> list[str]:
+        """The addresses, and behind them the other known addresses of the same people."""
         ...
 
     async def resolve(self, name: str, jids: Sequence[str]) -> dict[str, str]:

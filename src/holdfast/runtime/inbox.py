@@ -9,18 +9,19 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import structlog
 
 from holdfast.crash import point
-from holdfast.domain.addons import SealedVote
+from holdfast.domain.addons import Sealed
 from holdfast.domain.errors import HoldfastError, StaleEpoch
 from holdfast.domain.messages import Interpreted, interpret, merge
 from holdfast.domain.synced import synced
 from holdfast.ports.clock import Clock
 from holdfast.ports.store import InboxRow, Processed, Store
-from holdfast.runtime import votes
+from holdfast.runtime import sealed
 from holdfast.runtime.actor import Actor
 from holdfast.runtime.hub import Hub
 
@@ -94,7 +95,7 @@ class Inbox:
             point("inbox.taken")
             await self._take(rows)
             point("inbox.applied")
-        return len(rows) == BATCH
+        return bool(rows)  # a message that came may have set rows back to be processed
 
     async def _learn(self, kind: str, items: Sequence[Mapping[str, Any]]) -> None:
         try:
@@ -111,11 +112,12 @@ class Inbox:
         """All in one transaction; if anything in them cannot be stored, one by one, so that only that is set aside."""
         try:
             parts = [interpret(row, self._actor.me) for row in rows]
-            if len(rows) > 1 and any(part.votes for part in parts):  # the poll may be among them
+            if len(rows) > 1 and any(part.sealed for part in parts):  # what they are about may be among them
                 for row in rows:
                     await self._take([row])
                 return
-            await self._apply(merge([*parts, *[await self._opened(vote) for part in parts for vote in part.votes]]))
+            opened = [await self._opened(one, part.mappings) for part in parts for one in part.sealed]
+            await self._apply(merge([*parts, *opened]))
         except HoldfastError:
             raise
         except Exception as error:  # a mistake of ours with what somebody sent
@@ -125,8 +127,15 @@ class Inbox:
             else:
                 await self._set_aside(rows[0], error)
 
-    async def _opened(self, vote: SealedVote) -> Interpreted:
-        return votes.opened(vote, await self._store.message(self._actor.name, vote.target))
+    async def _opened(self, one: Sealed, learnt: Sequence[tuple[str, str]]) -> Interpreted:
+        """Only a message of the same chat is looked at: ids are made up by senders. `learnt`: who is who, by the very
+        stanza.
+        """
+        name, chat = self._actor.name, one.message.chat
+        target = await self._store.message(name, one.target, chat=dict(learnt).get(chat, chat))
+        senders = await self._store.addresses(name, one.senders)
+        authors = await self._store.addresses(name, one.authors)
+        return sealed.opened(replace(one, senders=senders, authors=authors), target, self._actor.me)
 
     async def _set_aside(self, row: InboxRow, error: Exception) -> None:
         """Marked as done, if the store takes even that: the row itself stays, as long as all rows do."""

@@ -7,13 +7,13 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from holdfast.domain.addons import with_addons
+from holdfast.domain.addons import AWAITING, with_addons
 from holdfast.domain.rows import AddonRow, MessageRow
 from holdfast.store.sql import Query, dumps, keepable, listed, loads, rounded
 
 _COLUMNS = "chat, target, kind, sender, from_me, id, timestamp, text, CAST(body AS TEXT)"
 _OF = (
-    f"SELECT {_COLUMNS} FROM addon WHERE session_name = ? AND kind IN ('reaction', 'vote') "  # noqa: S608
+    f"SELECT {_COLUMNS} FROM addon WHERE session_name = ? AND kind IN ('reaction', 'vote', 'answer') "  # noqa: S608
     "AND target IN ({}) ORDER BY seq"
 )
 _WAITING = Query(
@@ -34,11 +34,14 @@ _NEWER = Query(
 _REPLACE = Query(
     "DELETE FROM addon WHERE session_name = ? AND target = ? AND chat = ? AND kind = ? AND sender = ? RETURNING seq"
 )
+_AWAITING = Query(
+    "DELETE FROM addon WHERE session_name = ? AND target = ? AND chat = ? AND kind = ? RETURNING CAST(body AS TEXT)"
+)
 _DROP = Query("DELETE FROM addon WHERE session_name = ? AND seq = ? RETURNING seq")
 _MOVE = Query("UPDATE addon SET chat = ? WHERE session_name = ? AND chat = ? RETURNING seq")
 _RENAME = Query("UPDATE addon SET sender = ? WHERE session_name = ? AND sender = ? RETURNING seq")
 _TWICE = Query(
-    "DELETE FROM addon WHERE session_name = ? AND sender = ? AND kind IN ('reaction', 'vote') AND EXISTS ("
+    "DELETE FROM addon WHERE session_name = ? AND sender = ? AND kind IN ('reaction', 'vote', 'answer') AND EXISTS ("
     "SELECT 1 FROM addon AS newer WHERE newer.session_name = addon.session_name AND newer.target = addon.target "
     "AND newer.chat = addon.chat AND newer.kind = addon.kind AND newer.sender = addon.sender "
     "AND (newer.timestamp > addon.timestamp OR (newer.timestamp = addon.timestamp AND newer.seq > addon.seq))) "
@@ -47,8 +50,8 @@ _TWICE = Query(
 
 
 def put(c: Connection, name: str, row: AddonRow) -> bool:
-    """Keep the newest reaction or vote of each sender, and every change that waits. Whether it is the newest."""
-    if row.kind in ("reaction", "vote"):
+    """Keep the newest reaction, vote or answer of each sender, and all else. Whether it is the newest."""
+    if row.kind in ("reaction", "vote", "answer"):
         key = (name, row.target, row.chat, row.kind, row.sender)
         if _NEWER.all(c, *key, row.timestamp):
             return False
@@ -84,6 +87,11 @@ def take_waiting(c: Connection, name: str, chat: str, target: str) -> list[Addon
     for seq, *_ in found:
         _DROP.all(c, name, seq)
     return [_row(rest) for _, *rest in found]
+
+
+def take_awaiting(c: Connection, name: str, chat: str, target: str) -> list[int]:
+    """The inbox rows that were sealed under the secret of a message that is there now; they are forgotten here."""
+    return [int(loads(body)["inbox"]) for (body,) in _AWAITING.all(c, name, target, chat, AWAITING)]
 
 
 def merge(c: Connection, name: str, lid: str, pn: str) -> list[str]:

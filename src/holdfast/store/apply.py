@@ -36,12 +36,12 @@ def apply_inbox(
     news = _News()
     for row in people.canonical(c, name, processed.messages):
         if messages.put(c, name, row):
-            news.messages.add((row.id, row.from_me, row.kind == "waiting"))
+            news.messages.add((row.id, row.from_me, row.kind in ("waiting", "unknown")))
             media.expect(c, name, row)
     for row in people.canonical(c, name, processed.edits):
         if (done := messages.edit(c, name, row)) is not None:
             news.edited[str(row.body.get("change"))] = done.before
-    for addon in people.canonical(c, name, processed.addons):
+    for addon in people.canonical(c, name, [*processed.addons, *processed.awaiting]):
         messages.came(c, name, addon.id)
         if addons.put(c, name, addon):
             news.addons.add(addon.id)
@@ -97,7 +97,7 @@ class _News:
             return True
         if event.kind in ("message.edited", "message.revoked"):
             return message["id"] in self.edited
-        if event.kind in ("message", "message.waiting"):
+        if event.kind in ("message", "message.waiting") and "target" not in payload:
             return (message["id"], bool(message.get("from_me")), event.kind == "message.waiting") in self.messages
         return event.kind != "message.reaction" or message["id"] in self.addons
 

@@ -259,13 +259,17 @@ class SqlStore(OutboxPart, MediaPart, HistoryPart):
         """See the port."""
         return await self._read(lambda c: messages.listing(c, name, chat, limit=limit, offset=offset, filters=filters))
 
-    async def message(self, name: str, id: str) -> MessageRow | None:
+    async def message(self, name: str, id: str, *, chat: str | None = None) -> MessageRow | None:
         """See the port."""
-        return await self._read(lambda c: messages.get(c, name, id), brief=True)
+        return await self._read(lambda c: messages.get(c, name, id, chat), brief=True)
 
     async def contacts(self, name: str, limit: int, offset: int) -> list[ContactRow]:
         """See the port."""
         return await self._read(lambda c: people.contacts(c, name, limit, offset))
+
+    async def addresses(self, name: str, jids: Sequence[str]) -> list[str]:
+        """See the port."""
+        return await self._read(lambda c: people.addresses(c, name, jids), brief=True)
 
     async def resolve(self, name: str, jids: Sequence[str]) -> dict[str, str]:
         """See the port."""

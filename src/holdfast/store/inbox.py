@@ -24,6 +24,7 @@ _UNREAD = Query(
     "ORDER BY seq DESC LIMIT ?"
 )
 _DONE = "UPDATE inbox SET done_at = holdfast_now() WHERE session_name = ? AND seq IN ({}) AND done_at IS NULL"
+_AGAIN = Query("UPDATE inbox SET done_at = NULL WHERE session_name = ? AND seq = ?")
 _AT_ONCE = 500
 
 
@@ -54,6 +55,12 @@ def pending(c: Connection, name: str, limit: int) -> list[InboxRow]:
 def unread(c: Connection, name: str, limit: int) -> list[tuple[InboxRow, bool]]:
     """Stanzas that could not be read when they came, newest first, and whether each is still to be processed."""
     return [(_row(found), bool(new)) for *found, new in _UNREAD.all(c, name, limit)]
+
+
+def again(c: Connection, name: str, seqs: Sequence[int]) -> None:
+    """Process rows once more: what they are about has come."""
+    for seq in seqs:
+        _AGAIN.run(c, name, seq)
 
 
 def mark_done(c: Connection, name: str, seqs: Sequence[int]) -> None:

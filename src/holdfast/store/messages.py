@@ -10,7 +10,7 @@ from sqlalchemy import Connection, and_, func, select, update
 
 from holdfast.domain.addons import change_of, changed, kept
 from holdfast.domain.rows import ChatRow, Json, MessageRow
-from holdfast.store import addons, people
+from holdfast.store import addons, inbox, people
 from holdfast.store.schema import chat, contact, message
 from holdfast.store.sql import Query, dumps, keepable
 
@@ -54,6 +54,9 @@ _PUT_CHAT = Query(
 )
 
 
+_FILL_RAW = Query(
+    "UPDATE message SET raw = ? WHERE session_name = ? AND chat = ? AND from_me IS TRUE AND id = ? AND length(raw) = 0"
+)
 _FILL = Query(
     "UPDATE message SET sender = ?, timestamp = ?, kind = ?, text = ?, body = ?, raw = ? "
     "WHERE session_name = ? AND chat = ? AND from_me = ? AND id = ? AND kind = 'waiting' RETURNING seq"
@@ -79,7 +82,10 @@ def put(c: Connection, name: str, row: MessageRow) -> bool:
         new = _FILL.all(c, *facts, name, row.chat, row.from_me, row.id)
         if new:
             catch_up(c, name, row.chat, row.id)
+        elif row.from_me and row.raw:  # stored by a receipt that overtook the server's ack
+            _FILL_RAW.run(c, row.raw, name, row.chat, row.id)
     if new:
+        inbox.again(c, name, addons.take_awaiting(c, name, row.chat, row.id))
         _COUNT.run(c, name, row.chat, row.timestamp, 0 if row.from_me else 1)
     return bool(new)
 
@@ -191,8 +197,10 @@ def listing(
     )
 
 
-def get(c: Connection, name: str, id_: str) -> MessageRow | None:
+def get(c: Connection, name: str, id_: str, chat_id: str | None = None) -> MessageRow | None:
     """By WhatsApp's id; ids are unique in practice, the newest row wins if they are not."""
     rows = select(*COLUMNS).where(_M.session_name == name, _M.id == id_).order_by(_M.seq.desc()).limit(1)
+    if chat_id is not None:
+        rows = rows.where(_M.chat == people.resolve(c, name, [chat_id])[chat_id])
     found = c.execute(rows).first()
     return None if found is None else addons.shown(c, name, [row_of(found)])[0]

@@ -19,6 +19,7 @@ from holdfast.store.sql import Query, insert, keepable, listed, rounded
 
 _AT_ONCE = 500
 _KNOWN = "SELECT lid, pn FROM lid_map WHERE session_name = ? AND lid IN ({})"
+_BY_NUMBER = "SELECT lid, pn FROM lid_map WHERE session_name = ? AND pn IN ({})"
 _LEARN = Query(
     "INSERT INTO lid_map (session_name, lid, pn) VALUES (?, ?, ?) "
     "ON CONFLICT (session_name, lid) DO UPDATE SET pn = excluded.pn WHERE lid_map.pn <> excluded.pn RETURNING pn"
@@ -49,6 +50,16 @@ def resolve(c: Connection, name: str, addresses: Iterable[str]) -> dict[str, str
     return {
         address: known.get(lids[address], lids[address]) if address in lids else _plain(address) for address in asked
     }
+
+
+def addresses(c: Connection, name: str, known: Sequence[str]) -> list[str]:
+    """The addresses, then the other addresses of the same people."""
+    bare = list(dict.fromkeys(map(jids.bare, known)))
+    if not bare:
+        return []
+    wanted = rounded(bare)
+    pairs = [pair for query in (_KNOWN, _BY_NUMBER) for pair in listed(query, len(wanted)).all(c, name, *wanted)]
+    return list(dict.fromkeys([*bare, *(address for pair in pairs for address in pair)]))
 
 
 Addressed = TypeVar("Addressed", MessageRow, AddonRow)

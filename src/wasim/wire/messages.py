@@ -1,6 +1,6 @@
 """All of WhatsApp's protobuf messages by name, and messages as JSON: what the admin API takes and gives.
 
-Names, numbers and types stand in ``messages.json``, which ``scripts/wasim_schema.py`` writes. JSON is protobuf's own
+Names, numbers and types stand in ``messages.json``, which ``scripts/message_schema.py`` writes. JSON is protobuf's own
 form: bytes in base64, an enum by its name (or number), numbers as numbers (or decimal strings).
 """
 

@@ -1,8 +1,10 @@
-"""Write ``src/wasim/wire/messages.json``: names, numbers and types of the fields of WhatsApp's protobuf messages.
+"""Write ``messages.json`` of ``wasim`` and of ``holdfast``: the fields of WhatsApp's protobuf messages.
 
 The facts are read from ``WAProto.proto`` of the npm package that the sidecar pins. Run it after that version changed:
 
-    python scripts/wasim_schema.py
+    python scripts/message_schema.py
+
+The two packages do not import each other, so each has a copy.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "sidecar/node_modules/baileys"
-TARGET = ROOT / "src/wasim/wire/messages.json"
+TARGETS = (ROOT / "src/wasim/wire/messages.json", ROOT / "src/holdfast/domain/messages.json")
 SCALARS = {
     "bool", "bytes", "double", "fixed32", "fixed64", "float", "int32", "int64", "sfixed32", "sfixed64", "string",
     "uint32", "uint64",
@@ -71,8 +73,8 @@ def _found(wanted: str, scope: list[str], known: set[str]) -> str:
     raise SystemExit(f"there is no type {wanted} in {'.'.join(scope)}")
 
 
-def main() -> None:
-    """Read the package, write the file."""
+def table() -> str:
+    """Read the package; return the files' text."""
     text = (PACKAGE / "WAProto/WAProto.proto").read_text("utf-8")
     messages, enums = read(text)
     resolve(messages, enums)
@@ -82,8 +84,13 @@ def main() -> None:
     rows = [f' "{name}": {json.dumps(fields)}' for name, fields in sorted(messages.items())]
     sets = [f' "{name}": {json.dumps(values)}' for name, values in sorted(enums.items())]
     out = f'{{"source": {json.dumps(source)},\n"messages": {{\n' + ",\n".join(rows) + '\n},\n"enums": {\n'
-    TARGET.write_text(out + ",\n".join(sets) + "\n}}\n", "utf-8")
-    print(f"{len(messages)} messages and {len(enums)} enums of {source}")
+    return out + ",\n".join(sets) + "\n}}\n"
+
+
+def main() -> None:
+    """Write the files."""
+    for target in TARGETS:
+        target.write_text(table(), "utf-8")
 
 
 if __name__ == "__main__":
