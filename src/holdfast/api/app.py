@@ -25,6 +25,7 @@ from holdfast.api.headers import secured
 from holdfast.api.history import History
 from holdfast.api.intake import Intake, without_nul
 from holdfast.api.metrics import scrape
+from holdfast.api.openapi.document import CompletedConfig
 from holdfast.api.outbox import Outbox
 from holdfast.api.own import Own
 from holdfast.api.peer import Answering, asked_by_peer
@@ -136,11 +137,12 @@ def _spooled(app: Litestar) -> set[str]:
 
 def _openapi() -> OpenAPIConfig:
     scheme: Any = {"ApiKey": SecurityScheme(type="apiKey", name="X-Api-Key", security_scheme_in="header")}
-    return OpenAPIConfig(
+    return CompletedConfig(
         title="Holdfast",
         version=holdfast.__version__,
         description="The WhatsApp session gateway that does not lose sessions. WAHA-compatible REST API.",
         path="/docs",
+        use_handler_docstrings=True,
         render_plugins=[DocsPage()],
         components=Components(security_schemes=scheme),
         security=[{"ApiKey": []}],

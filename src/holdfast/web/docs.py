@@ -30,27 +30,15 @@ class DocsPage(OpenAPIRenderPlugin):
         groups: dict[str, list[dict[str, Any]]] = {}
         for operation in operations:
             groups.setdefault((operation.get("tags") or ["Other"])[0], []).append(operation)
-        schemas = openapi_schema.get("components", {}).get("schemas", {})
         return (
             templates.get_template("docs.html")
-            .render(groups=groups, info=openapi_schema["info"], body_of=lambda operation: _body(operation, schemas))
+            .render(groups=groups, info=openapi_schema["info"], body_of=_body)
             .encode()
         )
 
 
-def _body(operation: dict[str, Any], schemas: dict[str, Any]) -> str:
-    """An example of the request body, from its schema's field names."""
+def _body(operation: dict[str, Any]) -> str:
+    """Return the example of the request body as JSON, or an empty string."""
     content: dict[str, dict[str, Any]] = operation.get("requestBody", {}).get("content", {})
-    reference = next((media.get("schema", {}).get("$ref", "") for media in content.values()), "")
-    schema = schemas.get(reference.rpartition("/")[2], {})
-    fields = {name: _example(field) for name, field in schema.get("properties", {}).items()}
-    return html.unescape(json.dumps(fields, indent=2)) if fields else ""
-
-
-def _example(field: dict[str, Any]) -> Any:
-    if "default" in field and field["default"] is not None:
-        return field["default"]
-    return _EXAMPLES.get(str(field.get("type")))
-
-
-_EXAMPLES: dict[str, Any] = {"string": "…", "integer": 0, "number": 0, "boolean": True, "array": [], "object": {}}
+    example = next((media["example"] for media in content.values() if media.get("example")), None)
+    return html.unescape(json.dumps(example, indent=2)) if example else ""
