@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from tests.support.conversations import SHOP, Talk, c_us
@@ -120,3 +121,46 @@ async def _logged_out_on_the_phone(w: World) -> None:
     out = await w.holdfast.ask("POST", "/api/sessions/shop/stop")
     assert out["status"] in ("FAILED", "STOPPED")
     assert await w.wasim.get("log", since=since, kind="connected") == [], "something connected by itself"
+
+
+STATUS_FIELDS = {"name", "status", "statuses", "data", "holdfast"}
+
+
+@check("F.28", "session.status: WAHA's fields, ours under holdfast; again when a restriction or a quota changes")
+async def status_events(w: World) -> str:
+    await w.link()
+    ends = int(time.time()) + 3600
+    lock = {"is_active": True, "time_enforcement_ends": str(ends), "enforcement_type": "WEB_COMPANION_ONLY"}
+    want = {"enforcementType": "WEB_COMPANION_ONLY", "isActive": True, "timeEnforcementEnds": ends}
+    await w.hook.until(lambda: bool(_reported(w)) and _reported(w)[-1]["payload"]["status"] == "WORKING")
+    statuses = _reported(w)[-1]["payload"]["statuses"]
+    assert [one["status"] for one in statuses] == ["SCAN_QR_CODE", "STARTING", "WORKING"], statuses
+    assert [one["timestamp"] for one in statuses] == sorted(one["timestamp"] for one in statuses), statuses
+    await _mex(w, "NotificationUserReachoutTimelockUpdate", xwa2_notify_account_reachout_timelock=lock)
+    await w.hook.until(lambda: _reported(w)[-1]["payload"]["data"] == {"reachoutTimelock": want})
+    later = {**lock, "time_enforcement_ends": str(ends + 60)}
+    await _mex(w, "NotificationUserReachoutTimelockUpdate", xwa2_notify_account_reachout_timelock=later)
+    await w.hook.until(lambda: f"{ends + 60}" in str(_reported(w)[-1]["payload"]["data"]))
+    known = len(_reported(w))
+    quota = {"capping_status": "FIRST_WARNING", "total_quota": 1000, "used_quota": 640}
+    await _mex(w, "MessageCappingInfoNotification", xwa2_notify_new_chat_messages_capping_info_update=quota)
+    await w.hook.until(lambda: len(_reported(w)) > known)
+    assert _reported(w)[-1]["me"]["messageCapping"]["usedQuota"] == 640, _reported(w)[-1]["me"]
+    lifted = {"is_active": False}
+    await _mex(w, "NotificationUserReachoutTimelockUpdate", xwa2_notify_account_reachout_timelock=lifted)
+    await w.hook.until(lambda: _reported(w)[-1]["payload"]["data"] is None)
+    me = (await w.holdfast.ask("GET", "/api/sessions/shop"))["me"]
+    assert (me["reachoutTimelock"]["isActive"], me["messageCapping"]["usedQuota"]) == (False, 640), me
+    for envelope in _reported(w):
+        assert envelope["payload"].keys() == STATUS_FIELDS, envelope["payload"]
+        assert envelope["payload"]["holdfast"].keys() >= {"reason", "message", "needs_qr"}, envelope["payload"]
+    return f"{len(_reported(w))} events, 4 of them for changes of a session that stayed WORKING"
+
+
+def _reported(w: World) -> list[dict[str, Any]]:
+    return [e for e in w.hook.envelopes if e["event"] == "session.status"]
+
+
+async def _mex(w: World, op: str, **data: object) -> None:
+    """WhatsApp's GraphQL notifies the account's devices."""
+    await w.fault("mex", jid=SHOP, op=op, data=data)

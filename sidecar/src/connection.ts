@@ -2,7 +2,7 @@
 //
 // Nothing reconnects here. Only while a phone has not scanned yet, a pairing socket that WhatsApp closed is replaced by
 // the next one, so that the QR on show stays valid for as long as the parent wants.
-import type { AuthenticationCreds, BinaryNode, WASocket } from 'baileys';
+import type { AuthenticationCreds, BinaryNode, ReachoutTimelockState, WASocket } from 'baileys';
 import { configureSuccessfulPairing, initAuthCreds, jidDecode, makeWASocket, proto } from 'baileys';
 import type { ClientRequest, IncomingMessage } from 'node:http';
 import type { WebSocket } from 'ws';
@@ -249,6 +249,7 @@ export class Connection {
       if (update.connection === 'open') this.onOpen();
       if (update.connection === 'close') this.onEnd(sock, update.lastDisconnect?.error);
     });
+    sock.ev.on('message-capping.update', (quota) => this.events.put('capped', { ...quota }));
     if (crashing) {
       sock.ev.on('messages.upsert', ({ messages }) => {
         const unread = messages.some((message) => message.messageStubType === proto.WebMessageInfo.StubType.CIPHERTEXT);
@@ -309,9 +310,10 @@ export class Connection {
   }
 
   /** WhatsApp names an end, or none; without one it lasts a day at most, and is asked for again by then. */
-  private onTimeLock(lock: { isActive?: boolean | undefined; timeEnforcementEnds?: Date | undefined }): void {
+  private onTimeLock(lock: Partial<ReachoutTimelockState>): void {
     const end = lock.timeEnforcementEnds?.getTime() ?? Date.now() + DAY_MS;
-    this.events.put('restricted', { until: lock.isActive === true ? end / 1000 : null });
+    const until = lock.isActive === true ? end / 1000 : null;
+    this.events.put('restricted', { until, enforcement: lock.enforcementType ?? '' });
   }
 
   private account(): Record<string, string> {

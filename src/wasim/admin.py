@@ -187,6 +187,8 @@ class Admin:
                 for phone in self._wasim.phones.all().values():
                     phone.files.forget()
             return self._wasim.media.expire() if self._wasim.media else 0
+        if fault.kind == "mex":
+            return self._notify_mex(fault)
         if fault.kind in ("logout", "unlisted"):
             targets = self._companions(fault)
             for device in targets:
@@ -199,6 +201,16 @@ class Admin:
         for connection in struck:
             _STRIKES[fault.kind](connection, fault)
         return len(struck)
+
+    def _notify_mex(self, fault: Fault) -> int:
+        """WhatsApp's GraphQL tells of a change of its own accord."""
+        update = Node(
+            "update", {"op_name": str(fault.options["op"])}, json.dumps({"data": fault.options["data"]}).encode()
+        )
+        targets = self._companions(fault)
+        for device in targets:
+            self._hub.notify(device, "mex", [update])
+        return len(targets)
 
     def _companions(self, fault: Fault) -> list[Device]:
         return [d for account in self._hub.accounts for d in account.companions if fault.strikes(d.names)]

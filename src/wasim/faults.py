@@ -14,7 +14,7 @@ from typing import Any
 from wasim import versions
 
 ONCE = frozenset(
-    {"drop", "stream_error", "logout", "corrupt_frame", "unknown_frame", "deaf", "unlisted", "expire_media"}
+    {"drop", "stream_error", "logout", "corrupt_frame", "unknown_frame", "deaf", "unlisted", "expire_media", "mex"}
 )
 LASTING = frozenset(
     {
@@ -35,6 +35,12 @@ LASTING = frozenset(
     }
 )
 KINDS = ONCE | LASTING | {"clear"}
+NEEDS: dict[str, tuple[set[str], str]] = {
+    "slow": ({"ms"}, "ms, the milliseconds to hold each frame back"),
+    "refuse_query": ({"xmlns", "code"}, "xmlns, which queries are refused, and code"),
+    "mex": ({"op", "data"}, "op, the operation's name, and data, what it says"),
+}
+"""Fields without which a fault of a kind means nothing."""
 
 
 class FaultError(ValueError):
@@ -95,14 +101,13 @@ class Faults:
         for name in ("ms", "code", "status", "reason"):
             if name in options and not str(options[name]).isdecimal():
                 raise FaultError(f"{name} must be a number, it is {options[name]!r}")
-        if kind == "slow" and "ms" not in options:
-            raise FaultError("slow needs ms, the milliseconds to hold each frame back")
+        needed, why = NEEDS.get(kind, (set(), ""))
+        if not needed <= options.keys():
+            raise FaultError(f"{kind} needs {why}")
         if kind in ("logout", "unlisted") and jid is None:
             raise FaultError(f"{kind} needs jid: whose device is to be removed")
         if kind == "outdated" and versions.parse(str(options.setdefault("version", versions.NEXT_VERSION))) is None:
             raise FaultError("version must look like 2.3000.1043857760")
-        if kind == "refuse_query" and not {"xmlns", "code"} <= options.keys():
-            raise FaultError("refuse_query needs xmlns, which queries are refused, and code")
         if not isinstance(options.get("tag", ""), str) or options.get("tag") == "":
             raise FaultError("tag must be the name of an element")
         until = None if seconds is None else self._now() + float(seconds)

@@ -233,6 +233,23 @@ async def test_a_restriction_is_told_with_its_end(world: World) -> None:
     assert (await world.take(port.Restricted)).until == ends
 
 
+async def test_whatsapp_reports_restrictions_and_quotas_of_its_own_accord(world: World) -> None:
+    ends = 4_000_000_000
+    lock = {"is_active": True, "time_enforcement_ends": str(ends), "enforcement_type": "WEB_COMPANION_ONLY"}
+    data = {"xwa2_notify_account_reachout_timelock": lock}
+    await world.admin(
+        "fault", {"kind": "mex", "jid": ANA, "op": "NotificationUserReachoutTimelockUpdate", "data": data}
+    )
+    restricted = await world.take(port.Restricted)
+    assert (restricted.until, restricted.enforcement) == (ends, "WEB_COMPANION_ONLY")
+    info = {"capping_status": "CAPPED", "total_quota": "100", "used_quota": 100, "cycle_end_timestamp": str(ends)}
+    data = {"xwa2_notify_new_chat_messages_capping_info_update": info}
+    await world.admin("fault", {"kind": "mex", "jid": ANA, "op": "MessageCappingInfoNotification", "data": data})
+    quota = (await world.take(port.Capped)).quota
+    assert (quota["cappingStatus"], quota["totalQuota"], quota["usedQuota"]) == ("CAPPED", 100, 100)
+    assert (quota["cycleStart"], quota["cycleEnd"]) == (None, ends)
+
+
 async def test_a_number_that_is_not_on_whatsapp_is_said_so(world: World) -> None:
     with pytest.raises(NotOnWhatsApp):
         await world.send("a", "40799999990@s.whatsapp.net", "hello", "3EB0D2")

@@ -48,6 +48,7 @@ def events() -> list[s.Event]:
             s.Unlisted(connection),
             s.Restricted(connection, NOW + 60),
             s.Restricted(connection, None),
+            s.Capped(connection, {"cappingStatus": "CAPPED"}),
             *(s.Closed(connection, code) for code in (0, 401, 402, 403, 405, 408, 411, 428, 440, 500, 503, 515, 999)),
             *(
                 s.Closed(connection, 440, tag)

@@ -6,16 +6,18 @@ Each phase has one way in (`domain.phases`), and each event one handler.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from email.utils import formatdate
 
 from holdfast.domain import disconnects
+from holdfast.domain.account_limits import on_capped, on_restricted, working
 from holdfast.domain.disconnects import Disconnect, Kind, ban_seconds, classify
 from holdfast.domain.jids import mask
 from holdfast.domain.pacing import backoff, conflict_holdoff
 from holdfast.domain.phases import Step, connect, drop, enter, halt, pair, public_status, terminal, wait
 from holdfast.domain.state import (
     Adopted,
+    Capped,
     ClearCredentials,
     Closed,
     ConnectionEvent,
@@ -41,6 +43,8 @@ from holdfast.domain.state import (
 )
 
 RESTORING = "Restoring connection from saved session..."
+RECENT = 3
+"""Public statuses that are remembered, as WAHA reports them."""
 _IDLE = (Phase.STOPPED, Phase.TERMINAL)
 _FLAPPING_FROM = 3
 
@@ -63,6 +67,9 @@ def decide(state: State, event: Event, now: float, rand: float, times: Times) ->
         after, commands = _on_nudge(state, now)
     else:
         after, commands = state, ()
+    status = public_status(after)
+    if status != public_status(state):
+        after = replace(after, recent=(*after.recent, (status, now))[-RECENT:])
     return Decision(after, commands, _visible(state) != _visible(after))
 
 
@@ -208,7 +215,9 @@ def _on_connection(state: State, event: ConnectionEvent, now: float, rand: float
     if isinstance(event, Unlisted):
         return _on_unlisted(state, now, rand, times)
     if isinstance(event, Restricted):
-        return _on_restricted(state, event, now), ()
+        return on_restricted(state, event, now), ()
+    if isinstance(event, Capped):
+        return on_capped(state, event), ()
     return state, ()
 
 
@@ -234,27 +243,6 @@ def _on_unlisted(state: State, now: float, rand: float, times: Times) -> Step:
         return state, ()
     entered, commands = _retry(replace(state, live=False), disconnects.UNLISTED, now, rand, times)
     return entered, (*drop(state), *commands)
-
-
-def _on_restricted(state: State, event: Restricted, now: float) -> State:
-    until = event.until if event.until is not None and event.until > now else None
-    state = replace(state, restricted_until=until)
-    if state.phase is not Phase.WORKING:
-        return state
-    code, message = _working(state, now)
-    return replace(state, code=code, message=message)
-
-
-def _working(state: State, now: float) -> tuple[str, str]:
-    """Code and sentence of a session that works, with what holds it back."""
-    if state.restricted_until is None or state.restricted_until <= now:
-        return "working", "Connected, and verified by traffic from WhatsApp."
-    until = formatdate(state.restricted_until, usegmt=True)
-    message = (
-        f"Connected, but WhatsApp lets this account write to no new people until {until}. "
-        "Messages to them wait; write less to strangers."
-    )
-    return disconnects.RESTRICTED, message
 
 
 def _on_qr(state: State, now: float, times: Times) -> Step:
@@ -288,10 +276,14 @@ def _on_paired(state: State, event: Paired, now: float, times: Times) -> Step:
         pairing_until=None,
         pair_phone=None,
         new_number=False,
-        restricted_until=None if change else state.restricted_until,
+        **(_NEW_ACCOUNT if change else {}),
     )
     timer = SetTimer(TimerKind.CONNECT, times.connect, entered.generation)
     return entered, (PutApart(), timer) if change else (timer,)
+
+
+_NEW_ACCOUNT: Mapping[str, object] = {"restricted_until": None, "enforcement": "", "quota": None}
+"""What WhatsApp limited was the account of the number before."""
 
 
 def _another_number(state: State, phone: str, now: float) -> Step:
@@ -303,7 +295,7 @@ def _another_number(state: State, phone: str, now: float) -> Step:
 
 
 def _on_opened(state: State, event: Opened, now: float, times: Times) -> Step:
-    code, message = _working(state, now)
+    code, message = working(state, now)
     entered = enter(
         state,
         Phase.WORKING,
@@ -470,7 +462,7 @@ def _health(state: State, now: float, rand: float, times: Times) -> Step:
         entered, commands = connect(again, now, message=_QUIET, code="quiet", hasty=True)
         return entered, (*drop(state), *commands)
     if state.code == disconnects.RESTRICTED and (state.restricted_until or 0.0) <= now:
-        state = _on_restricted(state, Restricted(state.connection, None), now)
+        state = on_restricted(state, Restricted(state.connection, None), now)
     listed = now - (state.listed_at or 0.0) >= times.listed
     return state, (Probe(state.connection, listed=listed), _look_again(state, times))
 

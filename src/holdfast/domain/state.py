@@ -7,6 +7,9 @@ from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any, Self
 
+Shown = tuple[str, float]
+"""A public status, and since when it was shown, in Unix seconds."""
+
 
 class Phase(StrEnum):
     """Where a session stands inside Holdfast."""
@@ -94,6 +97,12 @@ class State:
     """How often in a row the link was renewed only because nothing was delivered: each waits longer."""
     restricted_until: float | None = None
     """Until when WhatsApp lets this account write to people it knows only."""
+    enforcement: str = ""
+    """WhatsApp's word for the kind of the last restriction; empty if there never was one."""
+    quota: Mapping[str, Any] | None = None
+    """The account's quota of new chats in WAHA's form (MessageCappingData); None while WhatsApp told none."""
+    recent: tuple[Shown, ...] = ()
+    """The public statuses last shown, newest last."""
     connection: int = 0
     live: bool = False
     """Whether an engine connection is wanted or open under number `connection`."""
@@ -123,6 +132,7 @@ class State:
         facts = {key: value for key, value in stored.items() if key in _FIELDS}
         if "phase" in facts:
             facts["phase"] = Phase(facts["phase"])
+        facts["recent"] = tuple((str(status), float(at)) for status, at in facts.get("recent", ()))
         return cls(**facts)
 
 
@@ -230,9 +240,19 @@ class Unlisted(ConnectionEvent):
 
 @dataclass(frozen=True, slots=True)
 class Restricted(ConnectionEvent):
-    """WhatsApp lets the account write to no new people until `until` (Unix seconds); None: no longer restricted."""
+    """WhatsApp lets the account write to no new people until `until` (Unix seconds); None: no longer restricted.
+    `enforcement`: WhatsApp's word for the kind of restriction.
+    """
 
     until: float | None
+    enforcement: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Capped(ConnectionEvent):
+    """WhatsApp told how many new chats the account may begin; `quota` is WAHA's MessageCappingData."""
+
+    quota: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

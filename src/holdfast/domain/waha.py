@@ -277,22 +277,26 @@ def me_info(me: Mapping[str, Any]) -> Json | None:
     """WAHA's MeInfo; None for a session that was never linked."""
     if not me.get("phone"):
         return None
-    info: Json = {"id": f"{me['phone']}@c.us", "pushName": me.get("push_name") or ""}
+    info: Json = {"id": f"{me['phone']}@c.us", "pushName": me.get("push_name") or "", **(me.get("limits") or {})}
     lid = jids.bare(str(me.get("lid") or ""))
     return {**info, "lid": lid} if lid else info
 
 
 def status_payload(payload: Mapping[str, Any], session: str) -> Json:
-    """The payload of `session.status`, with Holdfast's reason and sentence beside WAHA's fields."""
+    """The payload of `session.status` (WASessionStatusBody), with what Holdfast knows beyond it under `holdfast`."""
+    recent = payload.get("statuses") or [[payload["status"], payload["at"]]]
     return {
         "name": session,
         "status": payload["status"],
-        "statuses": [{"status": payload["status"], "timestamp": int(payload["at"] * 1000)}],
-        "reason": payload["reason"],
-        "message": payload["message"],
-        "needsQR": payload["needs_qr"],
-        "nextAttemptAt": payload.get("next_attempt_at"),
-        "attempt": payload.get("attempt", 0),
+        "statuses": [{"status": status, "timestamp": int(at * 1000)} for status, at in recent],
+        "data": payload.get("data"),
+        "holdfast": {
+            "reason": payload["reason"],
+            "message": payload["message"],
+            "needs_qr": payload["needs_qr"],
+            "next_attempt_at": payload.get("next_attempt_at"),
+            "attempt": payload.get("attempt", 0),
+        },
     }
 
 

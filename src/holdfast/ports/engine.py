@@ -107,9 +107,19 @@ class Synced(EngineEvent):
 
 @dataclass(frozen=True, slots=True)
 class Restricted(EngineEvent):
-    """WhatsApp restricts writing to new people (its reach-out timelock) until `until`, Unix seconds; None: no more."""
+    """WhatsApp restricts writing to new people (its reach-out timelock) until `until`, Unix seconds; None: no longer.
+    `enforcement`: WhatsApp's word for the kind of restriction.
+    """
 
     until: float | None
+    enforcement: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Capped(EngineEvent):
+    """WhatsApp told how many new chats the account may begin; `quota` is WAHA's MessageCappingData."""
+
+    quota: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from typing import Any
 
 import structlog
 
-from holdfast.domain import disconnects, jids
+from holdfast.domain import account_limits, disconnects, jids
 from holdfast.domain import state as s
 from holdfast.domain.errors import EngineUnavailable, HoldfastError, StaleEpoch, StoreUnavailable
 from holdfast.domain.lease import Held, LeaseTimes, give_up_at, may_act
@@ -166,7 +166,7 @@ class Actor:
         before, skew, clock = self.state, self._skew, self._deps.clock
         decision = decide(before, event, clock.now(), clock.random(), self._deps.times)
         clear = any(isinstance(command, s.ClearCredentials) for command in decision.commands)
-        me = self._account(event)
+        me = self._account(event, decision.state)
         apart = self._apart_name() if any(isinstance(command, s.PutApart) for command in decision.commands) else None
         if clear or me is not None or _durable(decision.state) != _durable(before):
             await self._save(before, decision, me=me, clear=clear, apart=apart)
@@ -192,12 +192,14 @@ class Actor:
         at = datetime.fromtimestamp(self._deps.clock.now(), UTC).strftime("%Y%m%d-%H%M%S")
         return f"{self.name[:32]}_until_{at}"
 
-    def _account(self, event: s.Event) -> Json | None:
+    def _account(self, event: s.Event, after: s.State) -> Json | None:
         """What is newly known of the linked account, or None."""
+        known = {**self.me, "limits": account_limits.limits(after)}
+        if not known["limits"]:
+            del known["limits"]
         if isinstance(event, s.Paired | s.Opened) and event.phone and self.state.live:
-            known = {**self.me, "phone": event.phone, **self._fresh_account}
-            return known if known != self.me else None
-        return None
+            known |= {"phone": event.phone, **self._fresh_account}
+        return known if known != self.me else None
 
     # --- storing ------------------------------------------------------------------------------------------------
     async def _save(
@@ -205,8 +207,9 @@ class Actor:
     ) -> None:
         after = decision.state
         timeline = self._entry(after) if decision.changed else None
-        told = public_status(before) != public_status(after) or before.code != after.code
-        events = [NewEvent("session.status", self._status_payload(after))] if told else []
+        reported = public_status(before) != public_status(after) or before.code != after.code
+        reported |= account_limits.changed(before, after)
+        events = [NewEvent("session.status", self._status_payload(after))] if reported else []
         while True:
             try:
                 await self._deps.store.save_state(
@@ -260,6 +263,8 @@ class Actor:
             "attempt": state.attempt,
             "next_attempt_at": state.next_attempt_at,
             "at": self._deps.clock.now(),
+            "statuses": [list(shown) for shown in state.recent],
+            "data": _status_data(state),
         }
 
     # --- doing --------------------------------------------------------------------------------------------------
@@ -377,7 +382,10 @@ class Actor:
             self.tell(s.Proved(event.connection, now - event.age, delivered_at=delivered))
         elif isinstance(event, e.Restricted):
             self._log.warning("restricted by WhatsApp", action="restricted", code="restricted", until=event.until)
-            self.tell(s.Restricted(event.connection, event.until))
+            self.tell(s.Restricted(event.connection, event.until, event.enforcement))
+        elif isinstance(event, e.Capped):
+            self._log.info("quota of new chats", action="quota", code=str(event.quota.get("cappingStatus")))
+            self.tell(s.Capped(event.connection, event.quota))
         elif isinstance(event, e.CredentialsBroken):
             self._log.error("decryption error", action="credentials", code="bad_session", detail=event.detail)
             self.tell(s.Closed(event.connection, 0, "credentials"))
@@ -393,6 +401,12 @@ class Actor:
         else:
             self.pairing.code = event.code
         self._deps.hub.session_changed(self.name)
+
+
+def _status_data(state: s.State) -> Json | None:
+    """WAHA's `data` of a status: what WhatsApp forbids a connected session."""
+    lock = account_limits.timelock(state)
+    return {"reachoutTimelock": lock} if public_status(state) == "WORKING" and lock and lock["isActive"] else None
 
 
 def _durable(state: s.State) -> s.State:

@@ -9,6 +9,7 @@ from typing import Any
 import structlog
 
 from holdfast.domain import refusals
+from holdfast.domain.account_limits import quota
 from holdfast.domain.errors import NotConnected, Refused, SendInDoubt, StoreUnavailable
 from holdfast.engines.baileys.keystore import KeyServer
 from holdfast.engines.baileys.options import BaileysOptions
@@ -241,7 +242,9 @@ def _event(session: str, connection: int, kind: str, facts: Mapping[str, Any]) -
     if kind == "opened":
         return port.Opened(session, connection, facts["phone"], facts["lid"], facts["push_name"])
     if kind == "restricted":
-        return port.Restricted(session, connection, facts["until"])
+        return port.Restricted(session, connection, facts["until"], str(facts.get("enforcement") or ""))
+    if kind == "capped":
+        return port.Capped(session, connection, quota(facts))
     if kind == "synced":
         return port.Synced(session, connection, facts["kind"], facts["items"])
     attrs = {str(name): str(value) for name, value in facts["attrs"].items()}

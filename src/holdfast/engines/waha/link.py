@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 import structlog
 
+from holdfast.domain.account_limits import quota
 from holdfast.domain.errors import HoldfastError, StaleEpoch, StoreUnavailable
 from holdfast.domain.jids import bare
 from holdfast.domain.remote import MISSING, Act, Opening, RemoteTimes, Tried, next_step
@@ -93,6 +94,7 @@ class Link:
         self._qr, self._qr_at = "", -QR_EVERY
         self._code_shown = False
         self._restricted: float | None = None
+        self._capping: Mapping[str, Any] = {}
         self._log = log.bind(session=self.name, server=shared.client.server.name)
 
     # --- what looks tell ----------------------------------------------------------------------------------------
@@ -308,7 +310,7 @@ class Link:
             shared.on_open(self)
         delivered = None if self.heard_at is None else shared.clock.boot() - self.heard_at
         shared.sink(port.Proved(self.name, self.connection, shared.clock.boot() - at, delivered))
-        self._tell_restriction(me.get("reachoutTimelock"))
+        self._report_limits(me.get("reachoutTimelock"), me.get("messageCapping"))
 
     async def _keep(self, phone: str, note: Json) -> None:
         """Note in the store, under the epoch, that this device is linked, and since when we know it."""
@@ -326,13 +328,17 @@ class Link:
         """Whether it was linked before we came: its history is not known yet."""
         return self._request.pair and not self._opening.shown
 
-    def _tell_restriction(self, lock: object) -> None:
-        until = None
+    def _report_limits(self, lock: object, capping: object) -> None:
+        until, kind = None, ""
         if isinstance(lock, Mapping) and lock.get("isActive"):
             until = float(lock.get("timeEnforcementEnds") or 0.0) or self._shared.clock.now() + 3600.0
+            kind = str(lock.get("enforcementType") or "")
         if until != self._restricted:
             self._restricted = until
-            self._shared.sink(port.Restricted(self.name, self.connection, until))
+            self._shared.sink(port.Restricted(self.name, self.connection, until, kind))
+        if isinstance(capping, Mapping) and capping != self._capping:
+            self._capping = capping
+            self._shared.sink(port.Capped(self.name, self.connection, quota(capping)))
 
 
 def _decoded(note: bytes | None) -> dict[str, Any]:
