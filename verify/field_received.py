@@ -23,7 +23,10 @@ def _line(id: str, what: str, *scenarios: Scenario) -> None:
 _line("F.1", "sealed edits: by LID and number, captions, early, forged", field_received.sealed_edits)
 _line("F.1.own", "the own phone's sealed edits of what Holdfast sent, over restarts", field_received.own_phone_edits)
 _line("F.2", "templates, buttons, lists, products, invoices: text and file", field_received.templates)
+_line("F.3", "broadcast lists: in the chat with the sender, and answered there", field_received.broadcast_lists)
+_line("F.4", "LIDs inside messages are by number, and we are recognised", field_received.lids_inside)
 _line("F.5", "what is no message to a person is no message event; orders and payments", field_received.phantoms)
+_line("F.6", "hosted devices are the person, by number and by LID", field_received.hosted_devices)
 _line("F.7", "event messages with name, answers and edits", field_received.events)
 _line("F.8", "replies to buttons, lists and flows: id and text of the choice", field_received.choices)
 

@@ -20,7 +20,7 @@ from wasim.phone_contacts import Contacts, PhoneError, asked, bare
 from wasim.phone_content import FILES, Body
 from wasim.phone_files import Files
 from wasim.phone_groups import GroupKeys
-from wasim.phone_keys import KeyRing
+from wasim.phone_keys import Hosted, KeyRing
 from wasim.phone_linking import Linking
 from wasim.phone_receiving import Receiving
 from wasim.phone_welcome import Welcome
@@ -54,6 +54,9 @@ class Phone:
         self.keys = KeyRing(network)
         self.groups = GroupKeys(network)
         self.contacts = Contacts(self.memory, self.keys, network)
+        hosted: Any = Hosted(network)
+        self.hosted = Contacts(self.memory, KeyRing(hosted), hosted)
+        """Whom the account's hosted device can write to, with its own keys."""
         self.sent: OrderedDict[str, tuple[str, Body]] = OrderedDict()
         self.disguises: dict[str, Disguise] = {}
         """What sent messages looked like on the wire, by id: what is sent again looks the same."""
@@ -236,7 +239,8 @@ class Phone:
         stanza = {"id": message_id, "type": "text", **(attrs or {})}
         media = stanza.pop("mediatype", None)
         chat = to if to.endswith(jids.GROUP) else await self.contacts.lid_of(to)
-        message = await self._written(chat, body, stanza)
+        contacts = self.hosted if disguise and disguise.is_hosted else self.contacts
+        message = await self._written(chat, body, stanza, contacts)
         if self.by_phone and not chat.endswith(jids.GROUP):
             message.attrs["to"] = self.memory.person(chat)
         if media:
@@ -252,18 +256,19 @@ class Phone:
         """Write a message once more, to the devices that there are now; one that is too old is let go."""
         if known := self.sent.get(message_id):
             chat, body = known
-            await self._network.send(await self._written(chat, body, {"id": message_id, "type": "text"}))
+            stanza = {"id": message_id, "type": "text"}
+            await self._network.send(await self._written(chat, body, stanza, self.contacts))
 
-    async def _written(self, chat: str, body: Body, stanza: Mapping[str, str]) -> Node:
+    async def _written(self, chat: str, body: Body, stanza: Mapping[str, str], contacts: Contacts) -> Node:
         if chat.endswith(jids.GROUP):
             attrs = {"to": chat, **stanza, "addressing_mode": "lid"}
             return Node("message", attrs, await self._for_group(chat, body))
-        return Node("message", {"to": chat, **stanza}, await self._for_person(chat, body))
+        return Node("message", {"to": chat, **stanza}, await self._for_person(chat, body, contacts))
 
-    async def _for_person(self, chat: str, body: Body) -> list[Node]:
-        own = set(await self.contacts.devices_of(self.lid))
-        devices = self._others([*await self.contacts.devices_of(chat), *own])
-        await self.contacts.ensure_sessions(devices)
+    async def _for_person(self, chat: str, body: Body, contacts: Contacts) -> list[Node]:
+        own = set(await contacts.devices_of(self.lid))
+        devices = self._others([*await contacts.devices_of(chat), *own])
+        await contacts.ensure_sessions(devices)
         copy = {"deviceSentMessage": {"destinationJid": chat, "message": body}}
         return [
             Node(
@@ -273,7 +278,7 @@ class Phone:
                     Node(
                         "to",
                         {"jid": self._named(device)},
-                        [self.contacts.encrypt(device, copy if device in own else body)],
+                        [contacts.encrypt(device, copy if device in own else body)],
                     )
                     for device in devices
                 ],

@@ -47,7 +47,7 @@ class Contacts:
 
     def __init__(self, memory: Memory, keys: KeyRing, network: PhoneNetwork) -> None:
         self._memory = memory
-        self._keys = keys
+        self.keys = keys
         self._network = network
         self._devices: dict[str, list[Jid]] = {}
 
@@ -111,7 +111,7 @@ class Contacts:
 
     async def ensure_sessions(self, devices: Sequence[Jid]) -> None:
         """Begin sessions where there are none. Raises ``PhoneError`` for a device whose keys are missing or wrong."""
-        missing = [device for device in devices if not self._keys.knows(self.address(device))]
+        missing = [device for device in devices if not self.keys.knows(self.address(device))]
         if not missing:
             return
         users = [Node("user", {"jid": str(device)}) for device in missing]
@@ -119,11 +119,11 @@ class Contacts:
         bundles = {user.attrs.get("jid"): user for user in (listed.children("user") if listed else [])}
         for device in missing:
             try:
-                self._keys.begin(self.address(device), bundles.get(str(device), Node("user")))
+                self.keys.begin(self.address(device), bundles.get(str(device), Node("user")))
             except SignalError as error:
                 raise PhoneError(f"no session with device {device.device} can begin: {error}") from error
 
     def encrypt(self, device: Jid, body: Body) -> Node:
         """Give ``<enc>`` for a device with which a session stands."""
-        kind, data = self._keys.encrypt(self.address(device), pad(encode(MESSAGE, body)))
+        kind, data = self.keys.encrypt(self.address(device), pad(encode(MESSAGE, body)))
         return Node("enc", {"v": "2", "type": kind}, data)

@@ -193,6 +193,24 @@ def key_of(pair: KeyPair) -> bytes:
     return KEY_TYPE + pair.public
 
 
+class Hosted:
+    """The network of the device that Meta hosts for an account: the same stanzas, keys of its own."""
+
+    def __init__(self, network: PhoneNetwork) -> None:
+        self._network = network
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._network, name)
+
+    def load(self) -> dict[str, Any]:
+        """Give the facts of the hosted device."""
+        return facts_of(self._network, "hosted|")
+
+    def store(self, name: str, value: Any) -> None:
+        """Keep a fact of the hosted device."""
+        self._network.store(f"hosted|{name}", value)
+
+
 def facts_of(network: PhoneNetwork, prefix: str) -> dict[str, Any]:
     """Stored facts by the rest of their name."""
     return {name.removeprefix(prefix): value for name, value in network.load().items() if name.startswith(prefix)}

@@ -221,7 +221,10 @@ class Receiving:
         known = self._phone.sent.get(node.attrs["id"])
         if device is None or known is None:
             return
-        contacts, keys = self._phone.contacts, self._phone.keys
+        disguise = self._phone.disguises.get(node.attrs["id"])
+        hosted = disguise is not None and disguise.is_hosted
+        contacts = self._phone.hosted if hosted else self._phone.contacts
+        keys = contacts.keys
         chat, body = known
         group, own = chat.endswith(jids.GROUP), self._phone.memory.person(str(device)) == self._phone.pn
         address, bundle, registration = contacts.address(device), node.child("keys"), node.child("registration")
@@ -240,5 +243,5 @@ class Receiving:
             attrs |= {"to": chat, "participant": str(device), "addressing_mode": "lid"}
         elif own:
             attrs["recipient"] = chat
-        message, disguise = Node("message", attrs, [enc]), self._phone.disguises.get(node.attrs["id"])
+        message = Node("message", attrs, [enc])
         await self._network.send(disguise.put_on(message) if disguise else message)

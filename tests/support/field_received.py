@@ -174,6 +174,78 @@ async def templates(talk: Talk) -> str:
 _PDF, _PNG = base64.b64decode(PDF), base64.b64decode(PNG)
 
 
+# --- F3, F4, F6 ---------------------------------------------------------------------------------------------------
+
+
+async def lid_of(talk: Talk, phone: str) -> str:
+    """A person's LID."""
+    await talk.wasim.post("phones", {"phone": phone})
+    listed = await talk.wasim.get("phones")
+    return str(next(one["lid"] for one in listed if one["phone"] == phone))
+
+
+async def broadcast_lists(talk: Talk) -> str:
+    """A message that somebody sent to a list is in the chat with them, and can be answered, edited, seen."""
+    ana, chat = "40700100010", c_us("40700100010")
+    lid = await lid_of(talk, ana)
+    stanza = {"from": "1700000000@broadcast", "participant": lid}
+    said = await raw(talk, ana, {"conversation": "to all my friends", **secret()}, stanza=stanza)
+    found = await talk.told(said)
+    assert (found["from"], found["participant"], found["id"]) == (chat, None, f"false_{chat}_{said}")
+    edit = await talk.do(ana, "sealed", chat=SHOP, id=said, message={"conversation": "to all"})
+    assert (await talk.told(edit, "message.edited"))["body"] == "to all"
+    body = {"session": talk.name, "chatId": found["from"], "text": "thank you", "reply_to": found["id"]}
+    await talk.holdfast.ask("POST", "/api/sendText", body)
+    await talk.heard(ana, "thank you")
+    assert "broadcast" not in str([one["id"] for one in await talk.ask("GET", "chats", limit="25")])
+    return ""
+
+
+async def lids_inside(talk: Talk) -> str:
+    """Mentions, quotes and whatever else is named in a message is by number, and we are recognised."""
+    ana, bob = "40700100011", "40700100012"
+    ana_lid, bob_lid, shop_lid = await lid_of(talk, ana), await lid_of(talk, bob), await lid_of(talk, SHOP)
+    group = await talk.do(ana, "group", subject="By LID", members=[SHOP, bob])
+    said = await talk.says(ana, "who comes?", to=group)
+    await talk.told(said)
+    context = {
+        "mentionedJid": [ana_lid, shop_lid, bob_lid], "stanzaId": said, "participant": ana_lid,
+        "quotedMessage": {"conversation": "who comes?"},
+    }  # fmt: skip
+    message = {"extendedTextMessage": {"text": f"@{ana_lid} and you", "contextInfo": context}}
+    answer = await raw(talk, bob, message, chat=group)
+    own = {"mentionedJid": [], "stanzaId": answer, "participant": shop_lid, "quotedMessage": {"conversation": "x"}}
+    again = await raw(talk, bob, {"extendedTextMessage": {"text": "to you", "contextInfo": own}}, chat=group)
+    names = [f"{phone}@s.whatsapp.net" for phone in (ana, SHOP, bob)]
+    for found in (await talk.told(answer), await talk.message(group, answer)):
+        assert found["_data"]["mentions"] == names
+        assert (found["replyTo"]["participant"], found["participant"]) == (c_us(ana), c_us(bob))
+        inner = found["_data"]["message"]["extendedTextMessage"]
+        assert (inner["contextInfo"]["mentionedJid"], inner["contextInfo"]["participant"]) == (names, names[0])
+        assert found["body"] == f"@{ana_lid} and you"
+    assert (await talk.told(again))["replyTo"]["participant"] == c_us(SHOP)
+    return ""
+
+
+async def hosted_devices(talk: Talk) -> str:
+    """The device that Meta hosts for an account is the account: by number and by LID, also for receipts and edits."""
+    ana, chat = "40700100013", c_us("40700100013")
+    lid = (await lid_of(talk, ana)).partition("@")[0]
+    await talk.told(await talk.says(ana, "from the phone"))
+    addresses = [f"{ana}:99@hosted", f"{lid}:99@hosted.lid"]
+    for address in addresses:
+        said = await raw(talk, ana, {"conversation": f"by {address}", **secret()}, stanza={"from": address})
+        found = await talk.told(said)
+        assert (found["from"], found["id"]) == (chat, f"false_{chat}_{said}")
+        edit = await talk.do(ana, "sealed", chat=SHOP, id=said, message={"conversation": "changed"})
+        assert (await talk.told(edit, "message.edited"))["editedMessageId"] == said
+    await talk.holdfast.ask("POST", "/api/sendText", {"session": talk.name, "chatId": chat, "text": "got it"})
+    await talk.heard(ana, "got it")
+    mine = [one["id"] for one in await talk.ask("GET", "chats", limit="25") if ana in one["id"] or lid in one["id"]]
+    assert mine == [chat]
+    return ""
+
+
 # --- F5 -----------------------------------------------------------------------------------------------------------
 
 
@@ -277,5 +349,6 @@ async def choices(talk: Talk) -> str:
 
 SCENARIOS: dict[str, Scenario] = {
     "sealed_edits": sealed_edits, "own_phone_edits": own_phone_edits, "templates": templates, "phantoms": phantoms,
-    "events": events, "choices": choices,
+    "events": events, "choices": choices, "broadcast_lists": broadcast_lists, "lids_inside": lids_inside,
+    "hosted_devices": hosted_devices,
 }  # fmt: skip

@@ -55,3 +55,24 @@ def test_kinds_of_addresses() -> None:
 )  # fmt: skip
 def test_a_number_is_masked_for_logs(phone: str, shown: str) -> None:
     assert jids.mask(phone) == shown
+
+
+@pytest.mark.parametrize(
+    ("address", "person"),
+    [
+        ("40700000002:99@hosted", "40700000002@s.whatsapp.net"),
+        ("111222333:99@hosted.lid", "111222333@lid"),
+        ("40700000002@hosted", "40700000002@s.whatsapp.net"),
+        ("40700000002@c.us", "40700000002@s.whatsapp.net"),
+        ("1700000000@broadcast", "1700000000@broadcast"),
+    ],
+)
+def test_every_address_of_a_person_is_theirs(address: str, person: str) -> None:
+    assert jids.bare(address) == person
+    assert jids.is_lid(address) == person.endswith("@lid")
+
+
+def test_lists_are_no_status_updates() -> None:
+    assert jids.is_broadcast_list("1700000000@broadcast")
+    assert not jids.is_broadcast_list("status@broadcast")
+    assert not jids.is_broadcast_list("40700000002@s.whatsapp.net")

@@ -1,7 +1,8 @@
 """WhatsApp's addresses: parsing and comparing them.
 
 A JID is `user[_agent][:device]@server`. Servers: `s.whatsapp.net` (phone number), `lid` (the number-hiding identity),
-`g.us` (group), `newsletter`, `broadcast`. Seen in Baileys 7.0.0-rc14 lib/WABinary/jid-utils.js.
+`g.us` (group), `newsletter`, `broadcast`. A device that Meta hosts for an account ("coexistence", device 99) has the
+servers `hosted` and `hosted.lid`: the same person. Seen in Baileys 7.0.0-rc14 lib/WABinary/jid-utils.js.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ PN = "s.whatsapp.net"
 LID = "lid"
 GROUP = "g.us"
 STATUS_BROADCAST = "status@broadcast"
+_SAME_PERSON = {"c.us": PN, "hosted": PN, "hosted.lid": LID}
 
 
 def split(jid: str) -> tuple[str, int, str]:
@@ -17,7 +19,7 @@ def split(jid: str) -> tuple[str, int, str]:
     user, _, server = jid.partition("@")
     user, _, device = user.partition(":")
     user = user.partition("_")[0]
-    return user, int(device) if device.isdecimal() else 0, PN if server == "c.us" else server
+    return user, int(device) if device.isdecimal() else 0, _SAME_PERSON.get(server, server)
 
 
 def bare(jid: str) -> str:
@@ -33,7 +35,12 @@ def is_group(jid: str) -> bool:
 
 def is_lid(jid: str) -> bool:
     """Whether the address hides the phone number."""
-    return jid.endswith("@lid")
+    return split(jid)[2] == LID
+
+
+def is_broadcast_list(jid: str) -> bool:
+    """Whether the address is a list to which somebody writes, each of whose members gets a message of their own."""
+    return jid.endswith("@broadcast") and jid != STATUS_BROADCAST
 
 
 def phone_of(jid: str) -> str:

@@ -181,6 +181,8 @@ def _where(attrs: Mapping[str, str], destination: str, me: Me) -> _Where:
     ours = f"{me.get('phone')}@{jids.PN}"
     if jids.is_group(origin) or origin.endswith("@broadcast"):
         sender = jids.bare(attrs.get("participant") or origin)
+        if jids.is_broadcast_list(origin) and sender not in own:
+            return _Where(sender, sender, False)  # as any message of theirs, and so answered
         return _Where(origin, ours, True) if sender in own else _Where(origin, sender, False)
     if origin in own:
         recipient = destination or (jids.bare(attrs["recipient"]) if attrs.get("recipient") else origin)
@@ -224,8 +226,10 @@ def _row(row: InboxRow, where: _Where, content: Content, opened: Opened) -> Mess
     body: Json = dict(content.facts)
     if row.attrs.get("notify"):
         body["push_name"] = row.attrs["notify"]
-    if row.attrs.get("participant"):
+    if row.attrs.get("participant") and where.chat != where.sender:
         body["participant"] = where.sender
+    if jids.is_broadcast_list(row.attrs.get("from", "")):
+        body["broadcast"] = row.attrs["from"]
     if opened.view_once:
         body["view_once"] = True
     if opened.ephemeral:
@@ -347,7 +351,9 @@ def _bytes(text: str) -> bytes:
 def _mappings(attrs: Mapping[str, str], *, lid_chat: bool = False) -> tuple[tuple[str, str], ...]:
     """(lid, phone number JID) pairs that the stanza tells."""
     pairs = []
-    people = (("participant", "participant_lid", "participant_pn"),) if attrs.get("participant") else ()
+    people = [("participant", "participant_lid", "participant_pn")] if attrs.get("participant") else []
+    if jids.is_broadcast_list(attrs.get("from", "")):
+        people.append(("participant", "sender_lid", "sender_pn"))
     for address, lid_name, pn_name in (*people, ("from", "sender_lid", "sender_pn")):
         pairs.append(_pair(attrs.get(address, ""), attrs.get(lid_name, ""), attrs.get(pn_name, "")))
     if lid_chat and attrs.get("recipient"):

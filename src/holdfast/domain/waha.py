@@ -144,6 +144,7 @@ _MORE: Mapping[str, str] = {
     "revoked": "revoked", "revoked_by": "revokedBy", "former": "former", "album": "album", "template": "template",
     "reply": "reply", "product": "product", "order": "order", "payment": "payment", "event": "event",
     "invite": "invite", "poll_result": "pollResult", "target": "target",
+    "broadcast": "broadcast",
 }  # fmt: skip
 """What else is known of a message: our word, and the one under `_data`."""
 

@@ -15,6 +15,7 @@ from typing import Any
 import structlog
 
 from holdfast.crash import point
+from holdfast.domain import jids
 from holdfast.domain.addons import Sealed
 from holdfast.domain.errors import HoldfastError, StaleEpoch
 from holdfast.domain.messages import Interpreted, interpret, merge
@@ -54,6 +55,7 @@ class Inbox:
         if waiting:
             self._wake.set()
         self._learnt: deque[tuple[str, Sequence[Mapping[str, Any]]]] = deque()
+        self._own = ("", "")
         self._log = log.bind(session=actor.name)
 
     def wake(self) -> None:
@@ -92,10 +94,18 @@ class Inbox:
             self._learnt.popleft()
         rows = await self._store.inbox_pending(self._actor.name, BATCH)
         if rows:
+            await self._know_ourselves()
             point("inbox.taken")
             await self._take(rows)
             point("inbox.applied")
         return bool(rows)  # a message that came may have set rows back to be processed
+
+    async def _know_ourselves(self) -> None:
+        """Our own two addresses are one person's, like everybody else's: mentions of us are by number."""
+        own = (jids.bare(str(self._actor.me.get("lid") or "")), f"{self._actor.me.get('phone')}@{jids.PN}")
+        if own[0] and own != self._own:
+            await self._store.apply_inbox(self._actor.name, self._actor.held.epoch, Processed(mappings=[own]))
+            self._own = own
 
     async def _learn(self, kind: str, items: Sequence[Mapping[str, Any]]) -> None:
         try:

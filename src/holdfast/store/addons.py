@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 
 from holdfast.domain.addons import AWAITING, with_addons
 from holdfast.domain.rows import AddonRow, MessageRow
+from holdfast.store import people
 from holdfast.store.sql import Query, dumps, keepable, listed, loads, rounded
 
 _COLUMNS = "chat, target, kind, sender, from_me, id, timestamp, text, CAST(body AS TEXT)"
@@ -71,7 +72,7 @@ def _row(found: Sequence[Any]) -> AddonRow:
 
 def shown(c: Connection, name: str, rows: Iterable[MessageRow]) -> list[MessageRow]:
     """The messages with their reactions and votes."""
-    messages = list(rows)
+    messages = people.readable(c, name, list(rows))
     if not messages:
         return messages
     wanted = rounded(sorted({row.id for row in messages}))

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from holdfast.domain.addresses import by_number, lids_in
 from holdfast.domain.messages import message_to_json
 from holdfast.domain.rows import ChatRow, EventRow, Json, MessageRow, NewEvent, Processed
 from holdfast.domain.sent import sent_message
@@ -119,17 +120,17 @@ _ADDRESSES = ("chat", "sender", "participant", "target_author")
 
 
 def _canonical_events(c: Connection, name: str, events: list[NewEvent]) -> list[NewEvent]:
-    """Users see the same address for a person, whichever the stanza carried."""
+    """Users see the same address for a person, whichever the stanza carried, also for those named inside."""
     found = [event.chat for event in events]
     for event in events:
         found += [part[field] for part in _parts(event.payload) for field in _ADDRESSES if _is_text(part.get(field))]
+        found += [lid for part in _parts(event.payload) for lid in lids_in(part.get("body"))]
     known = people.resolve(c, name, found)
     return [replace(event, chat=known[event.chat], payload=_readdressed(event.payload, known)) for event in events]
 
 
 def _parts(payload: Json) -> list[Json]:
-    message = payload.get("message")
-    return [payload, message] if isinstance(message, dict) else [payload]
+    return [payload, *(payload[name] for name in ("message", "before") if isinstance(payload.get(name), dict))]
 
 
 def _is_text(value: Any) -> bool:
@@ -137,10 +138,12 @@ def _is_text(value: Any) -> bool:
 
 
 def _readdressed(payload: Json, known: dict[str, str]) -> Json:
-    changed = {
+    changed: Json = {
         field: known[payload[field]] for field in _ADDRESSES if _is_text(payload.get(field)) and payload[field] in known
     }
-    message = payload.get("message")
-    if isinstance(message, dict):
-        changed["message"] = _readdressed(message, known)  # type: ignore[assignment]
+    if "body" in payload:
+        changed["body"] = by_number(payload["body"], known)
+    for name in ("message", "before"):
+        if isinstance(payload.get(name), dict):
+            changed[name] = _readdressed(payload[name], known)
     return {**payload, **changed}

@@ -46,8 +46,8 @@ def search(
         .where(_matching(c, words))
     )
     ordered = _narrowed(c, rows, session, filters).order_by(_M.timestamp.desc(), _M.seq.desc())
-    found = c.execute(ordered.limit(place[0]).offset(place[1]))
-    return [Found(one[0], row_of(one[2:]), one[1]) for one in found]
+    found = c.execute(ordered.limit(place[0]).offset(place[1])).all()
+    return [Found(one[0], people.readable(c, one[0], [row_of(one[2:])])[0], one[1]) for one in found]
 
 
 def _narrowed(c: Connection, rows: Select[Any], session: str | None, filters: Json) -> Select[Any]:
@@ -84,7 +84,9 @@ def chats_after(c: Connection, name: str, after: str, limit: int) -> list[ChatRo
 def messages_after(c: Connection, name: str, after: int, limit: int) -> list[tuple[int, MessageRow]]:
     """See the port."""
     rows = select(_M.seq, *COLUMNS).where(_M.session_name == name, _M.seq > after).order_by(_M.seq).limit(limit)
-    return [(found[0], row_of(found[1:])) for found in c.execute(rows)]
+    found = c.execute(rows).all()
+    seqs = [one[0] for one in found]
+    return list(zip(seqs, people.readable(c, name, [row_of(one[1:]) for one in found]), strict=True))
 
 
 def addons_after(c: Connection, name: str, after: int, limit: int) -> list[tuple[int, AddonRow]]:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Table, and_, delete, exists, func, select, update
 
 from holdfast.domain import jids
+from holdfast.domain.addresses import by_number, lids_in
 from holdfast.domain.rows import AddonRow, ContactRow, MessageRow
 from holdfast.store.schema import chat, contact, cursor, event, message, outbox
 from holdfast.store.sql import Query, insert, keepable, listed, rounded
@@ -63,6 +64,15 @@ def addresses(c: Connection, name: str, known: Sequence[str]) -> list[str]:
 
 
 Addressed = TypeVar("Addressed", MessageRow, AddonRow)
+
+
+def readable(c: Connection, name: str, rows: Sequence[MessageRow]) -> list[MessageRow]:
+    """The rows with everybody who is named in them by number, where it is known by now."""
+    named = {lid for row in rows for lid in lids_in(row.body)}
+    if not named:
+        return list(rows)
+    known = resolve(c, name, named)
+    return [replace(row, body=by_number(row.body, known)) for row in rows]
 
 
 def canonical(c: Connection, name: str, rows: Sequence[Addressed]) -> list[Addressed]:

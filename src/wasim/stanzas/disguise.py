@@ -28,6 +28,11 @@ class Disguise:
     enc: Mapping[str, str]
     nodes: Sequence[Node]
 
+    @property
+    def is_hosted(self) -> bool:
+        """Whether it comes from the device that Meta hosts for the account, which has keys of its own."""
+        return any("@hosted" in self.stanza.get(name, "") for name in ("from", "participant"))
+
     def put_on(self, message: Node) -> Node:
         """Return the stanza with everything that the server needs to know."""
         if not (self.stanza or self.own or self.enc or self.nodes):

@@ -58,7 +58,8 @@ def _pass_on(hub: Hub, device: Device, own: Account, to: Jid, node: Node) -> Non
         hub.note_refusal(device, node, f"{to} is not on WhatsApp")
         return
     if kind == "retry":
-        target = account.devices.get(to.device)
+        hosted = to.server in (jids.HOSTED, jids.HOSTED_LID)
+        target = account.devices.get(0 if hosted else to.device)
         if target is not None and target is not device:
             extra = {"recipient": node.attrs["recipient"]} if "recipient" in node.attrs else {}
             _post(hub, device, target, to.server, node=node, extra=extra)
