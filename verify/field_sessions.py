@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 import time
 from typing import Any
 
@@ -164,3 +166,48 @@ def _reported(w: World) -> list[dict[str, Any]]:
 async def _mex(w: World, op: str, **data: object) -> None:
     """WhatsApp's GraphQL notifies the account's devices."""
     await w.fault("mex", jid=SHOP, op=op, data=data)
+
+
+@check(
+    "F.21", "ignore: groups, status, broadcast lists: not reported, not stored, receipts sent; the default is a setting"
+)
+async def ignore(w: World) -> str:
+    config = {**w.hook.config(), "ignore": {"status": True, "groups": True, "broadcast": True}}
+    await w.holdfast.link(w.wasim, "shop", SHOP, config)
+    await w.wasim.post("phones", {"phone": ANA})
+    talk = Talk(w.wasim, w.holdfast, w.hook)
+    made = await talk.ask("POST", "groups", {"name": "Team", "participants": [{"id": c_us(ANA)}]})
+    group = str(made["id"])
+    ids = await _everywhere(talk, group, "hidden")
+    await talk.told(await talk.says(ANA, "plain"))
+    sent = await w.holdfast.ask("POST", "/api/sendText", {"session": "shop", "chatId": group, "text": "from us"})
+    await talk.heard(ANA, "from us")
+    assert w.hook.texts(event="message.any").count("plain") == 1
+    assert not [e for e in w.hook.envelopes if "hidden" in str(e) or e["event"].startswith("group.")]
+    log = await w.wasim.get("log", kind="receipt", limit=100_000)
+    missing = [id_ for id_ in ids if not any(id_ in str(record) for record in log)]
+    assert not missing, f"no receipt for {missing}"
+    with contextlib.closing(sqlite3.connect(w.holdfast.folder / "holdfast.sqlite3")) as database:
+        assert "hidden" not in "".join(database.iterdump()), "the text is in the database"
+        hexed = b"hidden".hex().upper()
+        assert hexed not in "".join(database.iterdump()), "the protobuf is in the database"
+    assert sent["holdfast"]["state"] == "sent", sent
+    await w.holdfast.stop()
+    w.holdfast.env["HOLDFAST_IGNORE"] = "status,groups"
+    await w.holdfast.start()
+    own = {**w.hook.config(), "ignore": {"groups": False}}
+    await w.holdfast.ask("PUT", "/api/sessions/shop", {"config": own})
+    await w.holdfast.until_working("shop")
+    await _everywhere(talk, group, "then")
+    await w.hook.until(lambda: sorted(w.hook.texts()) == ["plain", "then broadcast", "then group"])
+    return f"{len(ids)} ignored, each with its receipt; then as the default says, and the session's own"
+
+
+async def _everywhere(talk: Talk, group: str, text: str) -> list[str]:
+    """Somebody writes a status, into a broadcast list and into a group, in that order; the ids."""
+    ids = []
+    for kind, chat in (("status", "status@broadcast"), ("broadcast", "1700000000@broadcast")):
+        stanza = {"from": chat, "participant": f"{ANA}@s.whatsapp.net"}
+        message = {"conversation": f"{text} {kind}"}
+        ids.append(str(await talk.do(ANA, "raw", chat=f"{SHOP}@s.whatsapp.net", message=message, stanza=stanza)))
+    return [*ids, await talk.says(ANA, f"{text} group", to=group)]

@@ -125,6 +125,7 @@ def _node_settings(settings: Settings, url: str) -> NodeSettings:
         facts=settings.facts(),
         greet_every=30.0 * factor,
         engine=settings.engine,
+        ignore=settings.ignored_chats(),
         account_namespace=settings.account_namespace,
         delivery=_delivery(settings, url),
         keep_events=settings.event_retention * factor,

@@ -19,6 +19,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from holdfast.domain import cluster
 from holdfast.domain.delivery import Retries, Rules
 from holdfast.domain.errors import InvalidSettings, InvalidWebhook
+from holdfast.domain.ignored_chats import IgnoredChats
 from holdfast.domain.lease import LeaseTimes
 from holdfast.domain.pacing import Pace
 from holdfast.domain.receivers import Reach, check_url
@@ -130,6 +131,11 @@ class Settings(PortSettings, HttpSettings):
         "prod",
         validation_alias=_either("ACCOUNT_NAMESPACE"),
         description="Part of account ids made from phone numbers. Keep it the same on every deploy.",
+    )
+    ignore: str = Field(
+        "",
+        description="Chats that sessions ignore which do not say (`config.ignore`): `status`, `groups`, `channels`, "
+        "`broadcast`, separated by commas. What comes in them is neither stored nor reported.",
     )
     presented_engine: Literal["NOWEB", "GOWS"] = Field(
         "NOWEB",
@@ -342,6 +348,12 @@ class Settings(PortSettings, HttpSettings):
             raise ValueError("must look like 2.3000.1023223821")
         return value
 
+    @field_validator("ignore")
+    @classmethod
+    def _are_chats(cls, value: str) -> str:
+        IgnoredChats.parse(value)
+        return value
+
     @field_validator("labels")
     @classmethod
     def _are_labels(cls, value: str) -> str:
@@ -429,7 +441,12 @@ class Settings(PortSettings, HttpSettings):
             cluster.WHATSAPP_URL: self.whatsapp_url,
             cluster.ROOT_KEY: self.whatsapp.root_key,
             cluster.PRESENTED_ENGINE: self.presented_engine,
+            cluster.IGNORE: ",".join(sorted(part.strip() for part in self.ignore.split(",") if part.strip())),
         }
+
+    def ignored_chats(self) -> IgnoredChats:
+        """Which chats sessions ignore that do not say."""
+        return IgnoredChats.parse(self.ignore)
 
     def delivery_rules(self) -> Rules:
         """When refused events are tried again, scaled."""

@@ -23,5 +23,6 @@ def waha_options(settings: Settings, url: str) -> WahaOptions:
         remote=RemoteTimes(stuck=settings.waha_stuck_after, remake_after=settings.waha_remake_after),
         look_every=look,
         page_every=settings.waha_page_interval,
+        ignore=settings.ignored_chats(),
         time_factor=settings.time_factor,
     )

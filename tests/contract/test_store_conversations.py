@@ -337,3 +337,19 @@ async def test_names_with_nul_are_stored_on_every_store(held: World) -> None:
     await held.store.apply_inbox("a", 1, Processed(contacts=people, chats=chats))
     assert [(c.name, c.push_name) for c in await held.store.contacts("a", 10, 0)] == [("Ana", "A")]
     assert [chat.name for chat in await held.store.chats("a", 10, 0)] == ["Fam"]
+
+
+async def test_nothing_but_the_key_is_kept_of_an_ignored_row(held: World) -> None:
+    store = held.store
+    waiting = InboxRow("waiting|w1", "waiting", {"id": "w1", "from": PN}, b"", {})
+    await store.write_engine("a", 1, EngineWrite({}, [received("k1"), received("k2"), waiting]))
+    one, two, place = await store.inbox_pending("a", 10)
+    await store.apply_inbox("a", 1, Processed([one.seq, two.seq, place.seq], ignored=[one.seq, place.seq]))
+    kept = await store.inbox_find("a", "k1")
+    assert kept is not None
+    assert (kept.attrs, kept.plaintext, kept.body) == ({}, b"", {})
+    assert await store.inbox_find("a", "k2") == two
+    assert await store.unread("a", 10) == []
+    assert await store.inbox_find("a", "waiting|w1") is None
+    await store.write_engine("a", 1, EngineWrite({}, [received("k1")]))
+    assert await store.inbox_pending("a", 10) == []

@@ -16,6 +16,7 @@ NAMESPACE = "HOLDFAST_ACCOUNT_NAMESPACE"
 WHATSAPP_URL = "HOLDFAST_WHATSAPP_URL"
 ROOT_KEY = "HOLDFAST_WHATSAPP_ROOT_KEY"
 PRESENTED_ENGINE = "HOLDFAST_PRESENTED_ENGINE"
+IGNORE = "HOLDFAST_IGNORE"
 
 _MEANS = {
     LEASE_TTL: "failover takes as long as the longer one",
@@ -23,6 +24,7 @@ _MEANS = {
     NAMESPACE: "one phone number gets another account id from each",
     WHATSAPP_URL: "a session connects to the one where it runs",
     ROOT_KEY: "a session of one WhatsApp is logged out by the other",
+    IGNORE: "a session that does not say ignores other chats there",
     PRESENTED_ENGINE: "`_data` of the same session has two shapes",
 }
 """What comes of a difference."""

@@ -429,3 +429,5 @@ class Processed:
     mappings: Sequence[tuple[str, str]] = ()
     """(lid, phone number JID) pairs learnt."""
     events: Sequence[NewEvent] = ()
+    ignored: Sequence[int] = ()
+    """`seq` of the inbox rows of which nothing is kept but their key."""

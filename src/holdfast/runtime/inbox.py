@@ -18,6 +18,7 @@ from holdfast.crash import point
 from holdfast.domain import jids
 from holdfast.domain.addons import Sealed
 from holdfast.domain.errors import HoldfastError, StaleEpoch
+from holdfast.domain.ignored_chats import NOTHING, IgnoredChats, dropped
 from holdfast.domain.messages import Interpreted, interpret, merge
 from holdfast.domain.synced import synced
 from holdfast.ports.clock import Clock
@@ -44,9 +45,13 @@ class Inbox:
         on_files: Callable[[], None] | None = None,
         *,
         waiting: bool = True,
+        ignore: IgnoredChats = NOTHING,
     ) -> None:
-        """`on_files` is called when messages with files were stored; `waiting`: whether there may be rows already."""
+        """`on_files` is called when messages with files were stored; `waiting`: whether there may be rows already;
+        `ignore`: which chats sessions ignore that do not say.
+        """
         self._on_files = on_files
+        self._ignore = ignore
         self._actor = actor
         self._store = store
         self._clock = clock
@@ -109,7 +114,7 @@ class Inbox:
 
     async def _learn(self, kind: str, items: Sequence[Mapping[str, Any]]) -> None:
         try:
-            told = synced(kind, items, self._actor.me)
+            told = self._ignored.kept(synced(kind, items, self._actor.me))
             await self._store.apply_inbox(self._actor.name, self._actor.held.epoch, told)
         except HoldfastError:
             raise
@@ -122,12 +127,15 @@ class Inbox:
         """All in one transaction; if anything in them cannot be stored, one by one, so that only that is set aside."""
         try:
             parts = [interpret(row, self._actor.me) for row in rows]
+            ignored = self._ignored
+            unwanted = [row.seq for row, part in zip(rows, parts, strict=True) if ignored.drops(row, part)]
+            parts = [dropped(part) if part.seq in unwanted else part for part in parts]
             if len(rows) > 1 and any(part.sealed for part in parts):  # what they are about may be among them
                 for row in rows:
                     await self._take([row])
                 return
             opened = [await self._opened(one, part.mappings) for part in parts for one in part.sealed]
-            await self._apply(merge([*parts, *opened]))
+            await self._apply(replace(merge([*parts, *opened]), ignored=unwanted))
         except HoldfastError:
             raise
         except Exception as error:  # a mistake of ours with what somebody sent
@@ -136,6 +144,11 @@ class Inbox:
                     await self._take([row])
             else:
                 await self._set_aside(rows[0], error)
+
+    @property
+    def _ignored(self) -> IgnoredChats:
+        """By the session's configuration as it is now."""
+        return self._ignore.overridden(self._actor.row.config)
 
     async def _opened(self, one: Sealed, learnt: Sequence[tuple[str, str]]) -> Interpreted:
         """Only a message of the same chat is looked at: ids are made up by senders. `learnt`: who is who, by the very

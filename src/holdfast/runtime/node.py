@@ -15,6 +15,7 @@ from holdfast.domain import cluster
 from holdfast.domain import state as s
 from holdfast.domain.disconnects import NETWORK
 from holdfast.domain.errors import MediaUnavailable, StoreUnavailable, WrongWhatsApp
+from holdfast.domain.ignored_chats import NOTHING, IgnoredChats
 from holdfast.domain.lease import LeaseTimes
 from holdfast.domain.pacing import Pace
 from holdfast.ports import engine as e
@@ -73,6 +74,8 @@ class NodeSettings:
     change_root_key: bool = False
     """See `Store.settle_root_key`."""
     greet_every: float = 30.0
+    ignore: IgnoredChats = NOTHING
+    """Chats that sessions ignore that do not say."""
     engine: str = "baileys"
     """Where sessions live that do not say."""
     account_namespace: str = "prod"
@@ -351,7 +354,9 @@ class Node:
             fetcher = Fetcher(actor, self._store, self._clock, self._hub, self.media, waiting=backlog.files)
             tasks.append(asyncio.create_task(fetcher.run()))
             on_files = fetcher.wake
-        inbox = Inbox(actor, self._store, self._clock, self._hub, on_files, waiting=backlog.inbox)
+        inbox = Inbox(
+            actor, self._store, self._clock, self._hub, on_files, waiting=backlog.inbox, ignore=self._settings.ignore
+        )
         tasks.append(asyncio.create_task(inbox.run()))
         self._parts[actor.name] = _Parts(sender, inbox, tasks)
         self.delivery.adopt(actor.row, known=backlog.consumers)

@@ -57,6 +57,7 @@ def apply_inbox(
     told = _canonical_events(c, name, fresh)
     appended = log.append(c, name, told, new_id)
     inbox.mark_done(c, name, processed.done)
+    inbox.erase(c, name, processed.ignored)
     return appended
 
 

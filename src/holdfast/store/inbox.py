@@ -25,6 +25,8 @@ _UNREAD = Query(
 )
 _DONE = "UPDATE inbox SET done_at = holdfast_now() WHERE session_name = ? AND seq IN ({}) AND done_at IS NULL"
 _AGAIN = Query("UPDATE inbox SET done_at = NULL WHERE session_name = ? AND seq = ?")
+_ERASE = "UPDATE inbox SET attrs = '{{}}', body = '{{}}', plaintext = ? WHERE session_name = ? AND seq IN ({})"
+_DROP = "DELETE FROM inbox WHERE session_name = ? AND kind = 'waiting' AND seq IN ({})"
 _AT_ONCE = 500
 
 
@@ -68,3 +70,13 @@ def mark_done(c: Connection, name: str, seqs: Sequence[int]) -> None:
     for start in range(0, len(seqs), _AT_ONCE):
         part = rounded(seqs[start : start + _AT_ONCE])
         listed(_DONE, len(part)).run(c, name, *part)
+
+
+def erase(c: Connection, name: str, seqs: Sequence[int]) -> None:
+    """Keep nothing of rows but their keys: a redelivered stanza cannot be decrypted again. Places of messages that
+    could not be read go with them, or they would be asked for.
+    """
+    for start in range(0, len(seqs), _AT_ONCE):
+        part = rounded(seqs[start : start + _AT_ONCE])
+        listed(_DROP, len(part)).run(c, name, *part)
+        listed(_ERASE, len(part)).run(c, b"", name, *part)

@@ -110,7 +110,8 @@ class WahaEngine:
             detail = f"no server '{name}' in HOLDFAST_WAHA_SERVERS"
             self._sink(port.Closed(request.session, request.connection, 0, tag, detail=detail))
             return
-        history = History(request.session, server.client, self._store, self._options)
+        ignored = self._options.ignore.overridden(request.options)
+        history = History(request.session, server.client, self._store, self._options, ignored)
         link = Link(request, self._shared(server), history)
         factor = self._options.time_factor
         sending = Sending(

@@ -14,6 +14,7 @@ import structlog
 
 from holdfast.domain import remote_messages as read
 from holdfast.domain.errors import HoldfastError
+from holdfast.domain.ignored_chats import NOTHING, IgnoredChats
 from holdfast.engines.waha.client import WahaClient
 from holdfast.engines.waha.options import WahaOptions
 from holdfast.ports.store import Store
@@ -28,18 +29,22 @@ Json = dict[str, Any]
 class History:
     """One session's pages. Errors are the client's."""
 
-    def __init__(self, session: str, client: WahaClient, store: Store, options: WahaOptions) -> None:
+    def __init__(
+        self, session: str, client: WahaClient, store: Store, options: WahaOptions, ignored: IgnoredChats = NOTHING
+    ) -> None:
+        """Nothing is copied of `ignored` chats."""
         self._session = session
         self._client = client
         self._store = store
+        self._ignored = ignored
         self._chats, self._messages = options.chats_page, options.messages_page
 
     async def copy(self, epoch: int, phone: str) -> int:
         """Store all chats and their messages under `epoch`; how many messages there were. `phone`: our digits."""
         count = 0
         async for chats in self._chat_pages():
-            await self._store.apply_inbox(self._session, epoch, read.chats(chats))
-            for chat in filter(None, map(read.chat_id, chats)):
+            await self._store.apply_inbox(self._session, epoch, self._ignored.kept(read.chats(chats)))
+            for chat in (id_ for id_ in map(read.chat_id, chats) if id_ and not self._ignored.covers(id_)):
                 async for messages in self._message_pages(chat):
                     told = read.history(messages, phone)
                     await self._store.apply_inbox(self._session, epoch, told)

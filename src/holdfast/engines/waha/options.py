@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from holdfast.domain.breaker import BreakerTimes
+from holdfast.domain.ignored_chats import NOTHING, IgnoredChats
 from holdfast.domain.remote import RemoteTimes
 
 
@@ -55,4 +56,6 @@ class WahaOptions:
     """How long a call waits for a session that WAHA said not to work."""
     chats_page: int = 25
     messages_page: int = 50
+    ignore: IgnoredChats = NOTHING
+    """Chats that sessions ignore that do not say."""
     time_factor: float = 1.0
