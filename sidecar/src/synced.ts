@@ -11,7 +11,7 @@ type Item = Record<string, unknown>;
 /** Only these fields go on: what Holdfast shows, never avatars, keys or message bodies. */
 const FIELDS: Record<string, readonly string[]> = {
   contacts: ['id', 'lid', 'phoneNumber', 'name', 'notify', 'verifiedName'],
-  chats: ['id', 'name', 'conversationTimestamp', 'unreadCount', 'archived', 'lidJid', 'pnJid'],
+  chats: ['id', 'name', 'conversationTimestamp', 'unreadCount', 'ephemeralExpiration', 'ephemeralSettingTimestamp', 'archived', 'lidJid', 'pnJid'],
   lid_mapping: ['lid', 'pn'],
 };
 

@@ -154,6 +154,10 @@ class Accounts:
         account = self.find(parsed)
         return account.phone if account else str(parsed.bare()) if parsed else address
 
+    def spelled(self, number: str) -> Account | None:
+        """Give the account of a phone number, in whichever way people write it."""
+        return self._by_phone.get(number) or self._by_phone.get(jids.other_spelling(number))
+
     def device(self, jid: Jid | str | None) -> Device | None:
         """Give the device at an address, or None."""
         if isinstance(jid, str):

@@ -22,6 +22,8 @@ class Group:
     """Only admins may write."""
     locked: bool = False
     """Only admins may change subject and description."""
+    ephemeral: int = 0
+    """For how many seconds messages are kept; 0: for good."""
     invite: str = ""
     """The code of the invitation; empty until somebody asks for it."""
 

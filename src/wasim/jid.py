@@ -41,6 +41,22 @@ def parse(text: str) -> Jid | None:
     return Jid(match[1], server, int(match[2] or 0))
 
 
+_SPELLINGS = (
+    (re.compile(r"55(\d\d)9(\d{8})"), r"55\1\2"),
+    (re.compile(r"55(\d\d)(\d{8})"), r"55\g<1>9\2"),
+    (re.compile(r"521(\d{10})"), r"52\1"),
+    (re.compile(r"52(\d{10})"), r"521\1"),
+    (re.compile(r"549(\d{10})"), r"54\1"),
+    (re.compile(r"54(\d{10})"), r"549\1"),
+)
+"""Brazil's ninth digit, and what Mexico and Argentina put before mobile numbers: WhatsApp takes both, and keeps one."""
+
+
+def other_spelling(number: str) -> str:
+    """Give how else people write a number; empty for one that is written in one way."""
+    return next((match.expand(other) for form, other in _SPELLINGS if (match := form.fullmatch(number))), "")
+
+
 def phone_number(text: str) -> str | None:
     """Read a phone number as people write it (``+40 712 345 678``) or as an address; digits, or None."""
     head = text.split("@", 1)[0].split(":", 1)[0]

@@ -225,6 +225,10 @@ class Phone:
         """See ``phone_more.rename_group``."""
         await phone_more.rename_group(self._network, group, subject)
 
+    async def expire_group(self, group: str, seconds: int) -> None:
+        """See ``phone_more.expire_group``."""
+        await phone_more.expire_group(self._network, group, seconds)
+
     async def leave_group(self, group: str) -> None:
         """See ``phone_more.leave_group``."""
         await phone_more.leave_group(self._network, group)

@@ -171,6 +171,10 @@ async def _group_change(phone: Any, body: Mapping[str, Any]) -> Any:
             await phone.change_group(group, change, members)
     if "subject" in body:
         await phone.rename_group(group, _text(body, "subject"))
+    if "ephemeral" in body:
+        if not isinstance(seconds := body["ephemeral"], int) or seconds < 0:
+            raise PhoneError("ephemeral must be a number of seconds, 0 for off")
+        await phone.expire_group(group, seconds)
     if body.get("leave") is True:
         await phone.leave_group(group)
 

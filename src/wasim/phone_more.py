@@ -158,6 +158,12 @@ async def rename_group(network: PhoneNetwork, group: str, subject: str) -> None:
     await _set(network, group, Node("subject", {}, subject.encode()))
 
 
+async def expire_group(network: PhoneNetwork, group: str, seconds: int) -> None:
+    """Set the group's timer of disappearing messages; 0 turns it off. Raises ``PhoneError``."""
+    timer = Node("ephemeral", {"expiration": str(seconds)}) if seconds else Node("not_ephemeral")
+    await _set(network, group, timer)
+
+
 async def leave_group(network: PhoneNetwork, group: str) -> None:
     """Raises ``PhoneError``."""
     await _set(network, f"@{jids.GROUP}", Node("leave", {}, [Node("group", {"id": group})]))

@@ -5,6 +5,7 @@ Each case has people of its own, so that several may share one session. It raise
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import zipfile
@@ -117,6 +118,113 @@ def part(message: dict[str, Any], kind: str) -> dict[str, Any]:
 
 def base64_of(data: bytes) -> str:
     return base64.b64encode(data).decode()
+
+
+SPELLINGS = (
+    ("551199990004", "5511999990004"),
+    ("5511999990005", "551199990005"),
+    ("525512345678", "5215512345678"),
+    ("5491123456789", "541123456789"),
+)
+"""As WhatsApp has a number, and as people write it: Brazil both ways, Mexico, Argentina."""
+
+
+async def spellings(talk: Talk) -> str:
+    """The message goes to the address that WhatsApp names, and that is the chat, in order, without asking again."""
+    for phone, written in SPELLINGS:
+        await people(talk, phone)
+        chat = c_us(phone)
+        answers = await asyncio.gather(*(send(talk, c_us(written), text=f"text {n}") for n in range(3)))
+        assert [status for status, _ in answers] == [201] * 3, answers
+        for _, said in answers:
+            kept = await talk.told(said["holdfast"]["id"], "message.any")
+            assert (kept["to"], kept["id"]) == (chat, f"true_{chat}_{said['holdfast']['id']}"), kept
+        since = await talk.wasim.seq()
+        status, said = await send(talk, c_us(written), text="text 3")
+        assert (status, said["holdfast"]["attempts"], said["to"]) == (201, 1, chat), said
+        await talk.heard(phone, "text 3")
+        assert await talk.wasim.get("log", since=since, kind="refused") == []
+        file = {"data": base64_of(PDF), "filename": "menu.pdf"}
+        await shown(talk, phone, await sent(talk, c_us(written), "sendFile", file=file))
+        answer = await talk.says(phone, "thanks")
+        assert (await talk.told(answer))["from"] == chat
+        for name in (chat, c_us(written)):
+            listed = await talk.ask("GET", f"chats/{name}/messages", limit="10", sortOrder="asc")
+            bodies = [one["body"] for one in listed]
+            assert (sorted(bodies[:3]), bodies[3:]) == (["text 0", "text 1", "text 2"], ["text 3", "", "thanks"]), (
+                bodies
+            )
+        chats = [one["id"] for one in await talk.ask("GET", "chats", limit="100")]
+        assert chat in chats
+        assert c_us(written) not in chats
+        seen = {"session": talk.name, "chatId": c_us(written)}
+        assert (await talk.holdfast.ask("POST", "/api/sendSeen", seen))["success"] is True
+    await refused_number(talk, "5511888880000")
+    return f"{len(SPELLINGS)} numbers"
+
+
+async def refused_number(talk: Talk, number: str) -> None:
+    """Nobody has it, however it is spelled."""
+    status, said = await send(talk, c_us(number))
+    assert (status, said["code"], said["holdfast"]["attempts"]) == (422, "failed", 1), said
+    assert "not on WhatsApp" in said["error"], said
+
+
+DAY, WEEK = 86_400, 604_800
+
+
+async def disappearing(talk: Talk) -> str:
+    """The chat's timer goes out with what we send, of every kind: set by them, by our phone, by a group; and off."""
+    ana, bob = "40731000003", "40731000004"
+    await people(talk, ana, bob)
+
+    async def says(expiration: int, *, files: bool = False) -> None:
+        await _expires(talk, c_us(ana), ana, expiration, files=files)
+
+    await says(0)
+    setting = {"type": 3, "ephemeralExpiration": DAY}
+    await talk.do(ana, "raw", chat=SHOP + JID, message={"protocolMessage": setting})
+    await _read_all(talk, ana, {"text": "vanishes", "contextInfo": {"expiration": DAY}})
+    await says(DAY, files=True)
+    await _read_all(talk, ana, {"text": "again", "contextInfo": {"expiration": WEEK}})
+    await says(WEEK)
+    await talk.holdfast.stop()
+    await talk.holdfast.start()
+    await talk.holdfast.until_working(talk.name)
+    await says(WEEK)
+    await talk.do(SHOP, "raw", chat=ana + JID, message={"protocolMessage": {"type": 3}})
+    await _read_all(talk, SHOP, {"text": "for good"}, to=ana)
+    await says(0)
+    await talk.do(SHOP, "raw", chat=ana + JID, message={"protocolMessage": setting})
+    await _read_all(talk, SHOP, {"text": "for a day"}, to=ana)
+    await says(DAY)
+    group = str(await talk.do(bob, "group", subject="Team", members=[SHOP + JID, ana + JID]))
+    for seconds in (WEEK, DAY, 0):
+        await talk.do(bob, "group-change", group=group, ephemeral=seconds)
+        await _expires(talk, group, ana, seconds, files=seconds == DAY)
+    return "set, changed, off; by them, our phone, a group; through a restart"
+
+
+async def _read_all(talk: Talk, phone: str, text: dict[str, Any], to: str = SHOP) -> None:
+    """What that phone said so far was read, since this was."""
+    id_ = await talk.do(phone, "raw", chat=to + JID, message={"extendedTextMessage": text})
+    await talk.told(id_, "message.any")
+
+
+async def _expires(talk: Talk, chat: str, phone: str, expiration: int, *, files: bool) -> None:
+    """A text says that it is kept for so long, and with `files` a document, a picture and a voice message do."""
+    asked: list[tuple[str, str, dict[str, Any]]] = [("sendText", "extendedTextMessage", {"text": "see you"})]
+    if files:
+        for call, kind, data in (
+            ("sendFile", "documentMessage", PDF),
+            ("sendImage", "imageMessage", JPEG),
+            ("sendVoice", "audioMessage", OPUS),
+            ("sendVideo", "videoMessage", MP4),
+        ):
+            asked.append((call, kind, {"file": {"data": base64_of(data)}}))
+    for call, kind, content in asked:
+        message = part(await shown(talk, phone, await sent(talk, chat, call, **content)), kind)
+        assert message.get("contextInfo", {}).get("expiration", 0) == expiration, message
 
 
 async def replies(talk: Talk) -> str:
@@ -284,6 +392,8 @@ async def mention_all(talk: Talk) -> str:
 
 CASES: dict[str, tuple[str, Scenario]] = {
     "F.10": ("removed from a group, no such group: 422 at once in words, nothing waits behind it", refused_groups),
+    "F.11": ("a number spelled otherwise goes to the address that WhatsApp names; one chat, in order", spellings),
+    "F.12": ("disappearing chats: what we send expires as the chat says, through changes and restarts", disappearing),
     "F.13": ("a reply quotes the message itself: files, captions, edits, our own, in groups", replies),
     "F.14": ("files: the type of bytes and name together, names that any phone can save", files),
     "F.15": ("sendSeen in a group: the author gets the receipt; success only where one was sent", seen_in_groups),

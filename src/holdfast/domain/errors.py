@@ -262,6 +262,12 @@ class RefusedForNow(NotConnected):
     code = "refused_for_now"
 
 
+class OtherAddress(NotConnected):
+    """WhatsApp spells the address of that chat otherwise; nothing was sent. `address` is in the facts."""
+
+    code = "other_address"
+
+
 class SendInDoubt(HoldfastError):
     """The connection ended before WhatsApp acknowledged the message; it is tried again under the same id."""
 

@@ -20,6 +20,7 @@ from holdfast.domain.content import Content, Opened, bytes_of, plain, read, unre
 from holdfast.domain.media import name_of
 from holdfast.domain.message_types import ALBUM, PARTS_OF_ANOTHER, Treatment
 from holdfast.domain.rows import AddonRow, ChatRow, ContactRow, InboxRow, Json, MessageRow, NewEvent, Processed
+from holdfast.domain.timers import ChatTimer, timer_of
 
 Me = Mapping[str, Any]
 
@@ -43,6 +44,7 @@ class Interpreted:
     chats: tuple[ChatRow, ...] = ()
     contacts: tuple[ContactRow, ...] = ()
     mappings: tuple[tuple[str, str], ...] = ()
+    timers: tuple[ChatTimer, ...] = ()
     events: tuple[NewEvent, ...] = field(default=())
 
 
@@ -58,6 +60,7 @@ def merge(parts: Sequence[Interpreted]) -> Processed:
         acks=[ack for part in parts for ack in part.acks],
         contacts=[row for part in parts for row in part.contacts],
         mappings=[pair for part in parts for pair in part.mappings],
+        timers=[timer for part in parts for timer in part.timers],
         events=[event for part in parts for event in part.events],
     )
 
@@ -69,7 +72,16 @@ def interpret(row: InboxRow, me: Me) -> Interpreted:
     if row.kind == "group":
         events, chats, pairs = groups.notified(row, me)
         return Interpreted(row.seq, chats=tuple(chats), mappings=tuple(pairs), events=tuple(events))
-    return _waiting(row, me) if row.kind == "waiting" else _message(row, me)
+    if row.kind == "waiting":
+        return _waiting(row, me)
+    found, timer = _message(row, me), _timer(row, me)
+    return found if timer is None else replace(found, timers=(timer,))
+
+
+def _timer(row: InboxRow, me: Me) -> ChatTimer | None:
+    opened, stamp = unwrap(row.body), row.attrs.get("t", "")
+    chat = _where(row.attrs, opened.destination, me).chat
+    return timer_of(opened.body, chat, float(stamp) if stamp.isdecimal() else row.received_at)
 
 
 def message_to_json(row: MessageRow) -> Json:

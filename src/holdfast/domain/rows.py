@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from holdfast.domain.timers import ChatTimer
+
 Json = dict[str, Any]
 NEVER = 1e18
 """A number of seconds that never pass."""
@@ -428,6 +430,8 @@ class Processed:
     contacts: Sequence[ContactRow] = ()
     mappings: Sequence[tuple[str, str]] = ()
     """(lid, phone number JID) pairs learnt."""
+    timers: Sequence[ChatTimer] = ()
+    """Of disappearing messages, as they were set."""
     events: Sequence[NewEvent] = ()
     ignored: Sequence[int] = ()
     """`seq` of the inbox rows of which nothing is kept but their key."""

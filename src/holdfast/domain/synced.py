@@ -10,6 +10,7 @@ from typing import Any
 
 from holdfast.domain import jids
 from holdfast.domain.rows import ChatRow, ContactRow, Processed
+from holdfast.domain.timers import LONGEST, ChatTimer
 
 Item = Mapping[str, Any]
 
@@ -23,7 +24,10 @@ def synced(kind: str, items: Iterable[Item], me: Mapping[str, Any]) -> Processed
             contacts=[_contact(item) for item in usable], mappings=[pair for item in usable for pair in _pairs(item)]
         )
     if kind in ("chats", "history"):
-        return Processed(chats=[_chat(item) for item in usable if item["id"] != jids.STATUS_BROADCAST])
+        listed = [item for item in usable if item["id"] != jids.STATUS_BROADCAST]
+        return Processed(
+            chats=[_chat(item) for item in listed], timers=[one for item in listed for one in _timer(item)]
+        )
     if kind == "lid_mapping":
         return Processed(mappings=[pair for item in usable for pair in _pairs(item)])
     return Processed()
@@ -58,6 +62,13 @@ def _chat(item: Item) -> ChatRow:
         timestamp=float(stamp if isinstance(stamp, int | float | str) else 0),
         unread=max(int(unread), 0) if isinstance(unread, int | float) else 0,
     )
+
+
+def _timer(item: Item) -> list[ChatTimer]:
+    seconds, since = item.get("ephemeralExpiration"), item.get("ephemeralSettingTimestamp")
+    if not isinstance(seconds, int) or not isinstance(since, int | float) or since <= 0:
+        return []
+    return [ChatTimer(jids.bare(str(item["id"])), min(max(seconds, 0), LONGEST), float(since))]
 
 
 def _pairs(item: Item) -> list[tuple[str, str]]:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal, Protocol
 
+from holdfast.domain.timers import ChatTimer
+
 # --- events: engine -> runtime ---------------------------------------------------------------------------------
 
 
@@ -189,6 +191,8 @@ class OutgoingMessage:
     content: Mapping[str, Any]
     attempts: int = 1
     """This one included: from the second on it may have been sent before."""
+    timer: ChatTimer | None = None
+    """For how long the messages of its chat are kept; a group says that itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +266,8 @@ class Engine(Protocol):
         """Send, and return when WhatsApp's server has acknowledged the id (with or without an error).
 
         Raises `domain.errors.NotConnected` (nothing was written to the socket), `SendInDoubt` (it may have been: only
-        the same id may be tried again), or what is final: `Refused`, `NotOnWhatsApp`, `InvalidMessage`.
+        the same id may be tried again), `OtherAddress` (WhatsApp spells the chat's address otherwise; nothing was
+        sent), or what is final: `Refused`, `NotOnWhatsApp`, `InvalidMessage`.
         """
         ...
 

@@ -8,6 +8,7 @@ from typing import Protocol
 from holdfast.domain.caps import Caps, Lately
 from holdfast.domain.outbox import Step
 from holdfast.domain.rows import MessageRow, NewEvent, OutboxRow, Waiting
+from holdfast.domain.timers import ChatTimer
 
 
 class OutboxStore(Protocol):
@@ -69,6 +70,20 @@ class OutboxStore(Protocol):
         this one may have reached WhatsApp. `sent` is stored as a message with it. None if the move would be backward
         or the row is unknown.
         """
+        ...
+
+    async def readdress_outbox(self, name: str, epoch: int, id: str, address: str, retry_at: float) -> None:
+        """WhatsApp spells the chat of a message that is being sent as `address`: it is queued for that chat, and so is
+        every open message of the chat as it was written. Later ones are accepted for that chat at once.
+        """
+        ...
+
+    async def address_of(self, name: str, chat: str) -> str:
+        """A chat's address as WhatsApp spells it, as far as that is known."""
+        ...
+
+    async def chat_timers(self, name: str) -> list[ChatTimer]:
+        """The timers of disappearing messages that are on."""
         ...
 
     async def expire_outbox(self) -> list[tuple[str, str]]:

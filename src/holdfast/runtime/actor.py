@@ -21,6 +21,7 @@ from holdfast.domain.lease import Held, LeaseTimes, give_up_at, may_act
 from holdfast.domain.phases import public_status
 from holdfast.domain.session import decide
 from holdfast.domain.status import asks_for_qr
+from holdfast.domain.timers import ChatTimer
 from holdfast.ports import engine as e
 from holdfast.ports.clock import Clock
 from holdfast.ports.store import Json, NewEvent, SessionRow, Store, TimelineRow
@@ -87,6 +88,8 @@ class Actor:
         self.me: Json = dict(row.me)
         self.has_credentials = row.has_credentials
         self.pairing = Pairing()
+        self.timers: Mapping[str, ChatTimer] | None = None
+        """Of disappearing messages, by chat; None until they are read, and after one was set."""
         self.halted = asyncio.Event()
         self._deps = deps
         self.engine = deps.engines[row.engine]

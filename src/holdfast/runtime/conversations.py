@@ -20,7 +20,8 @@ class Conversations(Sending, History):
     ) -> list[MessageRow]:
         """See the port."""
         row = await self._row(name)
-        return await self._store.messages(row.name, from_waha_id(chat) if chat else None, limit, offset, filters)
+        address = await self._store.address_of(row.name, from_waha_id(chat)) if chat else None
+        return await self._store.messages(row.name, address, limit, offset, filters)
 
     async def message(self, name: str, id: str) -> MessageRow | None:
         """See the port."""

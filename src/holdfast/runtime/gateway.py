@@ -195,6 +195,9 @@ class LocalGateway(Conversations, Housing, RemoteNews):
         if view.status != "WORKING":
             raise WrongStatus(session=view.name, status=view.status, expected=["WORKING"])
 
+        if chat := args.get("chat"):
+            args = {**args, "chat": await self._store.address_of(view.name, str(chat))}
+
         async def here(actor: Actor) -> Any:
             return await self._engine(view).call(view.name, actor.state.connection, method, args)
 

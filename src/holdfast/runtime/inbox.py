@@ -116,6 +116,8 @@ class Inbox:
         try:
             told = self._ignored.kept(synced(kind, items, self._actor.me))
             await self._store.apply_inbox(self._actor.name, self._actor.held.epoch, told)
+            if told.timers:
+                self._actor.timers = None
         except HoldfastError:
             raise
         except Exception as error:  # advisory, and told again by WhatsApp: not worth a message that waits behind it
@@ -179,6 +181,8 @@ class Inbox:
         events = await self._store.apply_inbox(self._actor.name, self._actor.held.epoch, processed)
         if changes:
             point("change.applied")
+        if processed.timers:
+            self._actor.timers = None
         for _, message_id, _ in processed.acks:
             self._hub.message_settled(self._actor.name, message_id)
         if self._on_files is not None and any("media" in row.body for row in processed.messages):

@@ -17,6 +17,7 @@ from holdfast.domain.errors import (
     HoldfastError,
     MediaUnavailable,
     NotConnected,
+    OtherAddress,
     SendInDoubt,
     StaleEpoch,
     StoreUnavailable,
@@ -25,6 +26,7 @@ from holdfast.domain.messages import message_to_json
 from holdfast.domain.pacing import backoff
 from holdfast.domain.sent import sent_message
 from holdfast.domain.state import Phase
+from holdfast.domain.timers import ChatTimer
 from holdfast.ports.clock import Clock
 from holdfast.ports.engine import OutgoingMessage, ServerAck
 from holdfast.ports.store import MessageRow, NewEvent, OutboxRow, Store
@@ -223,9 +225,12 @@ class Sender:
         """WhatsApp's answer, or None where there was none and the row was settled otherwise."""
         try:
             async with self._lent(row) as content:
-                message = OutgoingMessage(row.id, row.chat, content, row.attempts)
+                timer = await self._timer(row.chat)
+                message = OutgoingMessage(row.id, row.chat, content, row.attempts, timer)
                 point("send.claimed")
                 return await self._actor.engine.send(self._actor.name, self._actor.state.connection, message)
+        except OtherAddress as error:
+            await self._readdress(row, str(error.facts["address"]))
         except (NotConnected, SendInDoubt, MediaUnavailable, StoreUnavailable, StaleEpoch) as error:
             if isinstance(error, SendInDoubt):
                 self._log.warning("send in doubt, tried again under the same id", action="send", code=error.code)
@@ -245,6 +250,22 @@ class Sender:
             async with self._media.ready(row.content) as content:
                 yield content
 
+    async def _timer(self, chat: str) -> ChatTimer | None:
+        if self._actor.timers is None:
+            self._actor.timers = {timer.chat: timer for timer in await self._store.chat_timers(self._actor.name)}
+        return self._actor.timers.get(chat)
+
+    async def _readdress(self, row: OutboxRow, address: str) -> None:
+        """Send it to the address that WhatsApp named, and at once, unless WhatsApp named others before."""
+        again = row.attempts > 1
+        delay = backoff(row.attempts, self._clock.random(), cap=RETRY_CAP) * self._factor if again else 0.0
+        retry_at = await self._store.now() + delay if again else 0.0
+        try:
+            await self._store.readdress_outbox(self._actor.name, self._actor.held.epoch, row.id, address, retry_at)
+        except (StaleEpoch, StoreUnavailable) as error:  # it is found again, by the next holder or as a lost claim
+            self._log.warning("the address of a chat was not stored", action="send", code=error.code)
+        self._wake_in(delay)
+
     async def _later(self, row: OutboxRow, error: HoldfastError) -> None:
         """Try again: as soon as there is a connection, or after a pause that grows, if there is one all the while."""
         doubt = isinstance(error, SendInDoubt)
@@ -254,6 +275,9 @@ class Sender:
         delay = backoff(row.attempts, self._clock.random(), cap=RETRY_CAP) * self._factor
         retry_at = await self._store.now() + delay
         await self._settle(row, "queued", message=error.sentence, retry_at=retry_at, in_doubt=doubt)
+        self._wake_in(delay)
+
+    def _wake_in(self, delay: float) -> None:
         task = asyncio.create_task(self._wake_after(delay))
         self._waking.add(task)
         task.add_done_callback(self._waking.discard)

@@ -16,6 +16,7 @@ from holdfast.store.schema import (
     account,
     addon,
     chat,
+    chat_timer,
     contact,
     inbox,
     lid_map,
@@ -24,10 +25,11 @@ from holdfast.store.schema import (
     outbox,
     session,
     session_epoch,
+    spelling,
 )
 from holdfast.store.sql import Query, insert, now
 
-_MOVED = (chat, contact, lid_map, message, addon, media, inbox, outbox)
+_MOVED = (chat, contact, lid_map, spelling, chat_timer, message, addon, media, inbox, outbox)
 NOT_SENT = "The session changed its number before this message was sent."
 _FAIL = Query(
     f"UPDATE outbox SET state = 'failed', message = ?, updated_at = holdfast_now(), {step('failed')} "  # noqa: S608

@@ -12,7 +12,7 @@ from holdfast.domain.addresses import by_number, lids_in
 from holdfast.domain.messages import message_to_json
 from holdfast.domain.rows import ChatRow, EventRow, Json, MessageRow, NewEvent, Processed
 from holdfast.domain.sent import sent_message
-from holdfast.store import addons, inbox, media, messages, outbox, people, sessions
+from holdfast.store import addons, inbox, media, messages, outbox, people, sessions, timers
 from holdfast.store import events as log
 from holdfast.store.sql import check_epoch
 
@@ -31,9 +31,11 @@ def apply_inbox(
     """See `ports.store.Store.apply_inbox`."""
     check_epoch(c, name, epoch)
     for lid, pn in people.learn(c, name, processed.mappings):
+        timers.merge(c, name, lid, pn)
         for target in addons.merge(c, name, lid, pn):
             messages.catch_up(c, name, pn, target)
     people.put_contacts(c, name, processed.contacts)
+    timers.put(c, name, processed.timers)
     news = _News()
     for row in people.canonical(c, name, processed.messages):
         if messages.put(c, name, row):

@@ -26,7 +26,10 @@ COLUMNS = (
 OPEN = "state IN ('queued', 'sending')"
 _GET = Query(f"SELECT {COLUMNS} FROM outbox WHERE session_name = ? AND id = ?")
 _BY_KEY = Query(f"SELECT {COLUMNS}, fingerprint FROM outbox WHERE session_name = ? AND idempotency_key = ?")
-_SESSION = Query("SELECT 1 FROM session WHERE name = ? FOR KEY SHARE")
+_SESSION = Query(
+    "SELECT (SELECT canonical FROM spelling WHERE spelling.session_name = session.name AND address = ?) "
+    "FROM session WHERE name = ? FOR KEY SHARE"
+)
 
 
 def step(state: str, attempts: str = "attempts") -> str:
@@ -157,9 +160,11 @@ def enqueue(c: Connection, row: OutboxRow, fingerprint: str, epoch: int | None) 
     two messages of a chat are in flight. The epoch comes before the session, as where a session is deleted.
     """
     ours = epoch is not None and current_epoch(c, row.session, alone=True) == epoch
-    if not _SESSION.all(c, row.session):
+    session = _SESSION.first(c, row.chat, row.session)
+    if session is None:
         raise SessionNotFound(f"There is no session '{row.session}'.")
-    chat = people.resolve(c, row.session, [row.chat])[row.chat]
+    named = str(session[0] or row.chat)  # WhatsApp's spelling of the number, where it is another
+    chat = people.resolve(c, row.session, [named])[named]
     taken = ours and row.send_at <= now(c) and not _BUSY.all(c, row.session, chat)
     stored = _ADD.first(
         c, row.session, row.id, chat, dumps(row.content), *(("sending", 1, epoch) if taken else ("queued", 0, 0)),
@@ -260,6 +265,11 @@ def _move(c: Connection, name: str, id_: str, state: str, facts: tuple[Any, ...]
     """`facts`: error, sentence, when to retry (None keeps what stands), whether in doubt, and the step's tail."""
     found = _FORWARD[state].first(c, state, *facts, name, id_) if state in _FORWARD else None
     return None if found is None else row_of(found)
+
+
+def requeue(c: Connection, name: str, id_: str, why: str, retry_at: float) -> None:
+    """Put a message that is being sent back for another try; nothing of this one has left."""
+    _move(c, name, id_, "queued", (None, why, retry_at, 0, tail(0, why)))
 
 
 def acknowledge(c: Connection, name: str, id_: str, level: int) -> bool:

@@ -10,7 +10,8 @@ from sqlalchemy import Connection
 from holdfast.domain.caps import Caps, Lately
 from holdfast.domain.outbox import Step
 from holdfast.domain.rows import MessageRow, NewEvent, OutboxRow, Waiting
-from holdfast.store import outbox, waiting
+from holdfast.domain.timers import ChatTimer
+from holdfast.store import outbox, spellings, timers, waiting
 from holdfast.store.base import Part
 
 
@@ -67,6 +68,18 @@ class OutboxPart(Part):
         if events:
             self._tell("events", name)
         return row
+
+    async def readdress_outbox(self, name: str, epoch: int, id: str, address: str, retry_at: float) -> None:
+        """See the port."""
+        await self._write(lambda c: spellings.readdress(c, name, epoch, id, address, retry_at=retry_at), brief=True)
+
+    async def address_of(self, name: str, chat: str) -> str:
+        """See the port."""
+        return await self._read(lambda c: spellings.address(c, name, chat), brief=True)
+
+    async def chat_timers(self, name: str) -> list[ChatTimer]:
+        """See the port."""
+        return await self._read(lambda c: timers.running(c, name))
 
     async def expire_outbox(self) -> list[tuple[str, str]]:
         """See the port."""

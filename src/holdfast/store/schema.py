@@ -195,6 +195,27 @@ lid_map = Table(
 )
 Index("lid_map_pn", lid_map.c.session_name, lid_map.c.pn)
 
+spelling = Table(
+    "spelling",
+    metadata,
+    _name(),
+    Column("address", Text, nullable=False),
+    Column("canonical", Text, nullable=False),
+    PrimaryKeyConstraint("session_name", "address"),
+)
+"""Addresses that WhatsApp spells otherwise than users do."""
+
+chat_timer = Table(
+    "chat_timer",
+    metadata,
+    _name(),
+    Column("chat", Text, nullable=False),
+    Column("seconds", Integer, nullable=False),
+    _instant("since"),
+    PrimaryKeyConstraint("session_name", "chat"),
+)
+"""For how long the messages of a person's chat are kept; 0: for good."""
+
 message = _numbered(
     "message",
     _name(),
@@ -409,6 +430,6 @@ setting = Table(
 
 OF_A_SESSION = (
     session_lock, credential, inbox, chat, contact, lid_map, message, addon, outbox, event, timeline, alias, account,
-    cursor, delivery,
+    cursor, delivery, spelling, chat_timer,
 )  # fmt: skip
 """What goes when a session is deleted. The epoch stays."""

@@ -205,6 +205,22 @@ def _description(hub: Hub, device: Device, iq: Node, group: Group) -> None:
         _tell(hub, device, group, Node("description", {"id": group.description_id}, content))
 
 
+def _ephemeral(hub: Hub, device: Device, iq: Node, group: Group) -> None:
+    """Set the timer of disappearing messages: any member may, unless only admins may change the group."""
+    first = iq.first()
+    assert first is not None  # on_query has looked
+    expiration = first.attrs.get("expiration", "") if first.tag == "ephemeral" else "0"
+    if group.locked and not group.is_admin(device.phone):
+        hub.refuse(device, iq, FORBIDDEN, "forbidden", "only an admin can set this group's timer")
+    elif not expiration.isdecimal() or (first.tag == "ephemeral") != (int(expiration) > 0):
+        hub.refuse(device, iq, 400, "bad-request", "ephemeral needs expiration, in seconds")
+    else:
+        group.ephemeral = int(expiration)
+        hub.groups.save(group)
+        hub.result(device, iq)
+        _tell(hub, device, group, Node(first.tag, {"expiration": expiration} if group.ephemeral else {}))
+
+
 def _setting(hub: Hub, device: Device, iq: Node, group: Group) -> None:
     first = iq.first()
     assert first is not None  # on_query has looked
@@ -253,6 +269,8 @@ def group_node(hub: Hub, group: Group) -> Node:
     if group.description:
         body = Node("body", {}, group.description.encode())
         content.append(Node("description", {"id": group.description_id, "t": str(group.created)}, [body]))
+    if group.ephemeral:
+        content.append(Node("ephemeral", {"expiration": str(group.ephemeral)}))
     content += [Node(tag) for tag, on in (("announcement", group.announcement), ("locked", group.locked)) if on]
     return Node("group", attrs, content)
 
@@ -264,5 +282,6 @@ _IN_GROUP: dict[str, Callable[[Hub, Device, Node, Group], None]] = {
     "subject": _subject,
     "description": _description,
     **dict.fromkeys(CHANGES, _change),
+    **dict.fromkeys(("ephemeral", "not_ephemeral"), _ephemeral),
     **dict.fromkeys(("announcement", "not_announcement", "locked", "unlocked"), _setting),
 }

@@ -34,9 +34,10 @@ def on_query(hub: Hub, device: Device, iq: Node) -> None:
 def _user(hub: Hub, device: Device, user: Node, asked: list[str]) -> Node:
     contact = user.child("contact")
     address = user.attrs.get("jid", "")
-    if not address and contact is not None:
+    if not address and contact is not None:  # by number: only then other spellings are understood
         number = jids.phone_number(contact.text())
-        address = f"{number}@{jids.PN}" if number else ""
+        spelled = hub.accounts.spelled(number) if number else None
+        address = str(spelled.pn) if spelled else f"{number}@{jids.PN}" if number else ""
     parsed = jids.parse(address)
     account = hub.accounts.find(parsed)
     if account is None or parsed is None:

@@ -10,7 +10,7 @@ import structlog
 
 from holdfast.domain import refusals
 from holdfast.domain.account_limits import quota
-from holdfast.domain.errors import NotConnected, Refused, SendInDoubt, StoreUnavailable
+from holdfast.domain.errors import NotConnected, OtherAddress, Refused, SendInDoubt, StoreUnavailable
 from holdfast.engines.baileys.keystore import KeyServer
 from holdfast.engines.baileys.options import BaileysOptions
 from holdfast.engines.baileys.pool import Pool
@@ -151,7 +151,9 @@ class BaileysEngine:
 
     async def send(self, session: str, connection: int, message: port.OutgoingMessage) -> port.ServerAck:
         """See the port."""
-        args = {"id": message.id, "chat": message.chat, "content": dict(message.content)}
+        args: dict[str, Any] = {"id": message.id, "chat": message.chat, "content": dict(message.content)}
+        if message.timer is not None:
+            args["timer"] = {"seconds": message.timer.seconds, "since": int(message.timer.since)}
         try:
             upload = MEDIA_LIMIT if "path" in message.content else 0.0
             ack = await self._ask(session, connection, "send", args, upload + self._options.send_timeout + 5)
@@ -159,6 +161,8 @@ class BaileysEngine:
             raise SendInDoubt from error
         except Refused as error:
             raise refusals.of_message(error.facts["error"]) from error
+        if ack.get("address"):
+            raise OtherAddress(address=str(ack["address"]))
         at = float(ack["at"]) or self._clock.now()
         return port.ServerAck(error=int(ack["error"]), at=at, message=ack.get("message", b""))
 
