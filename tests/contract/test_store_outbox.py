@@ -236,6 +236,9 @@ async def test_a_receipt_that_overtakes_the_servers_ack_says_as_much(held: World
         NewEvent("message", {"message": {"id": "o1"}}, OTHER),
         NewEvent("message.ack", {"id": "o1", "ack": 1}, OTHER),
     ]
-    sent = message("o1", OTHER, from_me=True, ack=1)
+    sent = message("o1", OTHER, from_me=True, ack=1, raw=b"as it was sent")
     assert await store.settle_outbox("a", 1, "o1", "sent", events=events, sent=sent) is None
     assert await told() == [("message", None), ("message.ack", 2)], "told once, and never backward"
+    kept = await store.message("a", "o1")
+    assert kept is not None
+    assert (kept.raw, kept.ack) == (b"as it was sent", 2), "for replies, and for who asks for it again"

@@ -90,6 +90,17 @@ def put(c: Connection, name: str, row: MessageRow) -> bool:
     return bool(new)
 
 
+_KEEP_RAW = Query(
+    "UPDATE message SET raw = ? WHERE session_name = ? AND id = ? AND from_me IS TRUE AND length(raw) = 0 RETURNING seq"
+)
+
+
+def keep_raw(c: Connection, name: str, row: MessageRow) -> None:
+    """What was sent, for a message of our own that was stored without it, because its receipt came first."""
+    if row.raw:
+        _KEEP_RAW.all(c, row.raw, name, row.id)
+
+
 @dataclass(frozen=True, slots=True)
 class Edited:
     """What an edit or a deletion found: the message as it was, or None where it is not there (yet)."""

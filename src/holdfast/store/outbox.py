@@ -255,6 +255,8 @@ def settle(
     values = facts.error, facts.message, facts.retry_at, int(facts.in_doubt), tail(facts.error, facts.message)
     moved = _move(c, name, id_, facts.state, values)
     stored = facts.sent is not None and messages.put(c, name, people.canonical(c, name, [facts.sent])[0])
+    if facts.sent is not None and not stored:
+        messages.keep_raw(c, name, facts.sent)
     if moved is not None or stored:
         fresh = [event for event in facts.events if moved is not None or event.kind != "message.ack"]
         log.append(c, name, fresh, new_id)
