@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs everything that Holdfast's source needs into this folder: .venv (Python packages, Node) and
 # sidecar/node_modules. Each step is stamped with a hash of what it was made from, so that a second run does nothing.
-# Usage: scripts/setup.sh [--tests]      --tests: a Chromium and a PgBouncer for the tests as well
+# Usage: scripts/setup.sh [--tests]      --tests: what only the tests need as well
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -77,8 +77,8 @@ if ! stamped sidecar/node_modules/.holdfast-lock "$wanted" || [ ! -d sidecar/nod
     printf '%s' "$wanted" >sidecar/node_modules/.holdfast-lock
 fi
 
-# --- a browser and a connection pooler, for the tests ----------------------------------------------------------------
+# --- a browser, a connection pooler and proxies, for the tests -------------------------------------------------------
 if [ "${1:-}" = "--tests" ]; then
     .venv/bin/python scripts/browser.py
-    .venv/bin/python scripts/pgbouncer.py
+    .venv/bin/python scripts/debian.py
 fi

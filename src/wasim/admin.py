@@ -12,6 +12,7 @@ from aiohttp import web
 from wasim import devices, jid, versions
 from wasim.accounts import Account, Device
 from wasim.faults import ONCE, Fault, FaultError
+from wasim.log import peer_of
 from wasim.pairing import PairingError
 from wasim.phone_actions import ACTIONS
 from wasim.phone_contacts import PhoneError
@@ -262,7 +263,9 @@ class Admin:
 
     def _told_version(self, request: web.Request, form: Callable[[versions.Version], str], kind: str) -> web.Response:
         current = versions.current(self._hub.faults.active())
-        self._hub.journal.note("version-asked", path=request.path, version=versions.write(current))
+        self._hub.journal.note(
+            "version-asked", path=request.path, version=versions.write(current), peer=peer_of(request)
+        )
         return web.Response(text=form(current), content_type=kind)
 
 

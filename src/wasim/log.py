@@ -13,7 +13,15 @@ from collections.abc import Callable, Collection
 from itertools import islice
 from typing import Any
 
+from aiohttp import web
+
 Record = dict[str, Any]
+
+
+def peer_of(request: web.Request) -> str:
+    """The address and port that a request came from, which tell a proxy's connections from others."""
+    peer = request.transport.get_extra_info("peername") if request.transport else None
+    return f"{peer[0]}:{peer[1]}" if peer else ""
 
 
 class Journal:

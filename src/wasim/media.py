@@ -20,6 +20,7 @@ from pathlib import Path
 
 from aiohttp import web
 
+from wasim.log import Journal, peer_of
 from wasim.media_tls import client_context, ensure_certificates, server_context
 
 UPLOAD_PATHS = (
@@ -31,6 +32,8 @@ DIRECT_PATH = "/v/t62.7118-24/"
 MAX_UPLOAD = 100 * 1024 * 1024
 SECRET_FILE = "link.key"  # noqa: S105 - a file name
 HASH_SIZE = 32
+PHONE_AGENT = "wasim-phone"
+"""How the simulator's own phones name themselves: the log tells their requests from those of clients."""
 
 
 class MediaServer:
@@ -39,6 +42,7 @@ class MediaServer:
     :param port: 0 picks a free one; ``port`` then has it
     :param folder: keeps files and certificates over restarts; None for one that is deleted by ``stop``
     :param fault: gives the status with which an ``upload`` or a ``download`` is refused; 0: it is not
+    :param journal: where each request is noted
     :param authorised: whether an upload's ``auth`` was given out by ``media_conn``; None takes any that is not empty
     """
 
@@ -50,11 +54,13 @@ class MediaServer:
         folder: Path | None = None,
         authorised: Callable[[str], bool] | None = None,
         fault: Callable[[str], int] = lambda _: 0,
+        journal: Journal | None = None,
     ) -> None:
         self.host = host
         self.port = port
         self._authorised = authorised or bool
         self._fault = fault
+        self._journal = journal
         self._temporary = None if folder else tempfile.TemporaryDirectory(prefix="wasim-media-")
         self._folder = folder or Path(self._temporary.name if self._temporary else "")
         self._runner: web.AppRunner | None = None
@@ -105,7 +111,13 @@ class MediaServer:
 
     # -- requests
 
+    def _note(self, what: str, request: web.Request) -> None:
+        if self._journal is not None:
+            by = "phone" if request.headers.get("User-Agent") == PHONE_AGENT else None
+            self._journal.note("media", what=what, peer=peer_of(request), by=by)
+
     async def _upload(self, request: web.Request) -> web.Response:
+        self._note("upload", request)
         if status := self._fault("upload"):
             return _refusal(status, "fault media_error")
         name = request.match_info["name"]
@@ -139,6 +151,7 @@ class MediaServer:
         return hmac.new(self._secret, name.encode(), hashlib.sha256).hexdigest()[:32]
 
     async def _download(self, request: web.Request) -> web.StreamResponse:
+        self._note("download", request)
         if status := self._fault("download"):
             return _refusal(status, "fault media_error")
         name = request.match_info["name"]

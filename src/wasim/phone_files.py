@@ -8,6 +8,7 @@ from typing import Any
 
 import aiohttp
 
+from wasim.media import PHONE_AGENT
 from wasim.media_crypto import open_sealed, seal
 from wasim.phone_contacts import PhoneError, ask
 from wasim.phone_content import Body
@@ -15,6 +16,7 @@ from wasim.ports import PhoneNetwork
 from wasim.wire.nodes import Node
 
 KEPT = 100
+AGENT = {"User-Agent": PHONE_AGENT}
 
 
 class Files:
@@ -64,7 +66,7 @@ class Files:
         url = f"https://{host}/mms/{path}/{name}"
         query = {"auth": auth, "token": name}
         async with (
-            aiohttp.ClientSession() as http,
+            aiohttp.ClientSession(headers=AGENT) as http,
             http.post(url, params=query, data=data, ssl=self._network.media_tls or True) as answer,
         ):
             if answer.status != 200:
@@ -89,7 +91,7 @@ class Files:
         host, _ = await self._connection()
         url = f"https://{host}{file.get('directPath', '')}"
         async with (
-            aiohttp.ClientSession() as http,
+            aiohttp.ClientSession(headers=AGENT) as http,
             http.get(url, ssl=self._network.media_tls or True) as answer,
         ):
             if answer.status != 200:

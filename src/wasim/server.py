@@ -19,6 +19,7 @@ from aiohttp import WSCloseCode, web
 from wasim import admin, certs, devices
 from wasim.connection import Connection
 from wasim.hub import Hub
+from wasim.log import peer_of
 from wasim.media import MediaServer
 from wasim.pairing import REF_SECONDS, Pairings
 from wasim.phone import Phone
@@ -92,7 +93,14 @@ class WasimServer:
 
     async def _start_media(self, stack: contextlib.AsyncExitStack, port: int) -> None:
         folder = self._state_path and self._state_path.with_name(self._state_path.name + ".media")
-        self.media = MediaServer(self.host, port, folder=folder, authorised=self._may_upload, fault=self._media_fault)
+        self.media = MediaServer(
+            self.host,
+            port,
+            folder=folder,
+            authorised=self._may_upload,
+            fault=self._media_fault,
+            journal=self.hub.journal,
+        )
         await self.media.start()
         stack.push_async_callback(self.media.stop)
         self.hub.media_host = f"localhost:{self.media.port}"
@@ -154,19 +162,19 @@ class WasimServer:
     async def _on_socket(self, request: web.Request) -> web.StreamResponse:
         faults, journal = self.hub.faults, self.hub.journal
         if outage := faults.find("outage"):
-            journal.note("upgrade-refused", reason="fault outage")
+            journal.note("upgrade-refused", reason="fault outage", peer=peer_of(request))
             if "status" not in outage.options and request.transport is not None:
                 request.transport.abort()
             return web.Response(status=int(outage.options.get("status", 503)))
         if fault := faults.take("refuse_upgrade"):
             status = int(fault.options.get("status", 503))
-            journal.note("upgrade-refused", code=status, reason="fault refuse_upgrade")
+            journal.note("upgrade-refused", code=status, reason="fault refuse_upgrade", peer=peer_of(request))
             return web.Response(status=status)
         socket = web.WebSocketResponse(max_msg_size=MAX_MESSAGE, compress=False, timeout=2.0, autoclose=False)
         await socket.prepare(request)
         connection = Connection(self.hub, request, socket)
         self.connections.add(connection)
-        journal.note("connected", open=len(self.connections))
+        journal.note("connected", open=len(self.connections), peer=peer_of(request))
         try:
             await connection.run(self.identity, self._open)
         finally:

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import time
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from tests.support.postgres import Postgres, free_port, private_folder, unprivileged
-
-ROOT = Path(__file__).resolve().parents[2]
-_CHOICE = ROOT / ".venv" / ".holdfast-pgbouncer"
-_LIBRARIES = ROOT / ".venv" / "pgbouncer" / "usr" / "lib"
+from tests.support.programs import environment, program
 
 _SETTINGS = """
 [databases]
@@ -36,8 +31,7 @@ class PgBouncer:
     """`with PgBouncer(postgres) as pooler:` every database of the server, at most `size` connections to each."""
 
     def __init__(self, server: Postgres, size: int = 4) -> None:
-        assert _CHOICE.exists(), "PgBouncer is missing: run `make setup-tests`, or `scripts/setup.sh --tests`."
-        self._program = _CHOICE.read_text()
+        self._program = program("pgbouncer")
         self._server = server
         self._size = size
         self.port = free_port()
@@ -48,14 +42,13 @@ class PgBouncer:
             server=self._server.socket, port=self._server.port, listen=self.port, size=self._size
         )
         (self._root / "pgbouncer.ini").write_text(settings)
-        beside = {str(found.parent) for found in _LIBRARIES.rglob("*.so*")}
         log = self._root / "log"
         with log.open("wb") as said:
             self._child = subprocess.Popen(
                 [self._program, str(self._root / "pgbouncer.ini")],
                 stdin=subprocess.DEVNULL,
                 stderr=said,
-                env={**os.environ, **({"LD_LIBRARY_PATH": ":".join(beside)} if beside else {})},
+                env=environment("pgbouncer"),
                 **unprivileged(),
             )
         end = time.monotonic() + 10
