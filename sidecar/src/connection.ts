@@ -18,11 +18,13 @@ import { kindOf, log, placeOf, quiet } from './log.ts';
 import { askCode } from './pairing.ts';
 import { codeOf, fromBaileys, fromFailure, fromSocketError, fromStreamError, fromUpgrade, type Reason, reason } from './reasons.ts';
 import { recall } from './recall.ts';
+import type { Route } from './routes.ts';
 import { scope } from './scope.ts';
 import { type Settings, versionOf } from './settings.ts';
 import { durableRepository, sending } from './signal.ts';
 import { Envelopes, groupRow, receiptRow, unavailableRow } from './stanzas.ts';
 import { forwardSynced } from './synced.ts';
+import type { ProxyArgs } from './tunnel.ts';
 import { askAgain } from './unread.ts';
 
 export interface OpenArgs {
@@ -34,6 +36,7 @@ export interface OpenArgs {
   expect_phone: string;
   creds: Uint8Array | null;
   mark_online: boolean;
+  proxy: ProxyArgs | null;
 }
 
 /** Ack error: writing to new people is restricted. */
@@ -43,6 +46,7 @@ const DAY_MS = 24 * 60 * 60 * 1000;
 export class Connection {
   readonly session: string;
   readonly number: number;
+  readonly route: Route | null;
   readonly acks: Acks;
   readonly events: EventQueue;
   readonly closed: Promise<void>;
@@ -75,8 +79,17 @@ export class Connection {
   private lastProved = 0;
   private closingSince = 0;
 
-  constructor(settings: Settings, channel: Channel, cache: KeyCache, args: OpenArgs, creds: AuthenticationCreds | null, onGone: () => void) {
+  constructor(
+    settings: Settings,
+    channel: Channel,
+    cache: KeyCache,
+    args: OpenArgs,
+    creds: AuthenticationCreds | null,
+    route: Route | null,
+    onGone: () => void,
+  ) {
     this.settings = settings;
+    this.route = route;
     this.channel = channel;
     this.session = args.session;
     this.number = args.connection;
@@ -134,6 +147,7 @@ export class Connection {
       ...versionOf(settings),
       auth: { creds: this.vault.creds, keys: this.vault },
       waWebSocketUrl: settings.whatsapp_url,
+      ...(this.route === null ? {} : { agent: this.route.agent, fetchAgent: this.route.agent }),
       browser: [settings.browser, 'Chrome', '1.0.0'],
       logger: quiet,
       connectTimeoutMs: settings.connect_timeout * 1000,
@@ -390,6 +404,7 @@ export class Connection {
     void this.vault.settled().then(() => {
       this.vault.end();
       if (!this.silent) this.events.put('closed', why);
+      this.route?.close();
       this.onGone();
       this.resolveClosed();
     });

@@ -10,9 +10,11 @@ import { KeyCache } from './keys.ts';
 import { kindOf, log, placeOf } from './log.ts';
 import { reason } from './reasons.ts';
 import { asRefused } from './refusals.ts';
+import { ProxyError, type Route } from './routes.ts';
 import { scope } from './scope.ts';
 import { send } from './send.ts';
 import { type Settings, trust } from './settings.ts';
+import type { ProxyArgs } from './tunnel.ts';
 
 interface Target {
   session: string;
@@ -20,6 +22,8 @@ interface Target {
 }
 
 const TICK_MS = 250;
+/** A proxy must open a connection within this part of the time for connecting: so that it is known which was silent. */
+const PROXY_SHARE = 0.75;
 
 export class Host {
   private readonly channel: Channel;
@@ -78,18 +82,24 @@ export class Host {
   }
 
   private async open(args: OpenArgs): Promise<null> {
+    const route = args.proxy === null ? null : await this.tunnel(args.proxy);
     const older = this.connections.get(args.session);
     if (older !== undefined) {
       older.terminate(reason(0, 'superseded', 'A newer connection was opened.'));
       await older.closed;
     }
     const creds = readCreds(args.creds);
-    const connection = new Connection(this.settings, this.channel, this.cache, args, creds, () => {
+    const connection = new Connection(this.settings, this.channel, this.cache, args, creds, route, () => {
       if (this.connections.get(args.session) === connection) this.connections.delete(args.session);
     });
     this.connections.set(args.session, connection);
     connection.start();
     return null;
+  }
+
+  private async tunnel(proxy: ProxyArgs): Promise<Route> {
+    const { Tunnel } = await import('./tunnel.ts');
+    return new Tunnel(proxy, this.settings.connect_timeout * PROXY_SHARE * 1000);
   }
 
   private async close({ session, connection, logout }: Target & { logout: boolean }): Promise<null> {
@@ -109,6 +119,7 @@ export class Host {
       if (error instanceof ChannelError) throw error;
       const refused = asRefused(error, 'what was asked');
       if (refused !== undefined) throw refused;
+      if (error instanceof ProxyError) throw unrouted(error);
       log('warning', 'call failed', { session: target.session, kind: kindOf(error), place: placeOf(error) });
       throw new ChannelError('call_failed', 'WhatsApp did not do what was asked.');
     }
@@ -124,6 +135,12 @@ export class Host {
     }
     if (proofs.length > 0) this.channel.note('proved', proofs);
   }
+}
+
+/** What the proxy refuses for good counts as a failure of the call; all else passes with the connection's own trouble. */
+function unrouted(error: ProxyError): ChannelError {
+  const lasting = error.why === 'forbidden' || error.why === 'target';
+  return new ChannelError(lasting ? 'call_failed' : 'not_connected', error.message);
 }
 
 function readCreds(bytes: Uint8Array | null): AuthenticationCreds | null {

@@ -1,5 +1,6 @@
 // The sidecar: hosts Baileys sockets for one Holdfast process, and dies with it.
 import './guard.ts';
+import './routes.ts';
 
 import { Channel, ChannelError } from './channel.ts';
 import { boot } from './clock.ts';

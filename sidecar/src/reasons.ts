@@ -3,6 +3,8 @@
 // Baileys alone would hide much: a removed device without a code becomes 440, a refused upgrade 20 s of silence and 408.
 import type { BinaryNode } from 'baileys';
 
+import { ProxyError } from './routes.ts';
+
 export interface Reason {
   code: number;
   tag: string;
@@ -39,6 +41,7 @@ const REFUSED: ReadonlySet<string> = new Set(['ECONNREFUSED', 'EHOSTUNREACH', 'E
 const TLS = /^(ERR_TLS|ERR_SSL|CERT_|UNABLE_TO_|SELF_SIGNED|DEPTH_ZERO|ERR_OSSL|EPROTO|HOSTNAME_MISMATCH|CRL_)/;
 
 export function fromSocketError(error: unknown): Reason {
+  if (error instanceof ProxyError) return reason(0, 'proxy', error.message, { proxy: error.proxy, why: error.why });
   const failure = error as { code?: unknown; message?: unknown; errors?: { code?: unknown }[] };
   const code = String(failure.code ?? failure.errors?.[0]?.code ?? '');
   if (DNS.has(code)) return reason(0, 'dns', `The server's name could not be resolved (${code}).`);

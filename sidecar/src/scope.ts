@@ -4,8 +4,12 @@
 // connection it was, so that one bad frame closes one socket and not two hundred.
 import { AsyncLocalStorage } from 'node:async_hooks';
 
+import type { Route } from './routes.ts';
+
 export interface Owner {
   readonly session: string;
+  /** Its way through a proxy; none: connections are direct. */
+  readonly route?: Route | null;
   fail(error: unknown): void;
 }
 

@@ -68,7 +68,18 @@ async def running(
         files=_files(settings, clock),
     )
     async with node:
+        _say_reach(settings)
         yield node, store
+
+
+def _say_reach(settings: Settings) -> None:
+    """Whether sessions may name private addresses, where that follows from who reaches the API."""
+    if not (names := settings.reaching()):
+        return
+    exposure = settings.exposure
+    said = "private addresses are open to sessions" if exposure.local else "private addresses are closed to sessions"
+    why = exposure.why or "nothing but this machine is known to reach the API"
+    log.info(said, action="reach", code="open" if exposure.local else "closed", reason=why, settings=", ".join(names))
 
 
 def reachable_at(settings: Settings, port: int) -> str:
@@ -132,10 +143,13 @@ def _node_settings(settings: Settings, url: str) -> NodeSettings:
         keep_dead=settings.dead_letter_retention * factor,
         alerts=_alerts(settings),
         metrics=MetricsSettings(by_session=settings.metrics_sessions, memory_every=300.0 * factor),
+        routes=settings.routes(),
+        exposure=settings.exposure,
         media=MediaSettings(
             limit=settings.media_limit,
             keep=settings.media_retention * factor,
             reach=settings.media_reach(),
+            routes=settings.routes(),
             factor=factor,
         ),
         time_factor=factor,
@@ -181,6 +195,7 @@ def _server(node: Node, settings: Settings, hashed: str) -> uvicorn.Server:
 
     from holdfast.api.app import build  # noqa: PLC0415
     from holdfast.api.connections import Connections, Server  # noqa: PLC0415
+    from holdfast.api.exposure import watched  # noqa: PLC0415
     from holdfast.api.http_connection import http_config  # noqa: PLC0415
 
     app = build(
@@ -196,6 +211,8 @@ def _server(node: Node, settings: Settings, hashed: str) -> uvicorn.Server:
         send_wait=settings.send_wait,
         page_limit=settings.page_limit,
     )
+    if settings.reaching():
+        app = watched(app, settings.exposure, node.exposed.reached)
     connections = Connections(settings.connection_limits(), node.metrics.refused)
     node.metrics.meters.http_connections.set_function(lambda: len(connections.open))
     return Server(http_config(app, connections), connections)

@@ -26,6 +26,7 @@ from holdfast.domain.receivers import Reach, check_url
 from holdfast.domain.state import Times
 from holdfast.domain.whatsapp import WhatsApp
 from holdfast.http_settings import HttpSettings
+from holdfast.reach_settings import ReachSettings
 from holdfast.setting_sources import PREFIX, read
 from holdfast.setting_types import MIN_KEY_LENGTH, Key, Secret
 
@@ -88,7 +89,7 @@ class PortSettings(BaseSettings):
     port: int = Field(3000, ge=0, le=65535, validation_alias=_either("PORT"), description="Port to listen on; 0: any.")
 
 
-class Settings(PortSettings, HttpSettings):
+class Settings(PortSettings, HttpSettings, ReachSettings):
     """Every setting of an instance. Times are seconds."""
 
     # --- server
@@ -199,12 +200,6 @@ class Settings(PortSettings, HttpSettings):
     webhook_url: str = Field("", description="Global webhook for all sessions, beside those of each session.")
     webhook_events: str = Field("*", description="Events of the global webhook, separated by commas; `*`: all.")
     webhook_hmac_key: Secret = Field(None, description="Key that signs the global webhook.")
-    webhook_allow_private: str = Field(
-        "auto",
-        description="Whether webhooks of sessions may call this machine and private networks: `yes`, `no`, hosts and "
-        "networks separated by commas (`n8n,10.0.0.0/8`), or `auto`: only while HOST is a loopback address. The global "
-        "webhook always may.",
-    )
     webhook_timeout: float = Field(30.0, gt=0, description="How long a receiver may take to answer.")
     webhook_parallel: int = Field(16, ge=1, description="Chats whose events one webhook is sent at the same time.")
     webhook_hold: float = Field(
@@ -228,11 +223,6 @@ class Settings(PortSettings, HttpSettings):
     )
     media_limit: int = Field(100_000_000, ge=1, description="Largest file that is sent or fetched, in bytes.")
     media_retention: float = Field(1_209_600.0, ge=0, description="How long received files are kept.")
-    media_allow_private: str = Field(
-        "auto",
-        description="Whether the URLs of files to send may lead to this machine and private networks; as "
-        "`HOLDFAST_WEBHOOK_ALLOW_PRIVATE`.",
-    )
     media_s3_url: str = Field(
         "",
         description="Keep files in an S3-compatible bucket instead: `https://s3.eu-central-1.amazonaws.com/bucket/prefix`.",
@@ -308,12 +298,6 @@ class Settings(PortSettings, HttpSettings):
     def _is_key(cls, value: str) -> str:
         if value and not re.fullmatch(r"[0-9a-fA-F]{64}", value):
             raise ValueError("must be 64 hex digits")
-        return value
-
-    @field_validator("webhook_allow_private", "media_allow_private")
-    @classmethod
-    def _is_reach(cls, value: str) -> str:
-        Reach.parse(value, at_home=False)
         return value
 
     @field_validator("webhook_url", "alert_webhook_url", "media_s3_url", "public_url")
@@ -453,18 +437,6 @@ class Settings(PortSettings, HttpSettings):
         f = self.time_factor
         retries = Retries(delay=1.0 * f)
         return Rules(self.webhook_hold * f, self.webhook_give_up * f, cap=300.0 * f, pause=3600.0 * f, retries=retries)
-
-    def reach(self) -> Reach:
-        """Which addresses webhooks of sessions may call."""
-        return Reach.parse(self.webhook_allow_private, at_home=self._at_home)
-
-    def media_reach(self) -> Reach:
-        """Which addresses the URLs of files may lead to."""
-        return Reach.parse(self.media_allow_private, at_home=self._at_home)
-
-    @property
-    def _at_home(self) -> bool:
-        return self.host == "localhost" or Reach.is_loopback(self.host)
 
     def pace(self) -> Pace:
         """How fast connections are opened."""

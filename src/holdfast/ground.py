@@ -121,6 +121,7 @@ def _baileys(settings: Settings, fd: int) -> BaileysOptions:
         sessions_per_sidecar=settings.sessions_per_sidecar,
         crash_file=settings.crash_file,
         inherit_fds=(fd,),
+        routes=settings.routes(),
         time_factor=settings.time_factor,
         whatsapp_url=settings.whatsapp_url,
         store_patience=3600.0 if settings.lease_mode == "lenient" else 10.0,

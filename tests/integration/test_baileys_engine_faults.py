@@ -172,7 +172,7 @@ async def test_a_refused_version_is_looked_up_and_used_by_the_next_login(world: 
     await world.admin("fault", {"kind": "outdated"})
     await world.open("a")
     assert (await world.take(port.Closed)).code == 405
-    await asyncio.gather(*(world.engine.refresh_version() for _ in range(20)))
+    await asyncio.gather(*(world.engine.refresh_version({}) for _ in range(20)))
     assert len(await world.seen(kind="version-asked")) == 1, "sessions that are refused together ask once"
     await world.login("a")
 

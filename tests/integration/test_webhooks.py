@@ -150,7 +150,7 @@ async def test_an_address_is_judged_when_it_is_connected_to(host: str) -> None:
         assert "HOLDFAST_WEBHOOK_ALLOW_PRIVATE" in refused.problem
         assert hook.came == []
         assert await poster.post(Webhook(url, ALL, trusted=True), "e", {}) is None
-    async with receiver() as hook, posting(Reach.parse(host, at_home=False)) as poster:
+    async with receiver() as hook, posting(Reach.parse(host)) as poster:
         assert await poster.post(Webhook(hook.url.replace("127.0.0.1", host), ALL), "e", {}) is None
 
 

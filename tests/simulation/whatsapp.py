@@ -198,7 +198,7 @@ class Sidecar:
         found: e.Probed = await self._ask(self._probe(session, connection, listed))
         return found
 
-    async def refresh_version(self) -> None:
+    async def refresh_version(self, config: Mapping[str, Any]) -> None:
         """The version is never refused here."""
 
     async def call(self, session: str, connection: int, method: str, args: Mapping[str, Any]) -> Any:

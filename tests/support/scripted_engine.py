@@ -201,7 +201,7 @@ class ScriptedEngine:
             return e.Probed.UNLISTED
         return e.Probed.ALIVE
 
-    async def refresh_version(self) -> None:
+    async def refresh_version(self, config: Mapping[str, Any]) -> None:
         self.versions_asked += 1
         if self.present_version is not None:
             self.version = self.present_version

@@ -32,7 +32,7 @@ BODY_LIMIT = 300_000
 PAGE_LIMIT = 100
 MEDIA_LIMIT = 1_000_000
 LIMITS = ConnectionLimits()
-MEDIA_REACH = Reach.parse("127.0.0.2/32", at_home=False)
+MEDIA_REACH = Reach.parse("127.0.0.2/32")
 """Files are fetched from one address of this machine only."""
 
 

@@ -9,8 +9,10 @@ without a code reaches us as 440: the tag is looked at before the number.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+
+from holdfast.domain.proxies import explained
 
 
 class Kind(StrEnum):
@@ -121,6 +123,12 @@ TLS_FAILED = Disconnect(
     Kind.RETRY,
     "The secure connection to WhatsApp failed.",
     "Check the machine's clock, and any proxy that opens TLS.",
+)
+PROXY_FAILED = Disconnect(
+    "proxy_failed",
+    Kind.RETRY,
+    "The session's proxy did not open a connection.",
+    "Check the proxy, and `config.proxy` of the session or HOLDFAST_PROXY; nothing is sent past it.",
 )
 UNREACHABLE = Disconnect(
     "unreachable", Kind.RETRY, "WhatsApp cannot be reached from this machine.", "Check its network connection."
@@ -235,6 +243,7 @@ ALL: tuple[Disconnect, ...] = (
     REFUSED_UPGRADE,
     DNS_FAILED,
     TLS_FAILED,
+    PROXY_FAILED,
     UNREACHABLE,
     UNRESPONSIVE,
     UNLISTED,
@@ -262,6 +271,7 @@ ALL: tuple[Disconnect, ...] = (
 CRASHES = (ENGINE_CRASHED, ENGINE_MEMORY)
 """Ends of our own process, after which there is nothing to wait for."""
 _OURS = (
+    PROXY_FAILED,
     UNLISTED,
     STORE_UNAVAILABLE,
     CREDENTIALS_EXIST,
@@ -293,6 +303,7 @@ BY_TAG: Mapping[str, Disconnect] = {
     "upgrade": REFUSED_UPGRADE,
     "dns": DNS_FAILED,
     "tls": TLS_FAILED,
+    "proxy": PROXY_FAILED,
     "refused": UNREACHABLE,
     "liveness": UNRESPONSIVE,
     "engine": ENGINE_CRASHED,
@@ -327,6 +338,14 @@ def classify(code: int, tag: str) -> Disconnect:
     `credentials`, our own evidence, leads to `bad_session`.
     """
     return BY_TAG.get(tag) or BY_CODE.get(code) or CONNECTION_LOST
+
+
+def of_closed(code: int, tag: str, attrs: Mapping[str, str]) -> Disconnect:
+    """The row for what an engine reported, with a sentence of its own where `attrs` say more."""
+    row = classify(code, tag)
+    if row is PROXY_FAILED and attrs.get("proxy"):
+        return replace(row, sentence=explained(attrs["proxy"], attrs.get("why", "")))
+    return row
 
 
 def ban_seconds(attrs: Mapping[str, str]) -> float:

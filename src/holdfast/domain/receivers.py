@@ -8,11 +8,10 @@ connected to, not by the name.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import Any
 from urllib.parse import SplitResult, parse_qsl, quote, urlsplit, urlunsplit
 
 from holdfast.domain.errors import BadRequest, InvalidWebhook, MediaNotFetched
@@ -24,9 +23,121 @@ _SECRET = re.compile(r"key|token|secret|pass|pwd|auth|sig|code|cred|jwt|session"
 _LONG = 20
 """A value of a query that is at least so long is taken for a secret, whatever its name."""
 
-_NAT64 = ip_network("64:ff9b::/96")
-
 Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+_LAST_32 = (ip_network("64:ff9b::/96"), ip_network("::/96"), ip_network("::ffff:0:0:0/96"))
+"""IPv6 networks whose addresses end in the IPv4 address that is meant: NAT64 (RFC 6052), IPv4-compatible (RFC 4291) and
+IPv4-translated (RFC 2765)."""
+_ISATAP = frozenset({0x00005EFE, 0x02005EFE})
+"""What stands before the IPv4 address in an interface identifier of ISATAP (RFC 5214)."""
+
+NEVER: tuple[Network, ...] = tuple(
+    map(
+        ip_network,
+        (
+            "0.0.0.0/8",
+            "169.254.0.0/16",  # link-local; the metadata of AWS, Azure, Google, Oracle and others
+            "100.100.100.200/32",  # the metadata of Alibaba Cloud
+            "168.63.129.16/32",  # Azure's platform address
+            "192.0.0.192/32",  # Oracle Cloud's metadata, as its older images ask for it
+            "224.0.0.0/4",
+            "240.0.0.0/4",
+            "::/128",
+            "fe80::/10",
+            "fec0::/10",  # site-local (RFC 3879)
+            "ff00::/8",
+            "fd00:ec2::/32",  # AWS: metadata, time and names
+            "fd20:ce::254/128",  # Google Cloud's metadata
+            "fd00:42::42/128",  # Scaleway's metadata
+        ),
+    )
+)
+"""Addresses that must be named to be called: no receiver has one, and some hand out what they should not."""
+
+_GLOBAL = ip_network("2000::/3")
+
+PRIVATE: tuple[Network, ...] = tuple(
+    map(
+        ip_network,
+        (
+            "10.0.0.0/8",
+            "100.64.0.0/10",
+            "127.0.0.0/8",
+            "172.16.0.0/12",
+            "192.0.0.0/24",
+            "192.0.2.0/24",
+            "192.31.196.0/24",
+            "192.52.193.0/24",
+            "192.88.99.0/24",
+            "192.168.0.0/16",
+            "192.175.48.0/24",
+            "198.18.0.0/15",
+            "198.51.100.0/24",
+            "203.0.113.0/24",
+            "::1/128",
+            "64:ff9b:1::/48",
+            "100::/64",
+            "100:0:0:1::/64",
+            "2001::/23",
+            "2001:db8::/32",
+            "2620:4f:8000::/48",
+            "3fff::/20",
+            "5f00::/16",
+            "fc00::/7",
+        ),
+    )
+)
+"""Addresses that are not of the public Internet: the special-purpose registries of IANA for IPv4 and IPv6 (2025-10),
+less what they call globally reachable, unless it serves a purpose that is no receiver's."""
+
+
+# --- who reaches us ---------------------------------------------------------------------------------------------
+
+
+class Exposure:
+    """Whether anything but this machine reaches the API, as far as it is known; `why` tells in words.
+
+    Who reaches the API may set webhooks, and so call what only this machine reaches. Listening on a loopback address
+    does not settle it: a reverse proxy on this machine passes on what comes from elsewhere.
+    """
+
+    def __init__(self, why: str = "") -> None:
+        """`why` it is reached from elsewhere; empty: nothing speaks for that yet."""
+        self.why = why
+
+    @property
+    def local(self) -> bool:
+        """Whether nothing but this machine is known to reach it."""
+        return not self.why
+
+
+_FORWARDING = frozenset({
+    b"forwarded", b"via", b"x-real-ip", b"true-client-ip", b"x-client-ip", b"x-original-forwarded-for", b"cdn-loop",
+    b"client-ip", b"fastly-client-ip", b"fly-client-ip", b"x-cluster-client-ip", b"x-envoy-external-address",
+    b"x-request-start", b"x-arr-ssl", b"x-appengine-user-ip",
+})  # fmt: skip
+"""Headers with which reverse proxies say for whom they ask."""
+
+
+def passed_on(headers: Iterable[tuple[bytes, bytes]], version: str = "1.1") -> str:
+    """What tells that a request was passed on from elsewhere; empty if nothing does. Names are in lower case."""
+    for name, value in headers:
+        if name in _FORWARDING or name.startswith((b"x-forwarded-", b"cf-")):
+            return f"a request came with the header {name.decode('latin-1')}, which reverse proxies add"
+        if name == b"host" and not is_local_host(value.decode("latin-1")):
+            return "a request asked for a host that is not this machine's loopback"
+    return "a request came by HTTP/1.0, as reverse proxies ask" if version == "1.0" else ""
+
+
+def is_local_host(authority: str) -> bool:
+    """Whether a host, perhaps with a port, is a name or an address of this machine's loopback; so is none at all."""
+    try:
+        host = urlsplit(f"//{authority.strip()}").hostname or ""
+    except ValueError:
+        return False
+    host = host.rstrip(".")
+    return not host or host == "localhost" or host.endswith(".localhost") or Reach.is_loopback(host)
 
 
 # --- which addresses --------------------------------------------------------------------------------------------
@@ -35,21 +146,27 @@ Address = IPv4Address | IPv6Address
 @dataclass(frozen=True, slots=True)
 class Reach:
     """Which addresses may be called. `private`: this machine's and local networks' too; `hosts`: names whose addresses
-    are allowed whatever they are; `networks`: addresses that are allowed.
+    are allowed whatever they are; `networks`: addresses that are allowed; `exposure`: allow private ones while nothing
+    but this machine reaches the API.
     """
 
     private: bool = False
     hosts: frozenset[str] = frozenset()
-    networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    networks: tuple[Network, ...] = ()
+    exposure: Exposure | None = None
 
     @classmethod
-    def parse(cls, setting: str, *, at_home: bool) -> Reach:
-        """From a setting: `yes`, `no`, `auto` (what `at_home` says: only this machine's own programs can set webhooks),
-        or hosts and networks separated by commas. Raises `ValueError`.
+    def parse(cls, setting: str, exposure: Exposure | None = None) -> Reach:
+        """From a setting: `yes`, `no`, `auto` (as `exposure` says), or hosts and networks separated by commas.
+
+        Raises:
+            ValueError: The setting is none of these.
         """
         said = setting.strip().lower()
-        if said in ("auto", "yes", "no", "true", "false", "1", "0", ""):
-            return cls(at_home if said == "auto" else said in ("yes", "true", "1"))
+        if said == "auto":
+            return cls(exposure=exposure)
+        if said in ("yes", "no", "true", "false", "1", "0", ""):
+            return cls(said in ("yes", "true", "1"))
         hosts, networks = set(), []
         for part in (part.strip() for part in said.split(",")):
             if re.fullmatch(r"[0-9a-f.:]+(/\d+)?", part) and ("." in part or ":" in part):
@@ -59,6 +176,11 @@ class Reach:
             else:
                 raise ValueError(f"'{part}' is neither a host nor a network")
         return cls(False, frozenset(hosts), tuple(networks))
+
+    @property
+    def allows_private(self) -> bool:
+        """Whether this machine and private networks may be called now."""
+        return self.private or (self.exposure is not None and self.exposure.local)
 
     @staticmethod
     def is_loopback(host: str) -> bool:
@@ -71,25 +193,36 @@ class Reach:
     def allows(self, host: str, address: str) -> bool:
         """Whether `address`, found under the name `host`, may be connected to."""
         try:
-            found = _plain(ip_address(address.partition("%")[0]))
+            forms = _forms(ip_address(address.partition("%")[0]))
         except ValueError:
             return False
-        if host.lower().rstrip(".") in self.hosts or any(found in network for network in self.networks):
+        if host.lower().rstrip(".") in self.hosts or _among(forms, self.networks):
             return True
-        if found.is_loopback:
-            return self.private
-        if found.is_link_local or found.is_multicast or found.is_unspecified or found.is_reserved:
+        if _among(forms, NEVER) or not all(_is_assigned(form) for form in forms):
             return False  # never by `private` alone: clouds hand out a machine's credentials under such addresses
-        return self.private or found.is_global
+        return self.allows_private or not _among(forms, PRIVATE)
 
 
-def _plain(address: Address) -> Address:
-    """The IPv4 address that an IPv6 address stands for, if it does."""
+def _forms(address: Address) -> list[Address]:
+    """The address, and the IPv4 address that it leads to: it is judged by both."""
     if isinstance(address, IPv4Address):
-        return address
-    if address in _NAT64:
-        return IPv4Address(int(address) & 0xFFFFFFFF)
-    return address.ipv4_mapped or address.sixtofour or address
+        return [address]
+    if address.ipv4_mapped:
+        return [address.ipv4_mapped]
+    inner = address.sixtofour or (address.teredo[1] if address.teredo else None)
+    in_last = any(address in network for network in _LAST_32) and int(address) > 0xFFFF
+    if in_last or int(address) >> 32 & 0xFFFFFFFF in _ISATAP:
+        inner = IPv4Address(int(address) & 0xFFFFFFFF)
+    return [address] if inner is None else [address, inner]
+
+
+def _among(forms: Iterable[Address], networks: Iterable[Network]) -> bool:
+    return any(form in network for network in networks for form in forms)
+
+
+def _is_assigned(address: Address) -> bool:
+    """Whether it is of a kind that receivers may have: of IPv6, one part is given out as global addresses."""
+    return address.version == 4 or _among([address], (_GLOBAL, *_LAST_32, *PRIVATE))
 
 
 # --- which URLs -------------------------------------------------------------------------------------------------
@@ -116,7 +249,7 @@ def check_url(url: str, reach: Reach | None = None, called: Called = HOOK) -> No
     if problem := _problem(url):
         raise called.error(f"{called.url} {problem}.")
     host = urlsplit(url).hostname or ""
-    if reach is not None and not _may_lead_out(host, reach):
+    if reach is not None and not may_lead_out(host, reach):
         raise called.error(
             f"'{host}' is an address of this machine or of a private network, which {called.callers} may not call "
             f"here. If it is meant, the operator can allow it by {called.setting}."
@@ -144,7 +277,8 @@ def _reason(error: ValueError) -> str:
     return "its port is no number up to 65535" if "ort" in str(error) else "its host cannot be read"
 
 
-def _may_lead_out(host: str, reach: Reach) -> bool:
+def may_lead_out(host: str, reach: Reach) -> bool:
+    """Whether a host may be called as far as it can be told without looking it up."""
     if host == "localhost" or host.endswith(".localhost"):
         return reach.allows(host, "127.0.0.1") or reach.allows(host, "::1")
     try:
@@ -193,22 +327,3 @@ def _masked_query(query: str) -> str:
 
 def _is_secret(name: str, value: str) -> bool:
     return bool(value) and (len(value) >= _LONG or _SECRET.search(name) is not None)
-
-
-def masked_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A session's configuration as it is shown."""
-    hooks = config.get("webhooks")
-    if not hooks:
-        return dict(config)
-    return {**config, "webhooks": [{**hook, "url": masked(str(hook.get("url", "")))} for hook in hooks]}
-
-
-def unmasked_config(config: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration that somebody changed after it was shown to them: a URL that is still masked means the one that
-    was set before.
-    """
-    hooks: Sequence[Mapping[str, Any]] = config.get("webhooks") or ()
-    known = {masked(url): url for hook in before.get("webhooks") or () if (url := str(hook.get("url", "")))}
-    if not hooks:
-        return dict(config)
-    return {**config, "webhooks": [{**hook, "url": known.get(str(hook["url"]), hook["url"])} for hook in hooks]}

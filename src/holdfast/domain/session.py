@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from holdfast.domain import disconnects
 from holdfast.domain.account_limits import on_capped, on_restricted, working
-from holdfast.domain.disconnects import Disconnect, Kind, ban_seconds, classify
+from holdfast.domain.disconnects import Disconnect, Kind, ban_seconds, of_closed
 from holdfast.domain.jids import mask
 from holdfast.domain.pacing import backoff, conflict_holdoff
 from holdfast.domain.phases import Step, connect, drop, enter, halt, pair, public_status, terminal, wait
@@ -33,6 +33,7 @@ from holdfast.domain.state import (
     PutApart,
     QrShown,
     RefreshVersion,
+    Rerouted,
     Restricted,
     SetTimer,
     State,
@@ -65,6 +66,8 @@ def decide(state: State, event: Event, now: float, rand: float, times: Times) ->
         after, commands = _on_adopted(state, event, now, times)
     elif isinstance(event, Nudged):
         after, commands = _on_nudge(state, now)
+    elif isinstance(event, Rerouted):
+        after, commands = _on_rerouted(state, now)
     else:
         after, commands = state, ()
     status = public_status(after)
@@ -201,6 +204,20 @@ def _on_nudge(state: State, now: float) -> Step:
     return connect(state, now, message="WhatsApp is reachable again; connecting.", code=state.code)
 
 
+def _on_rerouted(state: State, now: float) -> Step:
+    """Close what goes the old way and open the new one; a wait for the old proxy ends, other hold-offs stand."""
+    waiting = state.phase is Phase.WAITING and state.code == disconnects.PROXY_FAILED.code
+    if not (state.live or waiting):
+        return state, ()
+    dropped, state = drop(state), replace(state, live=False)
+    if _is_pairing(state) or state.phase is Phase.PAIRING:
+        entered, commands = pair(state, now, state.pair_phone, until=state.pairing_until)
+    else:
+        fresh = replace(state, attempt=0, failed=False)
+        entered, commands = connect(fresh, now, message="The session's proxy changed; reconnecting.", hasty=True)
+    return entered, (*dropped, *commands)
+
+
 def _on_connection(state: State, event: ConnectionEvent, now: float, rand: float, times: Times) -> Step:
     if isinstance(event, Closed):
         return _on_closed(state, event, now, rand, times)
@@ -319,7 +336,7 @@ def _on_opened(state: State, event: Opened, now: float, times: Times) -> Step:
 
 
 def _on_closed(state: State, event: Closed, now: float, rand: float, times: Times) -> Step:
-    why = classify(event.status, event.tag)
+    why = of_closed(event.status, event.tag, event.attrs)
     state = replace(state, live=False)
     linking = state.phase is Phase.PAIRING or (state.phase is Phase.CONNECTING and _is_pairing(state))
     if why is disconnects.ANOTHER_NUMBER:
@@ -358,7 +375,8 @@ def _is_short(state: State, now: float, times: Times) -> bool:
 
 
 def _is_pairing(state: State) -> bool:
-    return state.code == "pairing"
+    by_proxy = state.code == disconnects.PROXY_FAILED.code and state.pairing_until is not None
+    return state.code == "pairing" or by_proxy
 
 
 def _pairing_lost(state: State, why: Disconnect, now: float, rand: float, times: Times) -> Step:
@@ -377,8 +395,11 @@ def _pairing_lost(state: State, why: Disconnect, now: float, rand: float, times:
         return _expired(state, now)
     attempt = state.attempt + 1
     delay = min(backoff(attempt, rand) * times.factor, max(until - now, 0.0))
-    message = f"{why.sentence} The pairing goes on."
-    entered, commands = wait(state, now, delay, "pairing", message, attempt=attempt, pairing_until=until)
+    if why.code == disconnects.PROXY_FAILED.code:
+        code, message = why.code, why.message
+    else:
+        code, message = "pairing", f"{why.sentence} The pairing goes on."
+    entered, commands = wait(state, now, delay, code, message, attempt=attempt, pairing_until=until)
     return entered, (RefreshVersion(), *commands) if why.kind is Kind.OUTDATED else commands
 
 
@@ -434,7 +455,8 @@ def _on_timer(state: State, event: TimerFired, now: float, rand: float, times: T
         if _is_pairing(state) and state.pairing_until is not None and state.pairing_until <= now:
             return _expired(state, now)
         if _is_pairing(state):
-            return pair(state, now, state.pair_phone, until=state.pairing_until, attempt=state.attempt)
+            entered, commands = pair(state, now, state.pair_phone, until=state.pairing_until, attempt=state.attempt)
+            return replace(entered, code=state.code, message=state.message), commands
         return connect(state, now, message=state.message, code=state.code)
     if event.kind is TimerKind.PAIRING and state.phase is Phase.PAIRING:
         return _expired(state, now)

@@ -189,6 +189,11 @@ class Nudged(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Rerouted(Event):
+    """The session's proxy changed: its connection has to go the new way."""
+
+
+@dataclass(frozen=True, slots=True)
 class TimerFired(Event):
     """A timer set under `generation` ran out."""
 

@@ -275,8 +275,11 @@ class Engine(Protocol):
         """Ask WhatsApp for a sign of life: a ping, or (`listed`) whether our device is still on the account's list."""
         ...
 
-    async def refresh_version(self) -> None:
-        """WhatsApp refused our client's version: find the present one, for the next connections. Never raises."""
+    async def refresh_version(self, config: Mapping[str, Any]) -> None:
+        """WhatsApp refused our client's version: find the present one, for the next connections. Never raises.
+
+        `config`: of the session that was refused; its proxy is used.
+        """
         ...
 
     async def call(self, session: str, connection: int, method: str, args: Mapping[str, Any]) -> Any:

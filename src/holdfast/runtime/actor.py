@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,6 +19,7 @@ from holdfast.domain import state as s
 from holdfast.domain.errors import EngineUnavailable, HoldfastError, StaleEpoch, StoreUnavailable
 from holdfast.domain.lease import Held, LeaseTimes, give_up_at, may_act
 from holdfast.domain.phases import public_status
+from holdfast.domain.proxies import Routes
 from holdfast.domain.session import decide
 from holdfast.domain.status import asks_for_qr
 from holdfast.domain.timers import ChatTimer
@@ -52,6 +53,8 @@ class Deps:
     """Told after every stored change: name, before, after."""
     engine: str = "baileys"
     """Where sessions live that do not say."""
+    routes: Routes = field(default_factory=Routes)
+    """Which proxy each session's connections take."""
     media: Media | None = None
     """Where files of messages are kept; None where none are."""
     send_deadline: float = 86_400.0
@@ -145,7 +148,10 @@ class Actor:
 
     def ordered(self, row: SessionRow) -> None:
         """Take over what a user ordered, if it is not carried out yet."""
+        rerouted = row.config.get("proxy") != self.row.config.get("proxy")
         self.row = row
+        if rerouted:
+            self.tell(s.Rerouted())
         if (order := self._pending_order()) is not None:
             self.tell(order)
 
@@ -285,7 +291,7 @@ class Actor:
         elif isinstance(command, s.Probe):
             self._spawn(self._probe(command))
         elif isinstance(command, s.RefreshVersion):
-            await self.engine.refresh_version()
+            await self.engine.refresh_version(self.row.config)
 
     async def _open_later(self, command: s.Open, wait: float) -> None:
         await self._deps.clock.sleep(wait)

@@ -18,7 +18,7 @@ from holdfast.domain.errors import StoreUnavailable
 from holdfast.domain.lease import LeaseTimes
 from holdfast.domain.pacing import backoff
 from holdfast.domain.presented_engine import NOWEB
-from holdfast.domain.receivers import Reach, unmasked_config
+from holdfast.domain.receivers import Reach
 from holdfast.ports.clock import Clock
 from holdfast.ports.store import ConsumerFacts, Json, SessionRow, Store, Taken
 from holdfast.runtime.consumer import Consumer, Replaced, Tools
@@ -144,11 +144,9 @@ class Delivery:
         await self._poster.stop()
 
     # --- what others tell ---------------------------------------------------------------------------------------
-    def checked(self, config: Json, before: Json) -> Json:
-        """A configuration as it is stored, URLs that came back masked made whole. Raises `InvalidWebhook`."""
-        config = unmasked_config(config, before)
+    def check(self, config: Json) -> None:
+        """Raises `InvalidWebhook` for a receiver that can never be called."""
         check_webhooks(config, self._settings.reach)
-        return config
 
     async def configure(self, row: SessionRow, *, known: bool = True) -> None:
         """Take over a session's receivers; a new one starts at the log's present end. `known`: whether the store may

@@ -39,7 +39,7 @@ class LocalGateway(Conversations, Housing, RemoteNews):
     async def create(self, name: str | None, config: Json, *, start: bool, engine: str = "") -> SessionView:
         """See the port."""
         name = valid_session_name(name or f"session_{self._clock.token(8).hex()}")
-        engine, config = self._housed(name, self._delivery.checked(config, {}), engine)
+        engine, config = self._housed(name, self._configured(config, {}), engine)
         row = await self._store.create_session(name, engine, config, "stopped")
         await self._delivery.configure(row)
         if start:
@@ -49,7 +49,7 @@ class LocalGateway(Conversations, Housing, RemoteNews):
     async def update(self, name: str, config: Json) -> SessionView:
         """See the port."""
         before = await self._row(name)
-        config = self._stays(before, self._delivery.checked(config, before.config))
+        config = self._stays(before, self._configured(config, before.config))
         row = await self._store.update_config(before.name, config)
         await self._delivery.configure(row)
         await self._supervisor.poke(row)

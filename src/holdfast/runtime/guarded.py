@@ -8,13 +8,19 @@ a second, for which no session should have to wait at a start.
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from holdfast.domain.proxies import Proxy, Routes
 from holdfast.domain.receivers import Reach
+from holdfast.engines.proxies import client, resolve
 
 if TYPE_CHECKING:
     import aiohttp
+
+
+HEADERS = {"User-Agent": "Holdfast"}
 
 
 class AddressRefused(OSError):
@@ -29,7 +35,7 @@ class Clients:
     def __init__(self, reach: Reach, timeout: float, connect: float | None = None) -> None:
         self._reach = reach
         self._timeouts = timeout, connect
-        self._clients: dict[bool, aiohttp.ClientSession] = {}
+        self._clients: dict[tuple[bool, bool], aiohttp.ClientSession] = {}
 
     async def stop(self) -> None:
         """Close them."""
@@ -39,18 +45,38 @@ class Clients:
     def to(self, host: str, *, trusted: bool = False) -> aiohttp.ClientSession:
         """Whom to ask for a request to `host`. `trusted`: the operator named it."""
         anywhere = trusted or host in self._reach.hosts
-        if anywhere not in self._clients:
-            self._clients[anywhere] = self._made(anywhere)
-        return self._clients[anywhere]
+        kind = anywhere, self._reach.allows_private  # what is open already must not outlive a change of the latter
+        if kind not in self._clients:
+            self._clients[kind] = self._made(anywhere)
+        return self._clients[kind]
+
+    @asynccontextmanager
+    async def by(self, proxy: Proxy | None, routes: Routes) -> AsyncIterator[Callable[[str], aiohttp.ClientSession]]:
+        """Whom to ask for a request to a host, which goes through the proxy if there is one.
+
+        The proxy looks names up, and decides what they lead to: here only its own address is judged. Raises
+        `ProxyFailed`.
+        """
+        if proxy is None:
+            yield self.to
+            return
+        addresses = await resolve(proxy, routes)
+        async with client(proxy, addresses, timeout=self._timeout(), headers=HEADERS) as through:
+            yield lambda _host: through
+
+    def _timeout(self) -> aiohttp.ClientTimeout:
+        import aiohttp  # noqa: PLC0415 - see the module
+
+        total, connect = self._timeouts
+        return aiohttp.ClientTimeout(total=total, sock_connect=connect)
 
     def _made(self, anywhere: bool) -> aiohttp.ClientSession:
         import aiohttp  # noqa: PLC0415 - see the module
 
-        total, connect = self._timeouts
         return aiohttp.ClientSession(
-            timeout=aiohttp.ClientTimeout(total=total, sock_connect=connect),
+            timeout=self._timeout(),
             connector=aiohttp.TCPConnector(limit=0, socket_factory=None if anywhere else self._socket),
-            headers={"User-Agent": "Holdfast"},
+            headers=HEADERS,
             cookie_jar=aiohttp.DummyCookieJar(),
         )
 

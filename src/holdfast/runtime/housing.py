@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from holdfast.domain.errors import BadRequest, InvalidName
+from holdfast.domain.masking import unmasked_config
+from holdfast.domain.proxies import InvalidProxy
 from holdfast.ports.gateway import SessionView
 from holdfast.ports.remote import Remote
 from holdfast.ports.store import Json, SessionRow
@@ -28,11 +30,27 @@ class Housing(Orders):
                 found[kind] = servers
         return found
 
+    def _configured(self, config: Json, before: Json) -> Json:
+        """A configuration as it is stored: masked values made whole. Raises `InvalidWebhook`, `InvalidProxy`."""
+        config = unmasked_config(config, before)
+        self._delivery.check(config)
+        self._routes.check(config)
+        return config
+
     def _housed(self, name: str, config: Json, engine: str) -> tuple[str, Json]:
         """A new session's engine, and its configuration with where it lives. Raises `BadRequest`, `InvalidName`."""
         own = dict(config.get("holdfast") or {})
         kind = engine or str(own.get("engine") or "") or self._engine_else
+        self._check_proxy(kind, config)
         return kind, _with(config, self._home(name, kind, own))
+
+    def _check_proxy(self, kind: str, config: Json) -> None:
+        """Raises `InvalidProxy` for a session whose connections are not made here."""
+        if config.get("proxy") is not None and isinstance(self._engines.get(kind), Remote):
+            raise InvalidProxy(
+                "config.proxy: the connections of this session are made by a WAHA server. Set the proxy there "
+                "(WHATSAPP_PROXY_SERVER), and leave `proxy` out."
+            )
 
     def _home(self, name: str, kind: str, own: Mapping[str, Any]) -> Json:
         home = {key: value for key, value in own.items() if key not in ("engine", "server")}
@@ -54,6 +72,7 @@ class Housing(Orders):
 
     def _stays(self, row: SessionRow, config: Json) -> Json:
         """A new configuration of a session that stays. Raises `BadRequest`: moving is an order of its own."""
+        self._check_proxy(row.engine, config)
         own = dict(config.get("holdfast") or {})
         before = row.config.get("holdfast") or {}
         now = {"engine": row.engine, "server": str(before.get("server") or "")}
@@ -67,6 +86,7 @@ class Housing(Orders):
         row = await self._row(name)
         own = {**(row.config.get("holdfast") or {}), "server": server}
         home = self._home(row.name, engine, own)
+        self._check_proxy(engine, row.config)
         before = str((row.config.get("holdfast") or {}).get("server") or "")
         if row.engine == engine and home.get("server", "") == before:
             raise BadRequest("The session lives there already.")

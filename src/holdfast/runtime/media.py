@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urljoin, urlsplit
 
 import structlog
@@ -17,12 +17,17 @@ from holdfast.crash import point
 from holdfast.domain.errors import HoldfastError, MediaGone, MediaNotFetched, MediaTooLarge, MediaUnavailable
 from holdfast.domain.file_types import file_name
 from holdfast.domain.media import HEAD, MediaRow, check_kind, check_type, name_of
+from holdfast.domain.proxies import Proxy, Routes, explained
 from holdfast.domain.receivers import FILE, Reach, check_url
+from holdfast.engines.proxies import ProxyFailed
 from holdfast.ports.clock import Clock
 from holdfast.ports.media import Files, Link, Upload
 from holdfast.ports.store import OutboxRow, Store
 from holdfast.runtime.guarded import Clients, unreached
 from holdfast.store.files.folder import told
+
+if TYPE_CHECKING:
+    import aiohttp
 
 log = structlog.get_logger(__name__)
 
@@ -44,6 +49,7 @@ class MediaSettings:
     limit: int = 100_000_000
     keep: float = 14 * 86_400.0
     reach: Reach = field(default_factory=Reach)
+    routes: Routes = field(default_factory=Routes)
     timeout: float = 300.0
     factor: float = 1.0
 
@@ -102,8 +108,18 @@ class Media:
         point("upload.taken")
         return Upload(path, head, size, digest.hexdigest(), mimetype, filename)
 
-    async def fetch(self, link: Link) -> Upload:
-        """Redirects are followed, each guarded anew. Raises `MediaNotFetched`, `MediaTooLarge`, `MediaUnavailable`."""
+    async def fetch(self, link: Link, proxy: Proxy | None = None) -> Upload:
+        """Redirects are followed, each guarded anew. `proxy`: the way to go, for a session that has one.
+
+        Raises `MediaNotFetched`, `MediaTooLarge`, `MediaUnavailable`.
+        """
+        try:
+            async with self._clients.by(proxy, self.settings.routes) as clients:
+                return await self._fetch(link, clients)
+        except ProxyFailed as error:
+            raise MediaNotFetched(explained(error.proxy.name, error.why, "the file's server")) from None
+
+    async def _fetch(self, link: Link, client: Callable[[str], aiohttp.ClientSession]) -> Upload:
         import aiohttp  # noqa: PLC0415 - see `guarded`
 
         url = link.url
@@ -111,7 +127,7 @@ class Media:
             check_url(url, self.settings.reach, FILE)
             host = urlsplit(url).hostname or ""
             try:
-                async with self._clients.to(host).get(url, allow_redirects=False) as answer:
+                async with client(host).get(url, allow_redirects=False) as answer:
                     if answer.status in (301, 302, 303, 307, 308) and answer.headers.get("Location"):
                         url = urljoin(url, answer.headers["Location"])
                         continue
@@ -135,12 +151,13 @@ class Media:
             upload.path.unlink(missing_ok=True)
 
     # --- for sending --------------------------------------------------------------------------------------------
-    async def attach(self, draft: OutboxRow, source: Upload | Link) -> OutboxRow:
-        """Keep the file for a message that is about to be accepted: it is there before the message is.
+    async def attach(self, draft: OutboxRow, source: Upload | Link, config: Mapping[str, Any]) -> OutboxRow:
+        """Keep the file for a message that is about to be accepted: it is there before the message is. `config`: of its
+        session, whose proxy fetches the file.
 
-        Raises `InvalidMedia`, `MediaNotFetched`, `MediaTooLarge`, `MediaUnavailable`.
+        Raises `InvalidProxy`, `InvalidMedia`, `MediaNotFetched`, `MediaTooLarge`, `MediaUnavailable`.
         """
-        upload = await self.fetch(source) if isinstance(source, Link) else source
+        upload = await self.fetch(source, self.settings.routes.of(config)) if isinstance(source, Link) else source
         try:
             mimetype = check_type(upload.mimetype, upload.head, upload.filename)
             kind = str(draft.content["type"])

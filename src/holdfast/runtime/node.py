@@ -18,6 +18,8 @@ from holdfast.domain.errors import MediaUnavailable, StoreUnavailable, WrongWhat
 from holdfast.domain.ignored_chats import NOTHING, IgnoredChats
 from holdfast.domain.lease import LeaseTimes
 from holdfast.domain.pacing import Pace
+from holdfast.domain.proxies import Routes
+from holdfast.domain.receivers import Exposure
 from holdfast.ports import engine as e
 from holdfast.ports.clock import Clock
 from holdfast.ports.media import Files
@@ -26,6 +28,7 @@ from holdfast.runtime.accounts import LocalAccounts
 from holdfast.runtime.actor import Actor, Deps
 from holdfast.runtime.alerts import Alerts, AlertSettings
 from holdfast.runtime.delivery import Delivery, DeliverySettings
+from holdfast.runtime.exposure import Exposed
 from holdfast.runtime.fetching import Fetcher
 from holdfast.runtime.gateway import LocalGateway
 from holdfast.runtime.hub import Hub
@@ -83,6 +86,9 @@ class NodeSettings:
     delivery: DeliverySettings = field(default_factory=DeliverySettings)
     alerts: AlertSettings = field(default_factory=AlertSettings)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
+    routes: Routes = field(default_factory=Routes)
+    exposure: Exposure = field(default_factory=Exposure)
+    """What is known of who reaches the API."""
     media: MediaSettings = field(default_factory=MediaSettings)
     time_factor: float = 1.0
 
@@ -132,6 +138,7 @@ class Node:
             on_state=self._on_state,
             engine=settings.engine,
             media=self.media,
+            routes=settings.routes,
             send_deadline=settings.send_deadline,
         )
         self.peers = Peers(store, clock, instance=instance, url=settings.url)
@@ -164,6 +171,7 @@ class Node:
     def _make_faces(self) -> None:
         """What others ask of this instance, and what it tells of itself."""
         deps, settings = self._deps, self._settings
+        self.exposed = Exposed(self._store, settings.exposure, self.instance)
         parts = (deps, self.supervisor, self.delivery, self._sender)
         self.gateway = LocalGateway(*parts, self.peers)
         self.near = LocalGateway(*parts, None)
@@ -205,6 +213,7 @@ class Node:
 
     async def _open_store(self) -> None:
         await self._store.open()
+        await self.exposed.load()
         self._fit_in(await self._store.instances())
         await self._settle_root_key()
         await self._register()
@@ -299,6 +308,7 @@ class Node:
         """Tell the store, now and then, that this instance lives and when its sessions were last proved alive."""
         while True:
             await self._clock.sleep(self._settings.verified_every)
+            self.exposed.look_at(self.supervisor.peers)
             proofs = {
                 name: (actor.held.epoch, actor.state.verified_at)
                 for name, actor in self.supervisor.actors.items()

@@ -97,7 +97,7 @@ class Sending(Filing):
             wait = 0.0
         draft = replace(draft, id=id or draft.id, idempotency_key=key)
         sender = self._sender_of(view.name)
-        row, fresh = await self._accept(draft, fingerprint, file, sender)
+        row, fresh = await self._accept(draft, fingerprint, file, sender, view.config)
         point("send.accepted")
         if sender is not None and fresh and row.state == "sending":
             return await self._answered(sender.fly(row), row, wait)
@@ -107,13 +107,18 @@ class Sending(Filing):
         return await self._settled_elsewhere(view, row, wait)
 
     async def _accept(
-        self, draft: OutboxRow, fingerprint: str, file: Upload | Link | None, sender: Sender | None
+        self,
+        draft: OutboxRow,
+        fingerprint: str,
+        file: Upload | Link | None,
+        sender: Sender | None,
+        config: Mapping[str, Any],
     ) -> tuple[OutboxRow, bool]:
         """Store it, its file first; whether it is a new one."""
         if file is not None:
             if self._media is None:
                 raise MediaUnavailable("This instance keeps no files.")
-            draft = await self._media.attach(draft, file)
+            draft = await self._media.attach(draft, file, config)
         fresh = False
         try:
             epoch = sender.claim_epoch() if sender and not draft.send_at else None

@@ -55,6 +55,7 @@ class Views:
         self._send_deadline = deps.send_deadline
         self._peers = peers
         self._media = deps.media
+        self._routes = deps.routes
 
     def now(self) -> float:
         """See the port."""

@@ -11,7 +11,7 @@ from litestar.params import FromPath, FromQuery, JSONBody
 from holdfast.api.common import gateway_of
 from holdfast.domain import caps
 from holdfast.domain.errors import BadRequest, InvalidName, SessionNotFound, WrongStatus
-from holdfast.domain.receivers import masked_config
+from holdfast.domain.masking import masked_config
 from holdfast.domain.terms import YEAR
 from holdfast.domain.waha import EVENTS, me_info
 from holdfast.ports.gateway import Gateway, SessionView
@@ -40,6 +40,14 @@ class WebhookConfig(msgspec.Struct, omit_defaults=True):
     hmac: Hmac | None = None
     retries: dict[str, Any] | None = None
     customHeaders: list[Header] | None = None  # noqa: N815 - WAHA's name
+
+
+class ProxyConfig(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
+    """Proxy of the session's connections: `host:port`, or a URL with http, https or socks5; `direct`: no proxy."""
+
+    server: str
+    username: str | None = None
+    password: str | None = None
 
 
 Count = Annotated[int, msgspec.Meta(ge=1, le=caps.MOST)]
@@ -72,7 +80,7 @@ class SessionConfig(msgspec.Struct, omit_defaults=True):
     """Configuration of a session; what is of other engines is kept as it came."""
 
     metadata: dict[str, str] | None = None
-    proxy: dict[str, Any] | None = None
+    proxy: ProxyConfig | None = None
     debug: bool | None = None
     ignore: dict[str, Any] | None = None
     client: dict[str, Any] | None = None

@@ -11,11 +11,13 @@ import structlog
 from holdfast.domain import refusals
 from holdfast.domain.account_limits import quota
 from holdfast.domain.errors import NotConnected, OtherAddress, Refused, SendInDoubt, StoreUnavailable
+from holdfast.domain.proxies import InvalidProxy, as_sent, explained
 from holdfast.engines.baileys.keystore import KeyServer
 from holdfast.engines.baileys.options import BaileysOptions
 from holdfast.engines.baileys.pool import Pool
 from holdfast.engines.baileys.process import CredentialsUnreadable, Sidecar, SidecarGone
 from holdfast.engines.baileys.versions import Versions
+from holdfast.engines.proxies import ProxyFailed, resolve
 from holdfast.ports import engine as port
 from holdfast.ports.clock import Clock
 from holdfast.ports.store import Store
@@ -41,7 +43,7 @@ class BaileysEngine:
         self._keys = KeyServer(
             store, clock, patience=options.store_patience * options.time_factor, on_inbox=self._on_inbox
         )
-        self._versions = Versions(options.version_url, clock, options.ca_file)
+        self._versions = Versions(options.version_url, clock, options.ca_file, options.routes)
         self._pool = pool or Pool(options, clock)
         self._pool.attach(on_request=self._on_request, on_note=self._on_note, on_died=self._on_died)
 
@@ -56,9 +58,9 @@ class BaileysEngine:
         await asyncio.gather(*(self.close(h.session, h.connection) for h in list(self._pool.hosted.values())))
         await self._pool.stop()
 
-    async def refresh_version(self) -> None:
+    async def refresh_version(self, config: Mapping[str, Any]) -> None:
         """See the port. Many sessions are refused at once, and ask once."""
-        version = await self._versions.current()
+        version = await self._versions.current(config)
         if version is not None:
             self._pool.use_version(version)
 
@@ -68,6 +70,16 @@ class BaileysEngine:
         session, connection = request.session, request.connection
         creds = await self._credentials(request)
         if creds is _REFUSED:
+            return
+        try:
+            proxy = await self._proxy(request.options)
+        except ProxyFailed as error:
+            attrs = {"proxy": error.proxy.name, "why": error.why}
+            self._sink(port.Closed(session, connection, 0, "proxy", attrs, explained(**attrs)))
+            return
+        except InvalidProxy as error:
+            attrs = {"proxy": "", "why": "invalid"}
+            self._sink(port.Closed(session, connection, 0, "proxy", attrs, error.sentence))
             return
         older = self._pool.hosted.get(session)
         sidecar = await self._pool.place(session, connection)
@@ -82,6 +94,7 @@ class BaileysEngine:
             "expect_phone": request.expect_phone,
             "creds": creds,
             "mark_online": bool(request.options.get("mark_online", True)),
+            "proxy": proxy,
         }
         try:
             await sidecar.request("open", args, CLOSE_LIMIT)
@@ -92,6 +105,12 @@ class BaileysEngine:
             return  # told as EngineDied
         except TimeoutError:
             sidecar.kill("the engine process did not open a connection in time")
+
+    async def _proxy(self, config: Mapping[str, Any]) -> dict[str, Any] | None:
+        """What the sidecar is told of the session's proxy. Raises `ProxyFailed`, `InvalidProxy`."""
+        routes = self._options.routes
+        proxy = routes.of(config)
+        return None if proxy is None else as_sent(proxy, await resolve(proxy, routes))
 
     async def _credentials(self, request: port.OpenRequest) -> bytes | None:
         """What the store has, or `_REFUSED` after the reason was told."""

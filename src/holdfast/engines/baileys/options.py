@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from holdfast.domain.errors import InvalidSettings
+from holdfast.domain.proxies import Routes
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,8 @@ class BaileysOptions:
     """Test-only: the file in which tests arm crash points; see `holdfast.crash`."""
     inherit_fds: Sequence[int] = ()
     """Open files that sidecars inherit, such as the instance's lock."""
+    routes: Routes = field(default_factory=Routes)
+    """Which proxy each session's connections take."""
     time_factor: float = 1.0
     """Test-only: scales every time here and in the sidecar, except the start of a process."""
 

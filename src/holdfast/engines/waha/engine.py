@@ -91,7 +91,7 @@ class WahaEngine:
             await server.looks.stop()
             await server.client.stop()
 
-    async def refresh_version(self) -> None:
+    async def refresh_version(self, config: Mapping[str, Any]) -> None:
         """See the port. WAHA sees to its own."""
 
     # --- opening and closing ------------------------------------------------------------------------------------

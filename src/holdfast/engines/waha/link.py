@@ -45,7 +45,7 @@ EVENTS = (
     "message.edited",
 )
 """What a session that we make tells us."""
-OF_WAHA = ("metadata", "proxy", "debug", "ignore", "client", "noweb", "gows", "webjs")
+OF_WAHA = ("metadata", "debug", "ignore", "client", "noweb", "gows", "webjs")
 """Parts of a session's configuration that are handed on to WAHA."""
 NOWEB: Mapping[str, Any] = {"markOnline": True, "store": {"enabled": True, "fullSync": False}}
 """Without its store that engine of WAHA's gives no chats and messages to read."""

@@ -1,0 +1,98 @@
+"""Connections through a session's proxy: its address, judged and looked up here, and HTTP requests through it.
+
+What lies behind the proxy is never looked up here: the proxy is given names.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from typing import TYPE_CHECKING, Any
+
+from holdfast.domain.proxies import Proxy, Routes
+
+if TYPE_CHECKING:
+    import aiohttp
+
+
+class ProxyFailed(Exception):
+    """The proxy cannot be used. `why`: see `domain.proxies.explained`."""
+
+    def __init__(self, proxy: Proxy, why: str) -> None:
+        super().__init__(why)
+        self.proxy, self.why = proxy, why
+
+
+async def resolve(proxy: Proxy, routes: Routes) -> list[str]:
+    """The addresses of the proxy that may be connected to. Raises `ProxyFailed`: `dns` or `private`."""
+    loop = asyncio.get_running_loop()
+    try:
+        found = await loop.getaddrinfo(proxy.host, proxy.port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise ProxyFailed(proxy, "dns") from error
+    addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
+    allowed = [one for one in addresses if proxy.trusted or routes.reach.allows(proxy.host, one)]
+    if not allowed:
+        raise ProxyFailed(proxy, "private" if addresses else "dns")
+    return allowed
+
+
+class _Named(ssl.SSLContext):
+    """Verifies the certificate for the proxy's name, though the connection is made to an address."""
+
+    name: str
+
+    def wrap_bio(self, *args: Any, **kwargs: Any) -> Any:
+        """See the class."""
+        return super().wrap_bio(*args, **{**kwargs, "server_hostname": self.name})
+
+
+def client(proxy: Proxy, addresses: list[str], **options: Any) -> aiohttp.ClientSession:
+    """An HTTP client whose connections all go through the proxy; its requests may raise `ProxyFailed`. `options` are
+    those of aiohttp's session.
+    """
+    import aiohttp  # noqa: PLC0415 - slow to load, and hardly ever needed
+    from aiohttp_socks import (  # noqa: PLC0415
+        ProxyConnectionError,
+        ProxyConnector,
+        ProxyError,
+        ProxyTimeoutError,
+        ProxyType,
+    )
+
+    class Through(ProxyConnector):
+        async def _connect_via_proxy(self, *args: Any, **kwargs: Any) -> Any:
+            try:
+                return await super()._connect_via_proxy(*args, **kwargs)
+            except ProxyTimeoutError:
+                why = "silent"
+            except ProxyConnectionError as error:
+                why = "refused" if "refused" in str(error).lower() else "unreachable"
+            except ProxyError as error:
+                why = _refusal(error.error_code, str(error).lower())
+            raise ProxyFailed(proxy, why)
+
+    secure: _Named | None = None
+    if proxy.scheme == "https":
+        secure = _Named(ssl.PROTOCOL_TLS_CLIENT)
+        secure.load_default_certs()
+        secure.name = proxy.host
+    connector = Through(
+        host=addresses[0],
+        port=proxy.port,
+        proxy_type=ProxyType.SOCKS5 if proxy.scheme == "socks5" else ProxyType.HTTP,
+        username=proxy.username or None,
+        password=proxy.password if proxy.username else None,
+        rdns=True,
+        proxy_ssl=secure,
+        force_close=True,
+    )
+    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), **options)
+
+
+def _refusal(code: int | None, said: str) -> str:
+    """What a proxy's own answer means; python-socks gives HTTP's status or SOCKS5's reply as the code."""
+    if code in (401, 407) or "auth" in said:
+        return "auth"
+    return "forbidden" if code in (2, 403) else "target"
