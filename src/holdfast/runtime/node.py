@@ -121,11 +121,10 @@ class Node:
         self._proved_dead, self._put_right, self._clock_ahead = proved_dead, put_right, 0.0
         self.instance, self._settings = instance, settings
         self._store, self._engines, self._clock = store, engines, clock
-        self._hub = Hub()
+        self._hub, self._stack = Hub(), AsyncExitStack()
         self._leaving = False
         self.media = Media(store, files, clock, settings.media) if files is not None else None
         self._parts: dict[str, _Parts] = {}
-        self._stack = AsyncExitStack()
         self._deps = deps = Deps(
             instance=self.instance,
             store=store,
