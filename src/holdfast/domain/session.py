@@ -13,6 +13,7 @@ from holdfast.domain import disconnects
 from holdfast.domain.account_limits import on_capped, on_restricted, working
 from holdfast.domain.disconnects import Disconnect, Kind, ban_seconds, of_closed
 from holdfast.domain.jids import mask
+from holdfast.domain.liveness import QUIET, is_quiet, is_short, look_again, proved
 from holdfast.domain.pacing import backoff, conflict_holdoff
 from holdfast.domain.phases import Step, connect, drop, enter, halt, pair, public_status, terminal, wait
 from holdfast.domain.state import (
@@ -228,7 +229,7 @@ def _on_connection(state: State, event: ConnectionEvent, now: float, rand: float
     if isinstance(event, Opened):
         return _on_opened(state, event, now, times)
     if isinstance(event, Proved):
-        return _on_proved(state, event, now, times), ()
+        return proved(state, event, now, times), ()
     if isinstance(event, Unlisted):
         return _on_unlisted(state, now, rand, times)
     if isinstance(event, Restricted):
@@ -236,22 +237,6 @@ def _on_connection(state: State, event: ConnectionEvent, now: float, rand: float
     if isinstance(event, Capped):
         return on_capped(state, event), ()
     return state, ()
-
-
-def _on_proved(state: State, event: Proved, now: float, times: Times) -> State:
-    """What comes with a login proves no delivery: only what came a while after it ends the quiet looks. No proof lies
-    in the future: the clock that dated it may have been set back since.
-    """
-    at = min(event.at, now)
-    delivered = min(max(event.delivered_at or 0.0, state.delivered_at or 0.0), now) or None
-    live = delivered is not None and delivered - (state.working_since or 0.0) > times.liveness
-    return replace(
-        state,
-        verified_at=max(at, state.verified_at or 0.0),
-        listed_at=at if event.listed else state.listed_at,
-        delivered_at=delivered,
-        quiet_looks=0 if live else state.quiet_looks,
-    )
 
 
 def _on_unlisted(state: State, now: float, rand: float, times: Times) -> Step:
@@ -330,7 +315,7 @@ def _on_opened(state: State, event: Opened, now: float, times: Times) -> Step:
         anew=False,
     )
     return entered, (
-        _look_again(entered, times),
+        look_again(entered, times),
         SetTimer(TimerKind.STABLE, times.stable, entered.generation),
     )
 
@@ -362,16 +347,11 @@ def _on_closed(state: State, event: Closed, now: float, rand: float, times: Time
 
 def _restart(state: State, why: Disconnect, now: float, rand: float, times: Times) -> Step:
     """At once and without a penalty, as WhatsApp asked, but not for ever: what only ever restarts backs off."""
-    restarts = state.flaps + 1 if state.phase is Phase.CONNECTING or _is_short(state, now, times) else state.flaps
+    restarts = state.flaps + 1 if state.phase is Phase.CONNECTING or is_short(state, now, times) else state.flaps
     if restarts > _FLAPPING_FROM:
         return _retry(state, why, now, rand, times)
     again = replace(state, flaps=restarts)
     return connect(again, now, message=disconnects.RESTART_REQUIRED.message, code="authenticated", hasty=True)
-
-
-def _is_short(state: State, now: float, times: Times) -> bool:
-    """Whether the connection that ended had been open, but not long enough to count as stable."""
-    return state.working_since is not None and now - state.working_since < times.stable
 
 
 def _is_pairing(state: State) -> bool:
@@ -433,7 +413,7 @@ def _outdated(state: State, why: Disconnect, now: float, rand: float, times: Tim
 
 def _retry(state: State, why: Disconnect, now: float, rand: float, times: Times) -> Step:
     """Back off; a connection that opens and closes again and again escalates through `flaps`."""
-    short = _is_short(state, now, times)
+    short = is_short(state, now, times)
     flaps = state.flaps + 1 if short else state.flaps
     attempt = state.attempt + 1
     failed = attempt > times.failed_after
@@ -479,32 +459,11 @@ def _health(state: State, now: float, rand: float, times: Times) -> Step:
     if now - (state.verified_at or 0.0) > times.liveness:
         entered, commands = _retry(replace(state, live=False), disconnects.UNRESPONSIVE, now, rand, times)
         return entered, (*drop(state), *commands)
-    if _is_quiet(state, now, times):
+    if is_quiet(state, now, times):
         again = replace(state, live=False, quiet_looks=state.quiet_looks + 1)
-        entered, commands = connect(again, now, message=_QUIET, code="quiet", hasty=True)
+        entered, commands = connect(again, now, message=QUIET, code="quiet", hasty=True)
         return entered, (*drop(state), *commands)
     if state.code == disconnects.RESTRICTED and (state.restricted_until or 0.0) <= now:
         state = on_restricted(state, Restricted(state.connection, None), now)
     listed = now - (state.listed_at or 0.0) >= times.listed
-    return state, (Probe(state.connection, listed=listed), _look_again(state, times))
-
-
-_QUIET = "Nothing was delivered for long; logging in again to see whether something waits."
-_QUIET_AT_MOST = 12
-"""Times the first wait: 12 hours of one."""
-
-
-def _is_quiet(state: State, now: float, times: Times) -> bool:
-    """A link can answer pings and yet deliver nothing. Only a login tells: WhatsApp then hands over what waits.
-
-    Seen with other engines: connected, verified by pings, and deaf for hours. Each look that finds nothing doubles the
-    wait until the next, so a number that is really idle is hardly ever disturbed.
-    """
-    heard = max(state.delivered_at or 0.0, state.working_since or 0.0)
-    limit = times.quiet * min(2**state.quiet_looks, _QUIET_AT_MOST)
-    return times.quiet > 0 and now - heard > limit
-
-
-def _look_again(state: State, times: Times) -> SetTimer:
-    """Twice within the deadline, so that one lost answer does not make a live connection look dead."""
-    return SetTimer(TimerKind.HEALTH, min(times.health, times.liveness) / 2, state.generation)
+    return state, (Probe(state.connection, listed=listed), look_again(state, times))
