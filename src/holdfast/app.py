@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import secrets
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -21,17 +19,19 @@ from holdfast.domain.alerts import Limits
 from holdfast.engines.baileys.engine import BaileysEngine
 from holdfast.engines.waha.engine import WahaEngine
 from holdfast.ground import Ground
+from holdfast.key_file import path_of, write_key
 from holdfast.ports.clock import Clock
 from holdfast.ports.media import Files
 from holdfast.ports.store import Store
 from holdfast.remotes import waha_options
+from holdfast.runtime.access import Access, AccessSettings
 from holdfast.runtime.alerts import AlertSettings
 from holdfast.runtime.delivery import DeliverySettings
 from holdfast.runtime.media import MediaSettings
 from holdfast.runtime.metrics import MetricsSettings
 from holdfast.runtime.node import Node, NodeSettings
 from holdfast.runtime.webhook import Webhook
-from holdfast.setting_types import plain
+from holdfast.setting_types import Secret, plain
 from holdfast.store import open_store
 from holdfast.store.files.folder import Folder
 from holdfast.store.files.signing import Keys
@@ -40,8 +40,6 @@ if TYPE_CHECKING:
     import uvicorn
 
 log = structlog.get_logger(__name__)
-
-KEY_FILE = "api-key"
 
 
 @asynccontextmanager
@@ -163,34 +161,33 @@ def _alerts(settings: Settings) -> AlertSettings:
     return AlertSettings(receiver, limits, every=5.0 * factor, orphans_every=30.0 * factor, factor=factor)
 
 
-async def api_key(settings: Settings, store: Store) -> tuple[str, str | None]:
-    """(hash of the API key, the key itself if it was made just now).
+async def access_of(node: Node, settings: Settings) -> tuple[Access, str | None]:
+    """(who judges keys, the API key if it was generated just now).
 
-    A key that was made is shared by all instances on the store, which keeps its hash; the one who made it also has it
-    in a file for this machine's command line.
+    A generated key is shared by all instances on the store, which keeps its hash. The instance that generated it also
+    writes it to a file, for the command line on this machine.
     """
-    if settings.api_key is not None:
-        return key_hash(settings.api_key.get_secret_value()), None
-    fresh = secrets.token_urlsafe(24)
-    stands = await store.put_setting("api_key_hash", key_hash(fresh), only_if_absent=True)
-    if stands != key_hash(fresh):
-        return stands, None
-    path = settings.data_dir / KEY_FILE
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(fd, "w") as file:
-        file.write(fresh + "\n")
-    return stands, fresh
+    hashes = AccessSettings(_hash_of(settings.api_key), _hash_of(settings.metrics_key))
+    access = node.access(hashes)
+    fresh = await access.start()
+    if fresh is not None:
+        write_key(path_of(settings), fresh)
+    return access, fresh
 
 
-async def server(node: Node, settings: Settings, hashed: str) -> uvicorn.Server:
+def _hash_of(secret: Secret) -> str:
+    return key_hash(plain(secret)) if secret else ""
+
+
+async def server(node: Node, settings: Settings, access: Access) -> uvicorn.Server:
     """The HTTP server for a running instance; the caller gives it its socket.
 
     Its modules take longer to import than all the rest: that happens on a thread, while sessions connect already.
     """
-    return await asyncio.to_thread(_server, node, settings, hashed)
+    return await asyncio.to_thread(_server, node, settings, access)
 
 
-def _server(node: Node, settings: Settings, hashed: str) -> uvicorn.Server:
+def _server(node: Node, settings: Settings, access: Access) -> uvicorn.Server:
     import aiohttp  # noqa: F401, PLC0415 - the first webhook need not wait for it
 
     from holdfast.api.app import build  # noqa: PLC0415
@@ -200,13 +197,13 @@ def _server(node: Node, settings: Settings, hashed: str) -> uvicorn.Server:
 
     app = build(
         node.gateway,
-        hashed,
+        access,
         metrics=node.metrics.render,
         alerts=node.alerts.in_force,
         peers=node,
         accounts=node.accounts,
         is_leaving=lambda: node.leaving,
-        metrics_hash=key_hash(settings.metrics_key.get_secret_value()) if settings.metrics_key else "",
+        public_url=settings.public_url,
         body_limit=settings.body_limit,
         send_wait=settings.send_wait,
         page_limit=settings.page_limit,

@@ -19,6 +19,7 @@ COMMANDS = {
     "sessions": "sessions.sessions",
     "import-baileys": "moving.import_baileys",
     "clear-auth": "credentials.clear_auth",
+    "rotate-key": "rotate_key.rotate_key",
     "export": "history.export",
     "export-contacts": "contacts.export_contacts",
     "doctor": "doctor.doctor",

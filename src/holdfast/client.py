@@ -19,6 +19,7 @@ from rich.text import Text
 
 from holdfast.config import Settings
 from holdfast.domain.errors import HoldfastError
+from holdfast.key_file import path_of
 from holdfast.setting_types import plain
 
 POLL = 1.0
@@ -69,7 +70,7 @@ class Client:
     def of(cls, settings: Settings, url: str | None, key: str | None) -> Self:
         """From what was given, else from the settings of this machine."""
         key = key or plain(settings.api_key)
-        path = settings.data_dir / "api-key"
+        path = path_of(settings)
         if not key and os.access(path, os.R_OK):
             key = path.read_text().strip()
         return cls(url or f"http://127.0.0.1:{settings.port}", key)

@@ -17,7 +17,7 @@ from typing import Any
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 from rich.console import Console
 
-from holdfast.app import api_key, running, server
+from holdfast.app import access_of, running, server
 from holdfast.config import PortSettings, Settings
 from holdfast.ground import bind, ground
 from holdfast.runtime.node import Node
@@ -66,9 +66,9 @@ async def run_demo(port: int | None, *, once: bool, console: Console) -> None:
             )
             listener = bind(settings.host, settings.port)
             port = listener.getsockname()[1]
-            async with ground(settings, "demo") as base, running(base, port, adopt_root_key=False) as (node, store):
-                hashed, key = await api_key(settings, store)
-                http = await server(node, settings, hashed)
+            async with ground(settings, "demo") as base, running(base, port, adopt_root_key=False) as (node, _):
+                access, key = await access_of(node, settings)
+                http = await server(node, settings, access)
                 http.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
                 serving = asyncio.create_task(http.serve(sockets=[listener]))
                 stop = _on_signals(http, node)

@@ -17,6 +17,7 @@ from holdfast.domain.access import key_hash
 from holdfast.engines.waha.engine import WahaEngine
 from holdfast.ground import bind
 from holdfast.remotes import waha_options
+from holdfast.runtime.access import AccessSettings
 from holdfast.runtime.clock import SystemClock
 from holdfast.runtime.node import Node
 from holdfast.store import open_store
@@ -54,7 +55,7 @@ async def instance(folder: Path, waha: LittleWaha, name: str) -> AsyncIterator[t
     )
     with contextlib.closing(listener):
         async with node:
-            web = await server(node, settings, key_hash(KEY))
+            web = await server(node, settings, node.access(AccessSettings(key_hash(KEY))))
             web.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
             serving = asyncio.create_task(web.serve(sockets=[listener]))
             async with httpx.AsyncClient(base_url=url, headers={"X-Api-Key": KEY}, timeout=30) as http:

@@ -19,6 +19,7 @@ from holdfast.domain.connection_limits import ConnectionLimits
 from holdfast.domain.receivers import Reach
 from holdfast.ground import bind
 from holdfast.ports.store import Store
+from holdfast.runtime.access import AccessSettings
 from holdfast.runtime.clock import SystemClock
 from holdfast.runtime.media import MediaSettings
 from holdfast.runtime.node import Node, NodeSettings
@@ -28,6 +29,7 @@ from tests.support.scripted_engine import ScriptedEngine
 
 KEY = "test-key-of-the-api"
 METRICS_KEY = "test-key-of-the-metrics"
+KEYS = AccessSettings(key_hash(KEY), key_hash(METRICS_KEY))
 BODY_LIMIT = 300_000
 PAGE_LIMIT = 100
 MEDIA_LIMIT = 1_000_000
@@ -64,16 +66,25 @@ class Served:
 
 
 @asynccontextmanager
-async def serving(node: Node, port: int = 0, limits: ConnectionLimits = LIMITS) -> AsyncIterator[str]:
+async def serving(
+    node: Node,
+    port: int = 0,
+    limits: ConnectionLimits = LIMITS,
+    *,
+    keys: AccessSettings = KEYS,
+    public_url: str = "",
+) -> AsyncIterator[str]:
     """Serve a started instance's API on that port, or on a free one; its URL."""
+    access = node.access(keys)
+    await access.start()
     app = build(
         node.gateway,
-        key_hash(KEY),
+        access,
         metrics=node.metrics.render,
         alerts=node.alerts.in_force,
         peers=node,
+        public_url=public_url,
         accounts=node.accounts,
-        metrics_hash=key_hash(METRICS_KEY),
         body_limit=BODY_LIMIT,
         page_limit=PAGE_LIMIT,
         send_wait=5.0,

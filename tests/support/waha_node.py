@@ -22,6 +22,7 @@ from holdfast.ground import bind
 from holdfast.ports.gateway import SessionView
 from holdfast.ports.store import Store
 from holdfast.remotes import waha_options
+from holdfast.runtime.access import AccessSettings
 from holdfast.runtime.clock import SystemClock
 from holdfast.runtime.node import Node
 from holdfast.store import open_store
@@ -147,7 +148,7 @@ async def on_waha(
         engines = {"baileys": scripted, "waha": WahaEngine(waha_options(made, url), store, clock)}
         node = Node(store, engines, clock, _node_settings(made, url), instance="test-instance")
         await stack.enter_async_context(node)
-        web = await server(node, made, key_hash(KEY))
+        web = await server(node, made, node.access(AccessSettings(key_hash(KEY))))
         web.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
         serving = asyncio.create_task(web.serve(sockets=[listener]))
 

@@ -122,7 +122,8 @@ def test_clocks_that_are_minutes_apart_are_put_right_by_the_stores(minutes: floa
             await link(first, one, "shop")
             second = await stack.enter_async_context(node(store, clock, two, "two"))
             await clock.sleep(60)
-            assert second.is_peer(first.peers.sign(b"hello"), b"hello") is corrected
+            signature = first.peers._signatures.sign(second.peers.url, b"hello")
+            assert await second.is_peer(signature, b"hello") is corrected
             if corrected:
                 await until(second, "shop", lambda view: view.status == "WORKING", timeout=1.0)
                 rows = {row["id"]: row["facts"]["clock_ahead"] for row in await second.gateway.instances()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -42,6 +43,7 @@ from holdfast.api.waha.sessions import Sessions
 from holdfast.ports.accounts import Accounts
 from holdfast.ports.gateway import Gateway
 from holdfast.ports.store import Json
+from holdfast.runtime.access import Access
 from holdfast.web import queue, search, undelivered
 from holdfast.web.alerts import alert_bar
 from holdfast.web.docs import DocsPage
@@ -82,23 +84,24 @@ HANDLED: tuple[Any, ...] = (
 
 def build(
     gateway: Gateway,
-    key_hash: str,
+    access: Access,
     *,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     metrics: Callable[[], Awaitable[bytes]],
     alerts: Callable[[], Awaitable[list[Json]]],
     accounts: Accounts,
     peers: Answering | None = None,
     is_leaving: Callable[[], bool] = lambda: False,
-    metrics_hash: str = "",
+    public_url: str = "",
     body_limit: int = JSON_LIMIT,
     send_wait: float = 30.0,
     page_limit: int = 1_000,
 ) -> ASGIApp:
-    """The application for one instance. `key_hash`: SHA-256 of the API key, in hex; `metrics_hash`: of the key that
-    opens `/metrics` only. `metrics` and `alerts` answer for the instance, `peers` what other instances ask of it;
-    `is_leaving`: whether load balancers are to pass it over.
+    """The application for one instance. `access` judges keys; `public_url` is where users reach it, if that is known.
+    `metrics` and `alerts` answer for the instance, `peers` what other instances ask of it; `is_leaving`: whether load
+    balancers are to pass it over.
     """
-    guard = Guard(key_hash, gateway.now, metrics_hash)
+    guard = Guard(access, public_url)
     app = Litestar(
         route_handlers=HANDLED,
         exception_handlers=with_pages(HANDLERS),
@@ -122,7 +125,7 @@ def build(
         debug=False,
         logging_config=None,
     )
-    return secured(guarded(limited(without_nul(app), _spooled(app), body_limit), guard))
+    return secured(guarded(limited(without_nul(app), _spooled(app), body_limit), guard, sleep))
 
 
 def _spooled(app: Litestar) -> set[str]:

@@ -1,115 +1,212 @@
 """Who may ask: the API key in `X-Api-Key` (or as bearer token, or in the query of a stream), or the dashboard's cookie.
 
-Only the key's SHA-256 is kept, and comparisons take constant time. The cookie is signed with that hash, so that every
-instance on the same store accepts it. A change made under a cookie must carry a header that no other site's form can.
+The cookie holds the random id of a session that is stored, and can be ended (`runtime.access`). It is sent along with
+whatever any page on this host asks for, so that it alone opens nothing: the request must come from a page of our own,
+and one that changes something must carry a header that no other origin's page can set.
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Literal
 from urllib.parse import parse_qs
 
-from litestar.types import ASGIApp, Receive, Scope, Send
+from litestar.connection import ASGIConnection
+from litestar.handlers.base import BaseRouteHandler
+from litestar.types import ASGIApp, Receive, Send
 
-from holdfast.domain.access import key_hash
+from holdfast.api.recheck import rechecked
+from holdfast.domain.access import is_session_id
+from holdfast.domain.errors import (
+    HoldfastError,
+    KeyNeeded,
+    OtherOrigin,
+    StoreUnavailable,
+    TooManyWrongKeys,
+    Unauthorized,
+)
+from holdfast.domain.request_origin import RequestSource, is_same_origin
+from holdfast.runtime.access import LIFETIME, Access
 
 COOKIE = "holdfast"
-COOKIE_LIFETIME = 7 * 86_400
+COOKIE_OVER_TLS = "__Host-holdfast"
+"""Browsers take this name only over TLS, for exactly this host, and from no plain-text page."""
+COOKIE_LIFETIME = int(LIFETIME)
 OPEN_PATHS = frozenset({"/ping", "/api/status", "/login", "/favicon.ico", "/", "/api/holdfast/peer"})
 """What needs no key; requests of peers and of WAHA servers are signed instead."""
 OPEN_PREFIXES = ("/static/", "/api/holdfast/waha/")
 STREAMS = ("/ws", "/api/holdfast/events")
-_DENIED = json.dumps({"message": "Unauthorized", "statusCode": 401}).encode()
+PAGES = ("/dashboard", "/docs")
+"""What a link on another site may lead to: an answer that its page can neither read nor frame."""
+OPENED_BY = "holdfast.opened_by"
+"""Key of the scope: what opened the request."""
+
+Opener = Literal["nothing", "key", "cookie"]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What opened a request, or the error that it is answered."""
+
+    by: Opener = "nothing"
+    error: HoldfastError | None = None
 
 
 class Guard:
-    """Judges requests. `now` gives Unix seconds; `metrics` is the hash of a key for `/metrics` alone."""
+    """Judges requests. `public_url`: where users reach this server, if that is known."""
 
-    def __init__(self, expected: str, now: Callable[[], float], metrics: str = "") -> None:
-        self._expected = expected
-        self._metrics = metrics
-        self._now = now
+    def __init__(self, access: Access, public_url: str = "") -> None:
+        self.access = access
+        self._public_url = public_url
 
-    def key_fits(self, key: str) -> bool:
-        """Whether that is the API key."""
-        return bool(key) and hmac.compare_digest(key_hash(key), self._expected)
-
-    def cookie(self) -> str:
-        """A cookie that is good for a week."""
-        until = str(int(self._now()) + COOKIE_LIFETIME)
-        return f"{until}.{self._sign(until)}"
-
-    def cookie_fits(self, cookie: str) -> bool:
-        """Whether we signed it and it is still good."""
-        until, _, signature = cookie.partition(".")
-        return hmac.compare_digest(signature, self._sign(until)) and until.isdigit() and int(until) > self._now()
-
-    def _is_metrics_key(self, key: bytes) -> bool:
-        return hmac.compare_digest(key_hash(key.decode("latin-1")), self._metrics)
-
-    def _sign(self, until: str) -> str:
-        return hmac.new(self._expected.encode(), f"cookie:{until}".encode(), hashlib.sha256).hexdigest()
-
-    def allows(self, scope: Scope) -> bool:
-        """Whether the request may pass."""
+    async def judge(self, scope: Any) -> Verdict:
+        """Whether a request may pass, and by what."""
         path = scope["path"]
         if path in OPEN_PATHS or path.startswith(OPEN_PREFIXES):
-            return True
+            return Verdict()
         headers = dict(scope["headers"])
-        bearer = headers.get(b"authorization", b"")
-        key = headers.get(b"x-api-key") or (bearer[7:].strip() if bearer[:7].lower() == b"bearer " else b"")
-        if key:
-            return self.key_fits(key.decode("latin-1")) or (path == "/metrics" and self._is_metrics_key(key))
-        if path in STREAMS and (given := parse_qs(scope["query_string"].decode("latin-1")).get("x-api-key")):
-            return self.key_fits(given[0])
-        return self._by_cookie(scope, headers)
+        where, key = _key(scope, headers)
+        if not key:
+            return await self._by_cookie(scope, headers)
+        if await self.access.is_key(key) or (path == "/metrics" and self.access.is_metrics_key(key)):
+            return Verdict("key")
+        return Verdict(error=self.access.wrong_key("metrics" if path == "/metrics" else where, address_of(scope)))
 
-    def _by_cookie(self, scope: Scope, headers: dict[bytes, bytes]) -> bool:
-        cookie = _cookie(headers.get(b"cookie", b"").decode("latin-1"))
-        if not cookie or not self.cookie_fits(cookie):
-            return False
-        reads = scope.get("method", "GET") in ("GET", "HEAD")
-        return reads or b"hx-request" in headers
+    async def still_stands(self, scope: Any) -> bool:
+        """Whether what opened a request would open it again: not after the key was rotated, or the session ended. While
+        the store cannot say, it does.
+        """
+        headers = dict(scope["headers"])
+        _, key = _key(scope, headers)
+        try:
+            if key:
+                return await self.access.is_key(key)
+            return any([await self.access.is_signed_in(found) for found in session_ids(headers)])
+        except StoreUnavailable:
+            return True
+
+    async def _by_cookie(self, scope: Any, headers: dict[bytes, bytes]) -> Verdict:
+        found = session_ids(headers)
+        if not found:
+            return Verdict(error=Unauthorized())
+        if not self.is_own_page(scope):
+            return Verdict(error=OtherOrigin())
+        try:
+            signed_in = any([await self.access.is_signed_in(one) for one in found])
+        except StoreUnavailable as error:
+            return Verdict(error=error)
+        if not signed_in:
+            return Verdict(error=Unauthorized())
+        reads = scope["type"] == "websocket" or scope["method"] in ("GET", "HEAD")
+        return Verdict("cookie") if reads or b"hx-request" in headers else Verdict(error=OtherOrigin())
+
+    def is_own_page(self, scope: Any) -> bool:
+        """Whether a page of this server made the request, or a person who followed a link to one."""
+        headers = dict(scope["headers"])
+        if _is_link_to_page(scope, headers):
+            return True
+        source = RequestSource(
+            fetch_site=_text(headers, b"sec-fetch-site").lower(),
+            origin=_text(headers, b"origin"),
+            host=_text(headers, b"host"),
+            secure=is_secure(scope),
+        )
+        return is_same_origin(source, self._public_url, must_say=scope["type"] == "websocket")
 
 
-def _cookie(header: str) -> str:
-    for part in header.split(";"):
-        name, _, value = part.strip().partition("=")
-        if name == COOKIE:
-            return value
-    return ""
+def is_secure(scope: Any) -> bool:
+    """Whether the browser uses TLS, for all that we know."""
+    return scope["scheme"] in ("https", "wss") or _text(dict(scope["headers"]), b"x-forwarded-proto") == "https"
 
 
-def guarded(app: ASGIApp, guard: Guard) -> ASGIApp:
-    """The application behind the guard."""
+def address_of(scope: Any) -> str:
+    """The client's address."""
+    client = scope.get("client")
+    return str(client[0]) if client else ""
 
-    async def middleware(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] not in ("http", "websocket") or guard.allows(scope):
+
+def session_ids(headers: dict[bytes, bytes]) -> list[bytes]:
+    """What has the form of a session's id among the cookies: one a name, so that nobody can make us look up more."""
+    found: dict[str, bytes] = {}
+    for part in headers.get(b"cookie", b"").split(b";"):
+        name, _, value = part.strip().partition(b"=")
+        if name in (COOKIE.encode(), COOKIE_OVER_TLS.encode()) and is_session_id(value):
+            found[name.decode()] = value
+    return list(found.values())
+
+
+def by_key_only(connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
+    """For a handler that changes something when it is only read. Raises `KeyNeeded`."""
+    if connection.scope.get(OPENED_BY) == "cookie":
+        raise KeyNeeded
+
+
+def _key(scope: Any, headers: dict[bytes, bytes]) -> tuple[str, bytes]:
+    """Where a key was given, and the key."""
+    bearer = headers.get(b"authorization", b"")
+    key = headers.get(b"x-api-key") or (bearer[7:].strip() if bearer[:7].lower() == b"bearer " else b"")
+    if key or scope["path"] not in STREAMS:
+        return "api", key
+    given = parse_qs(scope["query_string"].decode("latin-1"), encoding="latin-1").get("x-api-key", [""])
+    return "stream", given[0].encode("latin-1")
+
+
+def _is_link_to_page(scope: Any, headers: dict[bytes, bytes]) -> bool:
+    return (
+        scope["type"] == "http"
+        and scope["method"] == "GET"
+        and scope["path"].startswith(PAGES)
+        and headers.get(b"sec-fetch-mode") == b"navigate"
+        and headers.get(b"sec-fetch-dest") == b"document"
+    )
+
+
+def _text(headers: dict[bytes, bytes], name: bytes) -> str:
+    return headers.get(name, b"").decode("latin-1").strip()
+
+
+def guarded(app: ASGIApp, guard: Guard, sleep: Callable[[float], Any]) -> ASGIApp:
+    """The application behind the guard. What is streamed ends when its key or session does."""
+
+    async def middleware(scope: Any, receive: Receive, send: Send) -> None:
+        if str(scope["type"]) not in ("http", "websocket"):
             await app(scope, receive, send)
-        elif str(scope["type"]) == "websocket":
-            await receive()
-            await send({"type": "websocket.close", "code": 4401, "reason": "Unauthorized"})
+            return
+        verdict = await guard.judge(scope)
+        if verdict.error is not None:
+            await _refuse(scope, receive, send, verdict.error)
+            return
+        scope[OPENED_BY] = verdict.by
+        if scope["path"] in STREAMS:
+            await rechecked(app, lambda: guard.still_stands(scope), sleep)(scope, receive, send)
         else:
-            await _deny(scope, send)
+            await app(scope, receive, send)
 
     return middleware
 
 
-async def _deny(scope: Scope, send: Send) -> None:
-    """401; a person is sent to sign in, from a page or from a fragment that it asks for by script."""
+async def _refuse(scope: Any, receive: Receive, send: Send, error: HoldfastError) -> None:
+    """The error. A person is sent to sign in, from a page or from a fragment that it asks for by script."""
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.close", "code": 4000 + error.http_status, "reason": error.sentence[:120]})
+        return
     given = dict(scope["headers"])
     headers = [(b"content-type", b"application/json")]
-    status = 401
-    if _is_page(scope["path"], given.get(b"accept", b"")):
+    status = error.http_status
+    body = json.dumps({"message": error.sentence, "error": HTTPStatus(status).phrase, "statusCode": status}).encode()
+    if isinstance(error, TooManyWrongKeys):
+        headers.append((b"retry-after", str(error.facts["retry_after"]).encode()))
+    elif isinstance(error, Unauthorized | OtherOrigin) and _is_page(scope["path"], given.get(b"accept", b"")):
         if b"hx-request" in given:
             headers.append((b"hx-redirect", b"/login"))
         else:
-            headers, status = [(b"location", b"/login")], 303
+            headers, status, body = [(b"location", b"/login")], 303, b""
     await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": _DENIED if status == 401 else b"", "more_body": False})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
 def _is_page(path: str, accept: bytes) -> bool:

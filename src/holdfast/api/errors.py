@@ -32,7 +32,9 @@ def on_holdfast_error(_request: Request[Any, Any, Any], error: HoldfastError) ->
         body = {"success": False, "error": error.sentence}
         return Response(body, status_code=error.http_status, headers={"Retry-After": RETRY_AFTER})
     answer = waha_error(error.http_status, error.sentence, code=error.code)
-    if error.retryable and error.http_status == HTTPStatus.SERVICE_UNAVAILABLE:
+    if "retry_after" in error.facts:
+        answer.headers["Retry-After"] = str(error.facts["retry_after"])
+    elif error.retryable and error.http_status == HTTPStatus.SERVICE_UNAVAILABLE:
         answer.headers["Retry-After"] = RETRY_AFTER
     if error.http_status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         answer.headers["Connection"] = "close"  # else all of the body would still be read

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from litestar import Request, Response, post
 
+from holdfast.api.auth import Guard, address_of
 from holdfast.domain.errors import BadRequest, HeldElsewhere, HoldfastError
 
 HEADER = "x-holdfast-peer"
@@ -15,7 +16,7 @@ HEADER = "x-holdfast-peer"
 class Answering(Protocol):
     """How an instance judges and answers a peer's request (`runtime.node.Node`)."""
 
-    def is_peer(self, signature: str, body: bytes) -> bool:
+    async def is_peer(self, signature: str, body: bytes) -> bool:
         """Whether an instance of the same store signed that body lately."""
         ...
 
@@ -29,8 +30,9 @@ async def asked_by_peer(request: Request[Any, Any, Any]) -> Response[dict[str, A
     """`{"method", "args"}` in; `{"value"}`, or `{"error", "code", "facts"}` with the error's status, out."""
     node: Answering | None = request.app.state["peers"]
     body = await request.body()
-    if node is None or not node.is_peer(request.headers.get(HEADER, ""), body):
-        return Response({"message": "Unauthorized", "statusCode": 401}, status_code=401)
+    if node is None or not await node.is_peer(request.headers.get(HEADER, ""), body):
+        guard: Guard = request.app.state["guard"]
+        raise guard.access.wrong_key("peer", address_of(request.scope))
     try:
         asked = json.loads(body)
         value = await node.answer(str(asked["method"]), dict(asked["args"]))

@@ -7,7 +7,9 @@ from typing import Any
 from litestar import Request, post
 from litestar.params import FromPath
 
+from holdfast.api.auth import Guard, address_of
 from holdfast.api.common import gateway_of
+from holdfast.domain.errors import TooManyWrongKeys, Unauthorized
 
 SIGNATURE = "X-Webhook-Hmac"
 
@@ -23,5 +25,10 @@ async def told_by_waha(request: Request[Any, Any, Any], server: FromPath[str]) -
 
     401 for a bad signature, 503 while nobody holds the session: WAHA tells it again.
     """
-    await gateway_of(request).told(server, request.headers.get(SIGNATURE, ""), await request.body())
+    try:
+        await gateway_of(request).told(server, request.headers.get(SIGNATURE, ""), await request.body())
+    except Unauthorized as error:
+        guard: Guard = request.app.state["guard"]
+        refused = guard.access.wrong_key("waha", address_of(request.scope))
+        raise (refused if isinstance(refused, TooManyWrongKeys) else error) from error
     return {"success": True}

@@ -15,6 +15,7 @@ import typer
 from holdfast import logs
 from holdfast.commands.options import DataDir, Host, Port, out, settings_of
 from holdfast.config import Settings, check_reachable
+from holdfast.key_file import path_of
 
 
 def serve(
@@ -50,9 +51,9 @@ async def _serve(settings: Settings, instance: str, *, change_root_key: bool) ->
     port = listener.getsockname()[1]
     async with ground(settings, instance) as base:
         app = await asyncio.to_thread(import_module, "holdfast.app")
-        async with app.running(base, port, change_root_key=change_root_key) as (node, store):
-            hashed, fresh = await app.api_key(settings, store)
-            http = await app.server(node, settings, hashed)
+        async with app.running(base, port, change_root_key=change_root_key) as (node, _):
+            access, fresh = await app.access_of(node, settings)
+            http = await app.server(node, settings, access)
             with _stop_signals(http, node, settings.drain):
                 _announce(settings, port, fresh)
                 await http.serve(sockets=[listener])
@@ -68,11 +69,10 @@ def _announce(settings: Settings, port: int, fresh: str | None) -> None:
             soft_wrap=True,
         )
     if fresh:
-        where = settings.data_dir / "api-key"
-        said = f"[bold]API key:[/] {fresh}   (also in {where}, readable by you only)"
+        said = f"[bold]API key:[/] {fresh}   (also in {path_of(settings)}, readable by you only)"
         out.print(said, highlight=False, soft_wrap=True)
-    elif (settings.data_dir / "api-key").exists() and settings.api_key is None:
-        out.print(f"API key: in {settings.data_dir / 'api-key'}", highlight=False, soft_wrap=True)
+    elif path_of(settings).exists() and settings.api_key is None:
+        out.print(f"API key: in {path_of(settings)}", highlight=False, soft_wrap=True)
     sys.stdout.flush()
 
 

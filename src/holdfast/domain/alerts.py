@@ -30,6 +30,7 @@ class Kind(StrEnum):
     RESTRICTED = "restricted"
     QUEUE_OLD = "queue_old"
     WEBHOOK_DEAD = "webhook_dead"
+    KEYS_GUESSED = "keys_guessed"
 
 
 ABOUT_THE_LINK = frozenset({Kind.NEEDS_QR, Kind.CONFLICT, Kind.TEMPORARILY_BANNED, Kind.CLIENT_OUTDATED})
@@ -82,7 +83,7 @@ class Alert:
     told: bool = False
     """Whether the operator was told that it was raised."""
     receiver: str = ""
-    """The host of a webhook receiver that takes nothing; `session` is empty then."""
+    """The host of a webhook receiver that takes nothing, or what else is no session; `session` is empty then."""
     sessions: tuple[str, ...] = ()
     """The sessions whose events it does not take."""
 
@@ -100,7 +101,8 @@ class Alert:
 
     def shown(self) -> dict[str, Any]:
         """As users see it."""
-        about = {"receiver": self.receiver, "sessions": list(self.sessions)} if self.receiver else {}
+        of_receiver = self.kind is Kind.WEBHOOK_DEAD
+        about = {"receiver": self.receiver, "sessions": list(self.sessions)} if of_receiver else {}
         return {
             "id": self.id,
             "kind": self.kind.value,

@@ -132,6 +132,28 @@ class Unauthorized(HoldfastError):
     http_status = 401
 
 
+class TooManyWrongKeys(HoldfastError):
+    """Too many wrong keys came from this address."""
+
+    code = "too_many_wrong_keys"
+    retryable = True
+    http_status = 429
+
+
+class OtherOrigin(HoldfastError):
+    """A page of another origin made this request with the dashboard's cookie. Send the API key in X-Api-Key instead."""
+
+    code = "other_origin"
+    http_status = 403
+
+
+class KeyNeeded(HoldfastError):
+    """The dashboard's cookie does not open this, as any page could link to it. Send the API key in X-Api-Key."""
+
+    code = "key_needed"
+    http_status = 403
+
+
 class SessionNotFound(HoldfastError):
     """There is no such session."""
 

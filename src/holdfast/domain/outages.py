@@ -1,4 +1,5 @@
-"""Webhook receivers that take nothing: one alert for each, however many sessions and instances find it so.
+"""Webhook receivers that take nothing: one alert for each, however many sessions and instances find it so. Guesses at
+keys are watched in the same way, under the name `GUESSING`.
 
 What is known of a receiver is one value, changed by whichever instance looks, and stored only if no other changed it
 meanwhile. An instance says what it sees for itself; what it saw is forgotten when it was not heard of for a while. One
@@ -15,6 +16,8 @@ from holdfast.domain.alerts import Alert, Cause, Found, Kind, Limits, Notice, re
 
 STALE = 60.0
 """Seconds after which an instance that looks no more, or was about to tell, is not waited for."""
+GUESSING = "(keys)"
+"""Stands where a receiver's host does; no host is named so."""
 _SAME = 5.0
 """Seconds within which two beginnings are one: each look counts back from its own time."""
 
@@ -68,7 +71,7 @@ def look(outage: Outage, mine: Sighting | None, *, instance: str, now: float, li
     if mine is not None:
         seen[instance] = _sparing(outage.seen.get(instance), mine)
     stands = outage.alert is not None and outage.alert.resolved_at is None
-    failing = [one for one in seen.values() if stands or now - one.since > limits.age]
+    failing = [one for one in seen.values() if stands or outage.receiver == GUESSING or now - one.since > limits.age]
     sessions = tuple(sorted({name for one in failing for name in one.sessions}))
     causes: tuple[Cause, ...] = ()
     if failing:
@@ -89,9 +92,17 @@ def _sparing(known: Sighting | None, mine: Sighting) -> Sighting:
 
 
 def _cause(receiver: str, sessions: int, since: float, limits: Limits) -> Cause:
+    if receiver == GUESSING:
+        return Cause(Kind.KEYS_GUESSED, "wrong_keys", _GUESSED, since)
     of = "1 session" if sessions == 1 else f"{sessions} sessions"
     message = f"No event of {of} was delivered for more than {limits.age:.0f} s to the webhook at {receiver}."
     return Cause(Kind.WEBHOOK_DEAD, "webhook_failed", message, since)
+
+
+_GUESSED = (
+    "Somebody presents many wrong keys. The log has their addresses: block those, or correct the client that has an "
+    "old key."
+)
 
 
 def telling(outage: Outage, instance: str, now: float) -> Outage:

@@ -435,6 +435,25 @@ class Store(OutboxStore, MediaStore, HistoryStore, Protocol):
         """
         ...
 
+    # --- who is let in --------------------------------------------------------------------------------------
+    async def add_dashboard_session(self, id_hash: str, lifetime: float) -> None:
+        """Store a session of the dashboard, which expires after `lifetime` seconds of database time."""
+        ...
+
+    async def dashboard_session_stands(self, id_hash: str) -> bool:
+        """Whether that session is stored and has not expired."""
+        ...
+
+    async def end_dashboard_session(self, id_hash: str) -> None:
+        """Forget that session, if it is stored."""
+        ...
+
+    async def rotate_key(self, key_hash: str) -> int:
+        """Replace the hash of the generated API key and end all sessions of the dashboard, in one transaction.
+        Returns how many sessions ended.
+        """
+        ...
+
     async def aliases(self, name: str) -> list[str]:
         """Other names under which the session is found."""
         ...

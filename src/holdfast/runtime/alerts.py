@@ -17,6 +17,7 @@ from holdfast.domain import alerts as a
 from holdfast.domain import state as s
 from holdfast.domain.caps import Caps
 from holdfast.domain.errors import StaleEpoch, StoreUnavailable
+from holdfast.domain.key_guesses import KeyGuesses
 from holdfast.domain.pacing import backoff
 from holdfast.ports.store import Json
 from holdfast.runtime.actor import Deps
@@ -56,11 +57,19 @@ class _Subject:
 class Alerts:
     """See the module. `run` until cancelled; `wake` when a session changed."""
 
-    def __init__(self, deps: Deps, supervisor: Supervisor, delivery: Delivery, settings: AlertSettings) -> None:
+    def __init__(
+        self,
+        deps: Deps,
+        supervisor: Supervisor,
+        delivery: Delivery,
+        settings: AlertSettings,
+        guesses: KeyGuesses,
+    ) -> None:
         self._instance, self._store, self._clock = deps.instance, deps.store, deps.clock
         self._supervisor = supervisor
         self._delivery = delivery
         self._settings = settings
+        self._guesses = guesses
         self._wake = asyncio.Event()
         self._news = asyncio.Event()
         self._changing = asyncio.Lock()
@@ -118,7 +127,9 @@ class Alerts:
                 queue = figures.queues.get(name)
                 oldest = 0.0 if queue is None or subject.paced else queue.oldest
                 await self._keep(name, subject, before, self._review(name, subject, before, oldest))
-            self._may_be_well |= await self._outages.look(self._delivery.failing())
+            self._may_be_well |= await self._outages.look(
+                self._delivery.failing(), self._guesses.under_way(self._clock.boot())
+            )
         if self._may_be_well or self._to_tell():
             self._news.set()
 

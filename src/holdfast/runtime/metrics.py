@@ -34,6 +34,8 @@ log = structlog.get_logger(__name__)
 HEAL = (0.25, 0.5, 1, 2, 5, 10, 30, 60, 300, 900, 3600)
 DELAY = (0.01, 0.05, 0.1, 0.5, 1, 5, 30, 60, 300, 3600)
 COMMIT = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5)
+WRONG_KEYS = ("api", "login", "metrics", "stream", "peer", "waha")
+"""Where keys and signatures are presented."""
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
@@ -83,6 +85,7 @@ class Meters:
         self.sidecar_restarts = counter("sidecar_restarts_total", "Engine processes that ended unasked.")
         self.http_connections = gauge("http_connections", "Connections to the API that are open.")
         self.http_refused = counter("http_refused_total", "Connections to the API refused or closed.", "code")
+        self.wrong_keys = counter("wrong_keys_total", "Wrong keys and signatures that were presented.", "where")
         self.alerts = gauge("alerts", "Alerts in force.", "kind")
         self.session = gauge("session_info", "A session; always 1.", "session", "status", "code")
         self.session_oldest = gauge("session_outbox_oldest_seconds", "As outbox_oldest_seconds.", "session")
@@ -111,6 +114,8 @@ class Metrics:
         self.meters.build.labels(holdfast.__version__, platform.python_version()).set(1)
         for result in ("taken", "failed"):
             self.meters.attempts.labels(result)
+        for where in WRONG_KEYS:
+            self.meters.wrong_keys.labels(where)
         delivery.on_attempt = self._attempted
 
     # --- told -------------------------------------------------------------------------------------------------------
@@ -139,6 +144,10 @@ class Metrics:
     def refused(self, code: str) -> None:
         """A connection to the API was refused or closed."""
         self.meters.http_refused.labels(code).inc()
+
+    def wrong_key(self, where: str) -> None:
+        """A wrong key or signature was presented."""
+        self.meters.wrong_keys.labels(where).inc()
 
     def _attempted(self, taken: bool, age: float) -> None:
         self.meters.attempts.labels("taken" if taken else "failed").inc()

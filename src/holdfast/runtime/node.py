@@ -16,6 +16,7 @@ from holdfast.domain import state as s
 from holdfast.domain.disconnects import NETWORK
 from holdfast.domain.errors import MediaUnavailable, StoreUnavailable, WrongWhatsApp
 from holdfast.domain.ignored_chats import NOTHING, IgnoredChats
+from holdfast.domain.key_guesses import KeyGuesses
 from holdfast.domain.lease import LeaseTimes
 from holdfast.domain.pacing import Pace
 from holdfast.domain.proxies import Routes
@@ -24,6 +25,7 @@ from holdfast.ports import engine as e
 from holdfast.ports.clock import Clock
 from holdfast.ports.media import Files
 from holdfast.ports.store import Backlog, Hint, Json, Store
+from holdfast.runtime.access import Access, AccessSettings
 from holdfast.runtime.accounts import LocalAccounts
 from holdfast.runtime.actor import Actor, Deps
 from holdfast.runtime.alerts import Alerts, AlertSettings
@@ -36,6 +38,7 @@ from holdfast.runtime.inbox import Inbox
 from holdfast.runtime.media import Media, MediaSettings
 from holdfast.runtime.metrics import Metrics, MetricsSettings
 from holdfast.runtime.pacer import Pacer
+from holdfast.runtime.peer_signatures import PUBLIC_KEY
 from holdfast.runtime.peers import Peers
 from holdfast.runtime.sender import Sender
 from holdfast.runtime.supervisor import Supervisor
@@ -140,6 +143,7 @@ class Node:
             routes=settings.routes,
             send_deadline=settings.send_deadline,
         )
+        self.guesses = KeyGuesses()
         self.peers = Peers(store, clock, instance=instance, url=settings.url)
         self.supervisor = Supervisor(
             deps,
@@ -176,7 +180,7 @@ class Node:
         self.near = LocalGateway(*parts, None)
         """Answers what peers ask: by this instance alone."""
         self.accounts = LocalAccounts(self.gateway, deps, settings.account_namespace)
-        self.alerts = Alerts(deps, self.supervisor, self.delivery, settings.alerts)
+        self.alerts = Alerts(deps, self.supervisor, self.delivery, settings.alerts, self.guesses)
         self.metrics = Metrics(deps, self.supervisor, self.delivery, self.gateway.sessions, settings.metrics)
 
     # --- life ---------------------------------------------------------------------------------------------------
@@ -197,7 +201,6 @@ class Node:
         if self.media is not None:
             self._stack.push_async_callback(self.media.stop)
             await self.media.start()
-        await self.peers.start()
         self._stack.push_async_callback(self.peers.stop)
         await self.delivery.start()
         self._stack.push_async_callback(self.delivery.stop)
@@ -242,7 +245,7 @@ class Node:
 
     async def _register(self) -> None:
         settings, began, wall = self._settings, self._clock.boot(), self._clock.now()
-        facts = {**settings.facts, "clock_ahead": round(self._clock_ahead)}
+        facts = {**settings.facts, PUBLIC_KEY: self.peers.public_key, "clock_ahead": round(self._clock_ahead)}
         said = (settings.url, settings.version, settings.labels)
         at = await self._store.register_instance(self.instance, *said, facts)
         took = self._clock.boot() - began
@@ -323,9 +326,9 @@ class Node:
                 log.error("heartbeat not stored", action="heartbeat", code=error.code)
 
     # --- what other instances ask -------------------------------------------------------------------------------
-    def is_peer(self, signature: str, body: bytes) -> bool:
-        """Whether an instance of the same store signed that body lately."""
-        return self.peers.is_signed(signature, body)
+    async def is_peer(self, signature: str, body: bytes) -> bool:
+        """Whether an instance of the same store signed that body for this one lately."""
+        return await self.peers.is_signed(signature, body)
 
     async def answer(self, method: str, args: dict[str, Any]) -> Any:
         """A peer's request; see `LocalGateway.answer`."""
@@ -341,6 +344,10 @@ class Node:
     def leave(self) -> None:
         """Stop being ready; everything else goes on."""
         self._leaving = True
+
+    def access(self, settings: AccessSettings) -> Access:
+        """Who judges the keys that clients of this instance present."""
+        return Access(self._store, self._clock, settings, self.guesses, self.metrics.wrong_key)
 
     def stop_waiting(self) -> None:
         """The instance is about to stop: requests and streams that wait get their answer now."""

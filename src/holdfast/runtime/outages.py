@@ -21,9 +21,9 @@ class Outages:
         self._known: dict[str, o.Outage] = {}
         self._now = 0.0
 
-    async def look(self, failing: Mapping[str, Mapping[str, float]]) -> bool:
-        """Add what this instance sees: by session, the receivers that take nothing, and for how many seconds. Returns
-        whether an alert went.
+    async def look(self, failing: Mapping[str, Mapping[str, float]], guessing: float | None = None) -> bool:
+        """Add what this instance sees: by session, the receivers that take nothing, and for how many seconds; and for
+        how many seconds somebody has been guessing at keys. Returns whether an alert went.
         """
         stored = await self._store.outages()
         seen: dict[str, dict[str, float]] = {}
@@ -31,17 +31,20 @@ class Outages:
             for receiver, seconds in receivers.items():
                 seen.setdefault(receiver, {})[session] = seconds
         self._known = {}
-        if not stored and not seen:
+        if not stored and not seen and guessing is None:
             return False
-        self._now = await self._store.now()
-        gone = [await self._look_at(name, stored.get(name), seen.get(name, {})) for name in stored.keys() | seen.keys()]
+        self._now = now = await self._store.now()
+        sightings = {name: o.Sighting(now, now - max(of.values()), tuple(sorted(of))) for name, of in seen.items()}
+        if guessing is not None:
+            sightings[o.GUESSING] = o.Sighting(now, now - guessing, ())
+        gone = [
+            await self._look_at(name, stored.get(name), sightings.get(name))
+            for name in stored.keys() | sightings.keys()
+        ]
         return any(gone)
 
-    async def _look_at(self, receiver: str, stored: Json | None, failing: Mapping[str, float]) -> bool:
+    async def _look_at(self, receiver: str, stored: Json | None, mine: o.Sighting | None) -> bool:
         before = o.Outage(receiver) if stored is None else o.Outage.from_json(stored)
-        mine = None
-        if failing:
-            mine = o.Sighting(self._now, self._now - max(failing.values()), tuple(sorted(failing)))
         after = o.look(before, mine, instance=self._instance, now=self._now, limits=self._limits)
         kept = await self._swap(before, stored, after)
         if kept:

@@ -1,15 +1,12 @@
 """Instances of one store speak to each other: live calls go to whoever holds the session, and hints spare waiting.
 
-A request is signed with a key that the store keeps, over a time and the body, so that only instances of the same store
-are heard and an old request cannot be sent again for long. What is asked of a peer is answered by it alone, never
-passed on, so there are no loops. Hints may be lost: polling is the guarantee.
+Requests are signed (`runtime.peer_signatures`). What is asked of a peer is answered by it alone, never passed on, so
+there are no loops. Hints may be lost: polling is the guarantee.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
 import json
 from collections.abc import Coroutine, Iterable, Mapping
 from typing import Any
@@ -20,14 +17,12 @@ from holdfast.domain.errors import BadRequest, HeldElsewhere, HoldfastError, fro
 from holdfast.domain.rows import Holder, Peer
 from holdfast.ports.clock import Clock
 from holdfast.ports.store import Store
+from holdfast.runtime.peer_signatures import PeerSignatures
 
 log = structlog.get_logger(__name__)
 
 PATH = "/api/holdfast/peer"
 HEADER = "X-Holdfast-Peer"
-KEY = "peer_key"
-FRESH = 120.0
-"""Seconds by which two machines' clocks may differ."""
 HINT_TIMEOUT = 2.0
 GATHER = 0.01
 """Seconds in which sessions that are given up are told together."""
@@ -41,17 +36,21 @@ class Peers:
         self._clock = clock
         self.instance = instance
         self.url = url.rstrip("/")
-        self._key = b""
+        self._signatures = PeerSignatures(store, clock, instance, self.url)
         self._http: Any = None
         self._hints: set[asyncio.Task[None]] = set()
         self._offered: list[str] = []
         self.reached: dict[str, bool] = {}
         """By instance: whether it answers at its address; our own too, as the others tell."""
 
-    async def start(self) -> None:
-        """Agree on the key with all instances of the store."""
-        fresh = self._clock.token(32).hex()
-        self._key = bytes.fromhex(await self._store.put_setting(KEY, fresh, only_if_absent=True))
+    @property
+    def public_key(self) -> str:
+        """What other instances verify this one's requests with."""
+        return self._signatures.public_key
+
+    async def is_signed(self, header: str, body: bytes) -> bool:
+        """Whether an instance of this store sent that body to this one lately."""
+        return await self._signatures.verify(header, body)
 
     async def stop(self) -> None:
         """Let hints under way arrive, then close the HTTP client."""
@@ -61,22 +60,6 @@ class Peers:
             await asyncio.sleep(0)  # those that are done take themselves off the list
         if self._http is not None:
             await self._http.close()
-
-    # --- signing ------------------------------------------------------------------------------------------------
-    def sign(self, body: bytes) -> str:
-        """The header's value for a body that is sent now."""
-        at = f"{self._clock.now():.0f}"
-        return f"t={at},v1={self._mac(at, body)}"
-
-    def is_signed(self, header: str, body: bytes) -> bool:
-        """Whether an instance of this store sent that body lately."""
-        parts = dict(part.partition("=")[::2] for part in header.split(","))
-        at, mac = parts.get("t", ""), parts.get("v1", "")
-        fits = hmac.compare_digest(mac.encode(), self._mac(at, body).encode())
-        return fits and at.isdigit() and abs(self._clock.now() - int(at)) <= FRESH
-
-    def _mac(self, at: str, body: bytes) -> str:
-        return hmac.new(self._key, at.encode() + b"." + body, hashlib.sha256).hexdigest()
 
     # --- asking -------------------------------------------------------------------------------------------------
     async def ask(self, holder: Holder, method: str, args: Mapping[str, Any], *, timeout: float) -> Any:
@@ -121,7 +104,8 @@ class Peers:
         for peer in others:
             if not self.reached[peer.id] and before.get(peer.id, True):
                 log.warning(
-                    "another instance cannot be reached at its address: set HOLDFAST_ADVERTISE_URL there",
+                    "another instance cannot be reached at its address: set HOLDFAST_ADVERTISE_URL there, or finish "
+                    "the deploy if it runs an earlier version",
                     action="peer", code="unreachable", instance=peer.id, url=peer.url,
                 )  # fmt: skip
         heard = [seen for _, seen in answers if seen is not None]
@@ -165,7 +149,7 @@ class Peers:
         if self._http is None:
             self._http = aiohttp.ClientSession()
         body = json.dumps({"method": method, "args": dict(args)}).encode()
-        headers = {HEADER: self.sign(body), "Content-Type": "application/json"}
+        headers = {HEADER: self._signatures.sign(url, body), "Content-Type": "application/json"}
         limit = aiohttp.ClientTimeout(total=timeout, connect=HINT_TIMEOUT)
         try:
             async with self._http.post(

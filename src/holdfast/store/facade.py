@@ -42,6 +42,7 @@ from holdfast.store import (
     alerts,
     apply,
     attention,
+    dashboard_sessions,
     deliveries,
     events,
     figures,
@@ -399,6 +400,23 @@ class SqlStore(OutboxPart, MediaPart, HistoryPart):
     async def settle_root_key(self, *, adopt: bool = True, change: bool = False) -> str | None:
         """See the port."""
         return await self._write(lambda c: root_key.settle(c, self._whatsapp, adopt=adopt, change=change))
+
+    # --- who is let in --------------------------------------------------------------------------------------
+    async def add_dashboard_session(self, id_hash: str, lifetime: float) -> None:
+        """See the port."""
+        await self._write(lambda c: dashboard_sessions.add(c, id_hash, lifetime), brief=True)
+
+    async def dashboard_session_stands(self, id_hash: str) -> bool:
+        """See the port."""
+        return await self._read(lambda c: dashboard_sessions.stands(c, id_hash), brief=True)
+
+    async def end_dashboard_session(self, id_hash: str) -> None:
+        """See the port."""
+        await self._write(lambda c: dashboard_sessions.end(c, id_hash), brief=True)
+
+    async def rotate_key(self, key_hash: str) -> int:
+        """See the port."""
+        return await self._write(lambda c: dashboard_sessions.rotate_key(c, key_hash))
 
     async def aliases(self, name: str) -> list[str]:
         """See the port."""

@@ -30,8 +30,17 @@ _EVENTS = _oldest(
 )
 _INSTANCES = Query("DELETE FROM instance WHERE heartbeat_at < holdfast_now() - ?")
 
+_DASHBOARD_SESSIONS = Query("DELETE FROM dashboard_session WHERE expires_at < holdfast_now() - ?")
+
 
 def prune(c: Connection, age: float, events: float, dead: float) -> int:
     """See `ports.store.Store.prune`."""
-    limits = ((_INBOX, age), (_OUTBOX, age), (_DEAD, dead), (_EVENTS, events), (_INSTANCES, INSTANCE_KEPT))
+    limits = (
+        (_INBOX, age),
+        (_OUTBOX, age),
+        (_DEAD, dead),
+        (_EVENTS, events),
+        (_INSTANCES, INSTANCE_KEPT),
+        (_DASHBOARD_SESSIONS, 0.0),
+    )
     return sum(query.count(c, limit) for query, limit in limits)

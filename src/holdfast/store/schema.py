@@ -133,6 +133,16 @@ instance = Table(
     _text("facts"),
 )
 
+dashboard_session = Table(
+    "dashboard_session",
+    metadata,
+    Column("id_hash", Text, primary_key=True),
+    _instant("created_at"),
+    _instant("expires_at"),
+    Index("dashboard_session_expires", "expires_at"),
+)
+"""A browser that is signed in. `id_hash`: HMAC-SHA256 of the cookie's random id, keyed by the hash of the API key."""
+
 credential = Table(
     "credential",
     metadata,

@@ -15,9 +15,9 @@ from litestar.exceptions import NotFoundException
 from litestar.params import FromPath, URLEncodedBody
 from litestar.response import Redirect
 
-from holdfast.api.auth import COOKIE, COOKIE_LIFETIME, Guard
+from holdfast.api.auth import COOKIE, COOKIE_LIFETIME, COOKIE_OVER_TLS, Guard, address_of, is_secure, session_ids
 from holdfast.api.common import gateway_of, waha_message
-from holdfast.domain.errors import HoldfastError, WrongNumber
+from holdfast.domain.errors import HoldfastError, TooManyWrongKeys, WrongNumber
 from holdfast.ports.gateway import SessionView
 from holdfast.web.homes import config_at, homes_of, label_of, move
 from holdfast.web.render import HERE, page
@@ -69,20 +69,32 @@ async def login_page() -> Response[Any]:
 async def login(request: Req, data: URLEncodedBody[Login]) -> Response[Any]:
     """The key for a cookie that is good for a week."""
     guard: Guard = request.app.state.guard
-    if not guard.key_fits(data.key.strip()):
+    if not guard.is_own_page(request.scope):
+        return page("login.html", 403, error="Another site's page sent this form. Sign in here.")
+    if not await guard.access.is_key(data.key.strip()):
+        refused = guard.access.wrong_key("login", address_of(request.scope))
+        if isinstance(refused, TooManyWrongKeys):
+            answer = page("login.html", refused.http_status, error=refused.sentence)
+            answer.headers["Retry-After"] = str(refused.facts["retry_after"])
+            return answer
         return page("login.html", 401, error="That is not the API key. It was printed at the first start.")
-    secure = request.url.scheme == "https" or request.headers.get("x-forwarded-proto") == "https"
-    cookie = Cookie(
-        COOKIE, path="/", value=guard.cookie(), max_age=COOKIE_LIFETIME, httponly=True, samesite="strict", secure=secure
-    )
+    cookie = _cookie(request, await guard.access.sign_in(), COOKIE_LIFETIME)
     return Redirect("/dashboard", status_code=303, cookies=[cookie])
 
 
 @post("/logout", include_in_schema=False)
-async def logout() -> Response[Any]:
-    """Forget the cookie."""
-    gone = Cookie(COOKIE, path="/", value="", max_age=0, httponly=True, samesite="strict")
-    return Response(b"", headers={"HX-Redirect": "/login"}, cookies=[gone])
+async def logout(request: Req) -> Response[Any]:
+    """End the session, and forget the cookie."""
+    guard: Guard = request.app.state.guard
+    for session_id in session_ids(dict(request.scope["headers"])):
+        await guard.access.sign_out(session_id)
+    return Response(b"", headers={"HX-Redirect": "/login"}, cookies=[_cookie(request, "", 0)])
+
+
+def _cookie(request: Req, value: str, lifetime: int) -> Cookie:
+    secure = is_secure(request.scope)
+    name = COOKIE_OVER_TLS if secure else COOKIE
+    return Cookie(name, path="/", value=value, max_age=lifetime, httponly=True, samesite="strict", secure=secure)
 
 
 @get("/static/{name:str}", include_in_schema=False)

@@ -10,6 +10,7 @@ import msgspec
 from litestar import Controller, Request, Response, get, post
 from litestar.params import FromQuery, HeaderParameter, JSONBody
 
+from holdfast.api.auth import by_key_only
 from holdfast.api.common import gateway_of, me_of, waha_message
 from holdfast.api.waha.options import SendOptions, terms_of
 from holdfast.domain import outbox
@@ -144,7 +145,7 @@ class Messaging(Controller):
             answer.content["holdfast"]["notes"] = ["Sent without a link preview: Holdfast makes none."]
         return answer
 
-    @get("/sendText", deprecated=True, summary="Send a text message (by query)")
+    @get("/sendText", deprecated=True, guards=[by_key_only], summary="Send a text message (by query)")
     async def send_text_by_query(
         self, request: Req, phone: FromQuery[str], text: FromQuery[str], session: FromQuery[str] = "default"
     ) -> Response[dict[str, Any]]:
