@@ -143,7 +143,6 @@ class Node:
             routes=settings.routes,
             send_deadline=settings.send_deadline,
         )
-        self.guesses = KeyGuesses()
         self.peers = Peers(store, clock, instance=instance, url=settings.url)
         self.supervisor = Supervisor(
             deps,
@@ -180,6 +179,7 @@ class Node:
         self.near = LocalGateway(*parts, None)
         """Answers what peers ask: by this instance alone."""
         self.accounts = LocalAccounts(self.gateway, deps, settings.account_namespace)
+        self.guesses = KeyGuesses()
         self.alerts = Alerts(deps, self.supervisor, self.delivery, settings.alerts, self.guesses)
         self.metrics = Metrics(deps, self.supervisor, self.delivery, self.gateway.sessions, settings.metrics)
 
