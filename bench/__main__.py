@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from bench import cluster, coordinator, healing, measures, soak
+from bench import cluster, coordinator, healing, measures, pressure, soak
 from bench.figures import Figure, keep, show
 from tests.support.environment import isolate
 from tests.support.processes import Holdfast, Wasim
@@ -35,7 +35,10 @@ async def run(only: str, step: measures.Step) -> list[Figure]:
             figures += await _one_session(folder, wanted, step)
         if wanted("B5", "B6"):
             figures += await _among_others(folder, wanted, step)
-        if wanted("B1", "B2"):
+        if wanted("B10"):
+            (folder / "pressure").mkdir()
+            figures += await pressure.pressure(folder / "pressure", step)
+        if wanted("B1@", "B2"):
             figures += await _many_sessions(folder, step)
     if wanted("B3", "B4.handover"):
         figures += await cluster.instances(step, only)
@@ -110,7 +113,7 @@ def main() -> int:
 
         figures = asyncio.run(run(only, step))
     if not figures:
-        console.print(f"No figure begins with {only!r}: there are B1 to B8, heal and soak.")
+        console.print(f"No figure begins with {only!r}: there are B1 to B10, heal and soak.")
         return 2
     show(figures, console)
     keep(figures)

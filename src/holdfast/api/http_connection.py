@@ -31,7 +31,9 @@ TARGET_LIMIT = 16_384
 """Bytes of a request's path and query."""
 PATH_LIMIT = 2_048
 SLICE = 8_192
-"""Bytes that are parsed at once."""
+"""Bytes of a body that are parsed at once."""
+HEAD_SLICE = 1_024
+"""Bytes of heads that are parsed at once: few requests that were sent ahead begin before the first is answered."""
 OVERHEAD = 65_536
 """Bytes that chunk headers and trailers may take beside an eighth of the body."""
 HELD_LIMIT = 524_288
@@ -88,6 +90,11 @@ class HttpConnection(HttpToolsProtocol):
         made = OneWrite(cast(asyncio.Transport, transport), self._linger)
         super().connection_made(cast(asyncio.Transport, made))
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See the base class."""
+        self._held = b""
+        super().connection_lost(exc)
+
     # --- what comes in ------------------------------------------------------------------------------------------
     def data_received(self, data: bytes) -> None:
         """See the base class."""
@@ -100,12 +107,15 @@ class HttpConnection(HttpToolsProtocol):
         if self._held:
             self._hold(data)
             return
-        for at in range(0, len(data), SLICE):
+        at = 0
+        while at < len(data):
             if self._answering():
                 self._hold(data[at:])
                 return
-            if not self._feed(data[at : at + SLICE]):
+            end = at + (HEAD_SLICE if self._phase is Phase.HEAD else SLICE)
+            if not self._feed(data[at:end]):
                 return
+            at = end
 
     def _feed(self, part: bytes) -> bool:
         """Parse a slice; False if nothing more is to be parsed."""

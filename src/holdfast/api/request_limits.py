@@ -35,11 +35,11 @@ SIGNED_LIMIT = 1_000_000
 SIGNED_PREFIXES = ("/api/holdfast/peer", "/api/holdfast/waha/")
 OPEN_LIMIT = 4_096
 """Bytes of a body on any other path that needs no key."""
-STRANGERS_BUDGET = 8_000_000
-"""Bytes of bodies of strangers that are in memory at the same time; one address may have a quarter of them."""
+STRANGERS_BUDGET = 4_000_000
+"""Bytes of bodies of strangers that are in memory at the same time; one address may have half of them."""
 
-CONTAINERS = 10_000
-VALUES = 50_000
+CONTAINERS = 5_000
+VALUES = 20_000
 DEPTH = 64
 STEP = 65_536
 _FORM = b"application/x-www-form-urlencoded"
@@ -72,7 +72,7 @@ class Budget:
 
     def take(self, address: str, size: int) -> bool:
         """Reserve so many bytes; False if there is no room."""
-        if self._taken[address] + size > self._total // 4 or self._taken.total() + size > self._total:
+        if self._taken[address] + size > self._total // 2 or self._taken.total() + size > self._total:
             return False
         self._taken[address] += size
         return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -56,6 +57,7 @@ async def _serve(settings: Settings, instance: str, *, change_root_key: bool) ->
             http = await app.server(node, settings, access)
             with _stop_signals(http, node, settings.drain):
                 _announce(settings, port, fresh)
+                gc.freeze()  # what was loaded stays: the collector need not stop everything to look through it again
                 await http.serve(sockets=[listener])
 
 
