@@ -14,6 +14,7 @@ from pathlib import Path
 
 import aiohttp
 
+from holdfast.domain.identity import RESERVED_NAMES
 from holdfast.domain.key_guesses import ALARM, FREE
 from tests.support.commands import alone as settings_alone
 from tests.support.commands import one_sentence, run, settings
@@ -228,3 +229,28 @@ async def guesses_leave_a_trace(w: World) -> str:
     assert "127.0.0.1" in log
     assert "guess-" not in log, "a guessed key is in the log"
     return f"{statuses.count(429)} of {len(statuses)} told to wait, up to {max(waits)} s"
+
+
+# --- A.13 ---------------------------------------------------------------------------------------------------------
+
+
+@check("A.13.names", "a session cannot be named like an address; a cookie that is no ASCII gets 401")
+async def names_and_odd_cookies(w: World) -> str:
+    for name in sorted(RESERVED_NAMES):
+        async with w.holdfast.http.post(f"{w.holdfast.url}/api/sessions", json={"name": name}) as answer:
+            said = await answer.json()
+        assert (answer.status, said["code"]) == (422, "invalid_name"), (name, answer.status, said)
+        assert f"'{name}'" in said["message"], said
+    assert await w.holdfast.ask("GET", "/api/holdfast/sessions") == []
+    await w.holdfast.ask("POST", "/api/sessions", {"name": "stop-1"})
+    await w.holdfast.ask("GET", "/api/sessions/stop-1")
+    statuses = []
+    for cookie in ("holdfast=\xe9", "holdfast=\u20ac", "\xff=\xfe", "holdfast=" + "\xe9" * 43):
+        reader, writer = await asyncio.open_connection("127.0.0.1", w.holdfast.port)
+        writer.write(
+            b"GET /api/sessions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nCookie: " + cookie.encode() + b"\r\n\r\n"
+        )
+        statuses.append(int((await reader.readline()).split()[1]))
+        writer.close()
+    assert statuses == [401] * len(statuses), statuses
+    return f"{len(RESERVED_NAMES)} names refused, {len(statuses)} odd cookies"

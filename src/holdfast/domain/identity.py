@@ -13,6 +13,16 @@ from holdfast.domain.errors import InvalidName, InvalidPhone
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,53}")
 _LEGACY = re.compile(r"account_(?:dev|development|production|prod)_([0-9a-zA-Z]+)")
+RESERVED_NAMES = frozenset(
+    {
+        # under /api/sessions/
+        "all", "logout", "start", "stop",
+        # under /api/
+        "contacts", "files", "holdfast", "sendFile", "sendImage", "sendSeen", "sendText", "sendVideo", "sendVoice",
+        "server", "sessions", "startTyping", "status", "stopTyping", "v1", "version", "whatsapp",
+    }
+)  # fmt: skip
+"""Names that stand in the API's paths where a session's name does: such a session could not be reached there."""
 
 MIN_DIGITS = 7
 MAX_DIGITS = 15
@@ -64,4 +74,8 @@ def valid_session_name(name: str) -> str:
     """The name itself, if it may be one. Raises `InvalidName`."""
     if not _NAME.fullmatch(name):
         raise InvalidName()
+    if name in RESERVED_NAMES:
+        raise InvalidName(
+            f"A session cannot be named '{name}': the API has an address of that name. Use another, such as '{name}-1'."
+        )
     return name
