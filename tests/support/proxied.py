@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from tests.support.processes import Holdfast, Receiver, Wasim
-from tests.support.proxies import OUTSIDE, Proxy
+from tests.support.proxies import OUTSIDE, PASSWORD, Proxy
 
 SHOP, BEA = "40712345678", "40712345601"
 PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 40
@@ -69,6 +69,7 @@ class Proxied:
 
     async def link(self, proxy: dict[str, Any] | None, name: str = "shop", phone: str = SHOP) -> None:
         """A session behind that proxy, linked by QR."""
+        await self.wasim.post("phones", {"phone": BEA})
         config = {**self.hook.config(), **({} if proxy is None else {"proxy": proxy})}
         made = await self.ask("POST", "/api/sessions", {"name": name, "start": True, "config": config})
         assert made.get("name") == name, made
@@ -90,7 +91,6 @@ class Proxied:
 
     async def everything(self, name: str = "shop", phone: str = SHOP) -> None:
         """Texts both ways, files both ways: given as bytes, and as a URL."""
-        await self.wasim.post("phones", {"phone": BEA})
         await self.texts(name, phone)
         chat = f"{BEA}@c.us"
         for file in ({"data": base64.b64encode(PICTURE).decode(), "mimetype": "image/png"}, {"url": self.files.url}):
@@ -151,6 +151,30 @@ class Proxied:
         assert len(proxy.targets()) >= len(connections), f"{connections} in {proxy.log.read_text()}"
         return len(connections)
 
+    async def all_through(self, proxy: Proxy) -> int:
+        """Link, talk, restart, and let the proxy fail in each way; how many connections went through it."""
+        await self.link(proxy.config())
+        await self.everything()
+        await self.ask_version()
+        await self.holdfast.stop()
+        await self.holdfast.start()
+        await self.holdfast.until_working("shop")
+        await self.texts(text="after the restart")
+        await self.nothing_past(proxy, "connected", "upload", "download", "version-asked", "file")
+        await proxy.stop()
+        await self.failed(f"Nothing answers at the session's proxy {proxy.name}")
+        await proxy.start()
+        await self.holdfast.until_working("shop")
+        await self.configure(password="wrong")
+        await self.failed(f"The session's proxy {proxy.name} refused its user name or password")
+        await self.configure(password=PASSWORD)
+        await self.holdfast.until_working("shop")
+        await self.configure()  # as it was shown, with its password masked
+        await self.texts(text="as before")
+        assert self.shows(PASSWORD) == []
+        assert '"password":"***"' in self.answers[0]
+        return await self.nothing_past(proxy, "connected")
+
     def shows(self, secret: str) -> list[str]:
         """Where a secret stands: in an answer, a webhook or the log."""
         places = {
@@ -164,8 +188,7 @@ class Proxied:
 @asynccontextmanager
 async def proxied(folder: Path, **env: str) -> AsyncIterator[Proxied]:
     """The simulator, Holdfast, a receiver and a server of files. `env` are settings without their prefix."""
-    settings = {"MEDIA_ALLOW_PRIVATE": "yes", "WEBHOOK_ALLOW_PRIVATE": "yes", "PROXY_ALLOW_PRIVATE": "yes", **env}
-    named = {f"HOLDFAST_{name}": value for name, value in settings.items()}
+    named = {f"HOLDFAST_{name}": value for name, value in env.items()}
     async with contextlib.AsyncExitStack() as stack:
         wasim = await stack.enter_async_context(Wasim(folder))
         hook = await stack.enter_async_context(Receiver())
