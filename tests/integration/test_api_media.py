@@ -250,9 +250,9 @@ async def test_file_outlives_the_instance_until_it_is_sent(tmp_path: Path) -> No
 # --- received files ----------------------------------------------------------------------------------------------
 
 
-async def receive(it: Served, id_: str, size: int = len(JPEG)) -> dict[str, Any]:
+async def receive(it: Served, id_: str, size: int = len(JPEG), mimetype: str = "image/jpeg") -> dict[str, Any]:
     """A picture comes; its message as the API shows it."""
-    body = {"imageMessage": {"mimetype": "image/jpeg", "caption": "look", "fileLength": size, "url": "https://x/y"}}
+    body = {"imageMessage": {"mimetype": mimetype, "caption": "look", "fileLength": size, "url": "https://x/y"}}
     attrs = {"id": id_, "from": "40722222222@s.whatsapp.net", "t": "1800000000"}
     row = InboxRow(f"40722222222@s.whatsapp.net||{id_}", "message", attrs, b"plaintext", body)
     live = it.engine.live["shop"]
@@ -276,6 +276,37 @@ async def test_received_file_is_served_at_its_url(it: Served) -> None:
     assert (await it.http.get(told["media"]["url"], headers={"X-Api-Key": "wrong"})).status_code == 401
     (event,) = [one for one in await it.store.events(0, 50, "shop") if one.kind == "message"]
     assert told["media"]["url"].endswith(event.payload["message"]["body"]["media"]["file"])
+
+
+@pytest.mark.parametrize(
+    ("claimed", "type_", "way"),
+    [
+        ("image/jpeg\r\nSet-Cookie: a=b", "application/octet-stream", "attachment"),
+        ("ima\u011fe/\u00fc", "application/octet-stream", "attachment"),
+        ("image/svg+xml", "image/svg+xml", "attachment"),
+        ("text/html; charset=x", "text/html; charset=utf-8", "attachment"),
+        ("", "application/octet-stream", "attachment"),
+        ("a" * 300, "application/octet-stream", "attachment"),
+        ("image/png", "image/png", "inline"),
+    ],
+)
+async def test_no_type_breaks_a_header_or_poses_as_a_page(it: Served, claimed: str, type_: str, way: str) -> None:
+    it.engine.media["PIC9"] = JPEG
+    told = await receive(it, "PIC9", mimetype=claimed)
+    got = await it.http.get(told["media"]["url"])
+    assert (got.status_code, got.content, got.headers["content-type"]) == (200, JPEG, type_)
+    assert got.headers["content-disposition"].startswith(f"{way}; filename=")
+    assert got.headers["x-content-type-options"] == "nosniff"
+    assert got.headers.get_list("content-security-policy") == ["default-src 'none'; sandbox; frame-ancestors 'none'"]
+    assert "set-cookie" not in got.headers
+
+
+async def test_a_file_is_served_under_its_own_session_only(it: Served) -> None:
+    it.engine.media["PIC8"] = JPEG
+    url = (await receive(it, "PIC8"))["media"]["url"]
+    assert (await it.http.post("/api/sessions", json={"name": "other", "start": False})).status_code == 201
+    assert (await it.http.get(url)).status_code == 200
+    assert (await it.http.get(url.replace("/files/shop/", "/files/other/"))).status_code == 404
 
 
 @pytest.mark.parametrize(

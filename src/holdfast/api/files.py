@@ -9,12 +9,10 @@ from litestar.params import FromPath
 from litestar.response import Stream
 
 from holdfast.api.common import gateway_of
-from holdfast.domain.media import UNKNOWN, bare
+from holdfast.domain.http_headers import FILE_POLICY, disposition, media_type
 
 WAIT = 30.0
 """Seconds that a request waits for a file which is being fetched."""
-SHOWN = ("image/jpeg", "image/png", "image/webp", "image/gif", "video/", "audio/", "application/pdf")
-"""What a browser may show by itself; all else is downloaded, so that no file can pose as a page of ours."""
 
 
 class Files(Controller):
@@ -30,11 +28,10 @@ class Files(Controller):
         """
         gateway = gateway_of(request)
         await gateway.session(session)
-        row, size, pieces = await gateway.file(name, WAIT)
-        kind = bare(row.mimetype) or UNKNOWN
-        way = "inline" if kind.startswith(SHOWN) else "attachment"
+        row, size, pieces = await gateway.file(session, name, WAIT)
+        kind = media_type(row.mimetype)
         headers = {
-            "Content-Length": str(size), "Content-Disposition": f'{way}; filename="{row.name}"',
-            "Cache-Control": "private, max-age=3600",
+            "Content-Length": str(size), "Content-Disposition": disposition(kind, row.filename or row.name),
+            "Cache-Control": "private, max-age=3600", "Content-Security-Policy": FILE_POLICY,
         }  # fmt: skip
         return Stream(pieces, media_type=kind, headers=headers)

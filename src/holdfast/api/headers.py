@@ -40,11 +40,15 @@ def secured(app: ASGIApp) -> ASGIApp:
 
 
 def _more(headers: Any) -> list[tuple[bytes, bytes]]:
-    page = cached = False
+    page = cached = policed = False
     for name, value in headers:
         if name == b"content-type":
             page = value.startswith(b"text/html")
         elif name == b"cache-control":
             cached = True
-    more = [*_COMMON, _PAGE if page else _DATA]
+        elif name == b"content-security-policy":
+            policed = True
+    more = list(_COMMON)
+    if not policed:
+        more.append(_PAGE if page else _DATA)
     return more if cached else [*more, _FRESH]

@@ -14,6 +14,7 @@ from litestar.response import Stream
 
 from holdfast.api.common import gateway_of, waha_message
 from holdfast.api.pages import MESSAGES_PAGE, Limit, Offset, page_size, read_page, skip, with_next
+from holdfast.domain.http_headers import disposition
 from holdfast.domain.rows import Json
 from holdfast.domain.waha import shown_account, to_waha_id
 from holdfast.ports.history import Found
@@ -73,7 +74,7 @@ class History(Controller):
         first line has the counts; the last has type `end`: without it the export is not whole. No credentials.
         """
         lines = await gateway_of(request).export(session)
-        name = f'attachment; filename="{session}.jsonl"'
+        name = disposition("application/x-ndjson", f"{session}.jsonl")
         return Stream(_pieces(lines), media_type="application/x-ndjson", headers={"Content-Disposition": name})
 
 

@@ -15,6 +15,7 @@ from holdfast.api.pages import COUNTABLE, Limit, page_size, skip, with_next
 from holdfast.api.streams import resume_point, sse
 from holdfast.api.waha.sessions import session_info, status_facts
 from holdfast.domain.contacts import FORMATS
+from holdfast.domain.http_headers import disposition
 
 Req = Request[Any, Any, Any]
 TIMELINE_PAGE = 50
@@ -105,7 +106,7 @@ class Own(Controller):
         """JSON, CSV for spreadsheets, or vCard for phones. Credentials are no part of it."""
         rows = await gateway_of(request).contacts(session, COUNTABLE, 0)
         form = FORMATS[format_]
-        name = f'attachment; filename="contacts-{session}.{form.suffix}"'
+        name = disposition(form.media_type, f"contacts-{session}.{form.suffix}")
         return Response(form.write(rows), media_type=form.media_type, headers={"Content-Disposition": name})
 
     @get("/events", summary="Live events (SSE)", media_type="text/event-stream")

@@ -215,8 +215,9 @@ class Gateway(Protocol):
         """It will not be sent."""
         ...
 
-    async def file(self, name: str, wait: float) -> tuple[MediaRow, int, AsyncIterator[bytes]]:
-        """A received file, its size and bytes; one that is being fetched is waited for up to `wait` seconds.
+    async def file(self, session: str, name: str, wait: float) -> tuple[MediaRow, int, AsyncIterator[bytes]]:
+        """A file that the session received, its size and bytes; one that is being fetched is waited for up to `wait`
+        seconds.
 
         Raises `MediaNotFound`, `MediaGone`, `MediaUnavailable`.
         """

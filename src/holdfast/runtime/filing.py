@@ -31,7 +31,7 @@ class Filing(Views):
         """See the port."""
         self._kept().discard(upload)
 
-    async def file(self, name: str, wait: float) -> tuple[MediaRow, int, AsyncIterator[bytes]]:
+    async def file(self, session: str, name: str, wait: float) -> tuple[MediaRow, int, AsyncIterator[bytes]]:
         """See the port."""
         media = self._kept()
         row = await self._store.media(name) if NAME.fullmatch(name) else None
@@ -41,9 +41,9 @@ class Filing(Views):
             row = await self._store.media(name)
             return row is None or row.state != "awaited"
 
-        if row is not None and row.state == "awaited":
+        if row is not None and row.session == session and row.state == "awaited":
             await self._until(f"file:{name}", fetched, wait)
-        if row is None or row.state in ("staged", "dropped"):
+        if row is None or row.session != session or row.state in ("staged", "dropped"):
             raise MediaNotFound("There is no such file. Files are kept as long as HOLDFAST_MEDIA_RETENTION says.")
         if row.state == "lost":
             raise MediaGone(row.problem)
