@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import sqlite3
 import time
@@ -211,3 +212,55 @@ async def _everywhere(talk: Talk, group: str, text: str) -> list[str]:
         message = {"conversation": f"{text} {kind}"}
         ids.append(str(await talk.do(ANA, "raw", chat=f"{SHOP}@s.whatsapp.net", message=message, stanza=stanza)))
     return [*ids, await talk.says(ANA, f"{text} group", to=group)]
+
+
+@check("F.22", "options and events: each works, or the answer names it; unknown ones are refused with their path")
+async def options(w: World) -> str:
+    shown = {"client": {"browserName": "Firefox", "deviceName": "Shop floor"}, "noweb": {"markOnline": False}}
+    idle = {"debug": True, "gows": {"storage": {"messages": False}}, "webjs": {"tagsEventsOn": True}}
+    hooks = w.hook.config("message", "call.received")
+    made = await w.holdfast.ask("POST", "/api/sessions", {"name": "shop", "config": {**hooks, **shown, **idle}})
+    notes = made["holdfast"]["notes"]
+    begins = ["`debug`", "`gows.storage.messages`", "`webjs.tagsEventsOn`", "`webhooks[0].events`: `call.received`"]
+    assert [note.startswith(begin) for note, begin in zip(notes, begins, strict=True)] == [True] * 4, notes
+    await w.holdfast.scan(w.wasim, "shop", SHOP)
+    await w.holdfast.until_working("shop")
+    props = (await w.wasim.get("log", kind="pair-success"))[-1]["device_props"]
+    assert (props["os"], props["platformType"]) == ("Shop floor", "FIREFOX"), props
+    await w.wasim.post("phones", {"phone": ANA})
+    await w.inject("hello", sender=ANA)
+    await w.hook.until(lambda: w.hook.texts() == ["hello"])
+    await _online(w, False)
+    await w.holdfast.ask("PUT", "/api/sessions/shop", {"config": {**hooks, "noweb": {"markOnline": True}}})
+    await w.holdfast.ask("POST", "/api/sessions/shop/restart")
+    await w.holdfast.until_working("shop")
+    await _online(w, True)
+    refused = 0
+    for config, path in (
+        ({"noweb": {"store": {"fullsync": True}}}, "config.noweb.store"),
+        ({"webhooks": [{"url": w.hook.url, "events": ["*"], "retry": {}}]}, "config.webhooks[0]"),
+        ({"webhooks": [{"url": w.hook.url, "events": ["messages"]}]}, "config.webhooks[0].events"),
+    ):
+        for method, where, name in (
+            ("POST", "", {"name": "other"}),
+            ("PUT", "/shop", {}),
+            ("POST", "/start", {"name": "o"}),
+        ):
+            url = f"{w.holdfast.url}/api/sessions{where}"
+            async with w.holdfast.http.request(method, url, json={**name, "config": config}) as answer:
+                said = await answer.text()
+                assert (answer.status, path in said) == (400, True), (answer.status, said)
+                refused += 1
+    return f"{len(notes)} named, {refused} refused; shown as Firefox, not online, then online"
+
+
+async def _online(w: World, there: bool) -> None:
+    """Wait until WhatsApp has the companion as available, or not; it must not change right after the login."""
+    end = time.monotonic() + 20
+    while True:
+        (found,) = [one for one in await w.wasim.get("phones") if one["phone"] == SHOP]
+        companion = next(device for device in found["devices"] if device["id"] != 0)
+        if companion["available"] == there:
+            return
+        assert time.monotonic() < end, companion
+        await asyncio.sleep(0.05)

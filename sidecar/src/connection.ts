@@ -37,6 +37,8 @@ export interface OpenArgs {
   creds: Uint8Array | null;
   mark_online: boolean;
   proxy: ProxyArgs | null;
+  /** Names of system and browser that the phone shows for the device; empty: the instance's. */
+  shown_as: [string, string];
 }
 
 /** Ack error: writing to new people is restricted. */
@@ -61,6 +63,7 @@ export class Connection {
   /** What people's device lists are; to be dropped when one proved wrong. */
   readonly devices = new TtlCache(300, 2000);
   private readonly markOnline: boolean;
+  private readonly shownAs: [string, string, string];
   private readonly expectPhone: string;
   private readonly onGone: () => void;
   private resolveClosed!: () => void;
@@ -97,6 +100,8 @@ export class Connection {
     this.pairPhone = args.pair_phone;
     this.paired = creds !== null;
     this.markOnline = args.mark_online;
+    const [system, browser] = args.shown_as;
+    this.shownAs = [system === '' ? settings.browser : system, browser === '' ? 'Chrome' : browser, '1.0.0'];
     this.expectPhone = args.expect_phone;
     this.onGone = onGone;
     this.closed = new Promise((resolve) => (this.resolveClosed = resolve));
@@ -148,7 +153,7 @@ export class Connection {
       auth: { creds: this.vault.creds, keys: this.vault },
       waWebSocketUrl: settings.whatsapp_url,
       ...(this.route === null ? {} : { agent: this.route.agent, fetchAgent: this.route.agent }),
-      browser: [settings.browser, 'Chrome', '1.0.0'],
+      browser: this.shownAs,
       logger: quiet,
       connectTimeoutMs: settings.connect_timeout * 1000,
       defaultQueryTimeoutMs: settings.query_timeout * 1000,

@@ -28,7 +28,7 @@ from holdfast.domain.whatsapp import WhatsApp
 from holdfast.http_settings import HttpSettings
 from holdfast.reach_settings import ReachSettings
 from holdfast.setting_sources import PREFIX, read
-from holdfast.setting_types import MIN_KEY_LENGTH, Key, Secret
+from holdfast.setting_types import MIN_KEY_LENGTH, ChatKinds, EventNames, Key, Secret
 
 EVERY_ADDRESS = "0.0.0.0"  # noqa: S104 - chosen for platforms alone, and with a key
 OF_WAHA = ("/api", "/dashboard", "/swagger")
@@ -133,7 +133,7 @@ class Settings(PortSettings, HttpSettings, ReachSettings):
         validation_alias=_either("ACCOUNT_NAMESPACE"),
         description="Part of account ids made from phone numbers. Keep it the same on every deploy.",
     )
-    ignore: str = Field(
+    ignore: ChatKinds = Field(
         "",
         description="Chats that sessions ignore which do not say (`config.ignore`): `status`, `groups`, `channels`, "
         "`broadcast`, separated by commas. What comes in them is neither stored nor reported.",
@@ -198,7 +198,7 @@ class Settings(PortSettings, HttpSettings, ReachSettings):
 
     # --- webhooks
     webhook_url: str = Field("", description="Global webhook for all sessions, beside those of each session.")
-    webhook_events: str = Field("*", description="Events of the global webhook, separated by commas; `*`: all.")
+    webhook_events: EventNames = Field("*", description="Events of the global webhook, separated by commas; `*`: all.")
     webhook_hmac_key: Secret = Field(None, description="Key that signs the global webhook.")
     webhook_timeout: float = Field(30.0, gt=0, description="How long a receiver may take to answer.")
     webhook_parallel: int = Field(16, ge=1, description="Chats whose events one webhook is sent at the same time.")
@@ -330,12 +330,6 @@ class Settings(PortSettings, HttpSettings, ReachSettings):
     def _is_version(cls, value: str) -> str:
         if value and not re.fullmatch(r"\d+\.\d+\.\d+", value):
             raise ValueError("must look like 2.3000.1023223821")
-        return value
-
-    @field_validator("ignore")
-    @classmethod
-    def _are_chats(cls, value: str) -> str:
-        IgnoredChats.parse(value)
         return value
 
     @field_validator("labels")

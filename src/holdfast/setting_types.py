@@ -1,10 +1,13 @@
-"""Types of settings: secrets, of which a blank one is unset, and keys that are presented to this server."""
+"""Types of settings: secrets, of which a blank one is unset, keys that are presented to this server, lists of names."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr
+
+from holdfast.domain.ignored_chats import IgnoredChats
+from holdfast.domain.session_options import EVENTS, unknown_events
 
 MIN_KEY_LENGTH = 12
 """Characters of the shortest key that this server accepts from its clients."""
@@ -35,6 +38,24 @@ Secret = Annotated[SecretStr | None, BeforeValidator(_blank_is_unset)]
 
 Key = Annotated[Secret, AfterValidator(_check_key)]
 """A secret that clients present to this server, or sign requests to it with: it must not be guessable."""
+
+
+def _check_events(value: str) -> str:
+    if unknown := unknown_events([part.strip() for part in value.split(",") if part.strip()]):
+        raise ValueError(f"there is no event {', '.join(unknown)}. Known are {', '.join(EVENTS)} and *")
+    return value
+
+
+def _check_chats(value: str) -> str:
+    IgnoredChats.parse(value)
+    return value
+
+
+EventNames = Annotated[str, AfterValidator(_check_events)]
+"""Names of events, separated by commas."""
+
+ChatKinds = Annotated[str, AfterValidator(_check_chats)]
+"""Kinds of chats, separated by commas."""
 
 
 def plain(secret: SecretStr | None) -> str:

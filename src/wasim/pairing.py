@@ -22,7 +22,11 @@ from wasim.connection import Connection
 from wasim.hub import Hub
 from wasim.ports import QrData
 from wasim.wire.adv import device_key_index
+from wasim.wire.messages import schema, to_json
 from wasim.wire.nodes import Node
+from wasim.wire.protobuf import decode
+
+DEVICE_PROPS = schema("DeviceProps")
 
 REF_SECONDS = (60.0, 20.0, 20.0, 20.0, 20.0, 20.0)
 """How long each ref is valid, in the order in which they are shown: 160 s in all, then the socket is closed."""
@@ -234,7 +238,8 @@ class PairingSession:
         attrs = {"from": jids.SERVER, "type": "set", "id": self._pair_success_id, "xmlns": "md"}
         attrs["t"] = str(int(self._hub.now()))
         self._connection.send(Node("iq", attrs, [Node("pair-success", {}, parts)]))
-        self._hub.journal.note("pair-success", jid=str(self._device.pn))
+        shown = to_json(DEVICE_PROPS, decode(DEVICE_PROPS, registration.get("deviceProps", b"")))
+        self._hub.journal.note("pair-success", jid=str(self._device.pn), device_props=shown)
 
     async def enter_code(self, account: Account, code: str) -> None:
         """Let the phone open the companion's hello with ``code``, and send its own."""

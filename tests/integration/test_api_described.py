@@ -31,7 +31,12 @@ CHECKS = [
 ]
 ENDLESS = "/api/holdfast/events"
 EXAMPLES = 12
-UNTRIED = ("/api/sessions/logout", "/api/sessions/stop", "/api/holdfast/sessions/{session}/engine")
+UNTRIED = (
+    "/api/sessions/logout",
+    "/api/sessions/{session}/logout",
+    "/api/sessions/stop",
+    "/api/holdfast/sessions/{session}/engine",
+)
 """Operations whose examples would end the session, or need a WAHA server."""
 
 pytestmark = [

@@ -133,6 +133,62 @@ def test_an_account_of_a_phone_takes_only_that_phone_after_a_logout(tmp_path: Pa
     check(tmp_path, body)
 
 
+CONFIG = {
+    "debug": True, "client": {"browserName": "Firefox"}, "noweb": {"store": {"enabled": False}},
+    "webhooks": [{"url": "http://127.0.0.1:9/", "events": ["message", "presence.update"]}],
+}  # fmt: skip
+EFFECTLESS = ["`debug`", "`noweb.store.enabled`", "`webhooks[0].events`: `presence.update`"]
+
+
+def test_every_way_to_configure_a_session_names_what_has_no_effect(tmp_path: Path) -> None:
+    async def body(it: Served) -> None:
+        app = {"id": "a", "session": "shop", "app": "chatwoot", "config": {}}
+        made = await it.http.post(
+            "/api/sessions", json={"name": "shop", "start": False, "config": CONFIG, "apps": [app]}
+        )
+        assert made.status_code == 201, made.text
+        changed = await it.http.put("/api/sessions/shop", json={"config": CONFIG, "apps": []})
+        started = await it.http.post("/api/sessions/start", json={"name": "shop", "config": CONFIG})
+        shown = await it.http.get("/api/sessions/shop")
+        for answer, more in ((made, 1), (changed, 0), (started, 0), (shown, 0)):
+            said = answer.json()["holdfast"]["notes"]
+            assert len(said) == len(EFFECTLESS) + more, said
+            assert all(note.startswith(begin) for note, begin in zip(said, EFFECTLESS, strict=False)), said
+        assert made.json()["holdfast"]["notes"][-1].startswith("`apps` has no effect")
+        stopped = (await it.http.post("/api/sessions/shop/stop")).json()
+        assert "holdfast" not in stopped, "what was not asked for is not repeated"
+        out = (await it.http.post("/api/sessions/shop/logout", json={"apps": {"purge": True}})).json()
+        assert out["holdfast"]["notes"][-1].startswith("`apps` has no effect")
+
+    check(tmp_path, body)
+
+
+def test_what_is_no_option_is_refused_with_its_path_and_changes_nothing(tmp_path: Path) -> None:
+    async def body(it: Served) -> None:
+        assert (await it.http.post("/api/sessions", json={"name": "shop", "start": False})).status_code == 201
+        for config, said in (
+            ({"nowebb": {}}, "config"),
+            ({"noweb": {"store": {"enable": True}}}, "config.noweb.store"),
+            ({"noweb": {"markOnline": "yes"}}, "config.noweb.markOnline"),
+            ({"webhooks": [{"url": "http://x/", "events": ["*"], "hmac": {"Key": "x"}}]}, "config.webhooks[0].hmac"),
+            ({"webhooks": [{"url": "http://x/", "events": ["mesage"]}]}, "config.webhooks[0].events"),
+        ):
+            for method, path, extra in (
+                ("POST", "/api/sessions", {"name": "other"}),
+                ("PUT", "/api/sessions/shop", {}),
+                ("POST", "/api/sessions/start", {"name": "other"}),
+            ):
+                answer = await it.http.request(method, path, json={**extra, "config": config})
+                assert answer.status_code == 400, answer.text
+                assert said in answer.text, answer.text
+        refused = await it.http.put("/api/sessions/shop", json={"name": "other", "config": {}})
+        assert (refused.status_code, "name:" in refused.text) == (400, True)
+        assert (await it.http.put("/api/sessions/shop", json={"name": "shop", "config": {}})).status_code == 200
+        assert [one["name"] for one in (await it.http.get("/api/sessions?all=true")).json()] == ["shop"]
+
+    check(tmp_path, body)
+
+
 def test_default_is_deleted_and_started_anew(tmp_path: Path) -> None:
     """S1.n: start makes `default`, and no other name."""
 

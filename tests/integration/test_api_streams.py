@@ -203,6 +203,10 @@ def test_streams_that_cannot_be(tmp_path: Path) -> None:
                 with pytest.raises(ConnectionClosed):
                     await opened.recv()
                 assert (opened.close_code, "not a number" in str(opened.close_reason)) == (4400, True)
+        async with socket(it, "events=message&events=mesage.any") as opened:
+            with pytest.raises(ConnectionClosed):
+                await opened.recv()
+            assert (opened.close_code, opened.close_reason) == (4400, "There is no event mesage.any.")
         async with sse(it, "9" * 40) as stream:
             assert (await anext(stream))[0] == 2**63 - 1
 

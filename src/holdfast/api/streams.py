@@ -19,6 +19,7 @@ from litestar.response import ServerSentEventMessage
 from holdfast.api.common import gateway_of
 from holdfast.domain.errors import BadRequest, HoldfastError
 from holdfast.domain.rows import Json
+from holdfast.domain.session_options import unknown_events
 from holdfast.domain.waha import waha_events
 from holdfast.ports.gateway import Gateway
 
@@ -106,6 +107,8 @@ async def events_socket(socket: WebSocket[Any, Any, Any]) -> None:
     kinds = frozenset(part for value in query.getall("events", ["*"]) for part in value.split(",") if part)
     try:
         after = resume_point(query.get("after"))
+        if unknown := unknown_events(kinds):
+            raise BadRequest(f"There is no event {', '.join(unknown)}."[:120])
     except BadRequest as error:
         await socket.close(code=4400, reason=error.sentence)
         return

@@ -27,30 +27,6 @@ def environment(engine: str) -> Json:
     return {"version": "2026.9.2", "engine": engine, "tier": "CORE", "browser": None}
 
 
-EVENTS = (
-    "session.status",
-    "message",
-    "message.any",
-    "message.reaction",
-    "message.ack",
-    "message.ack.group",
-    "message.waiting",
-    "message.revoked",
-    "message.edited",
-    "poll.vote",
-    "poll.vote.failed",
-    "event.response",
-    "event.response.failed",
-    "message.pinned",
-    "message.system",
-    "group.v2.join",
-    "group.v2.leave",
-    "group.v2.update",
-    "group.v2.participants",
-)
-"""What webhooks and streams can subscribe to."""
-
-
 # --- ids --------------------------------------------------------------------------------------------------------
 
 

@@ -213,9 +213,13 @@ def _describe(facts: dict[str, Any], owner: str, field: str) -> None:
 
 def _exemplify(content: dict[str, Any], schemas: dict[str, Any]) -> None:
     schema = content.get("schema", {})
-    schema = schemas[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
+    schema = next((one for one in schema.get("oneOf", ()) if "$ref" in one), schema)  # an optional body
+    owner = schema["$ref"].rpartition("/")[2] if "$ref" in schema else ""
+    schema = schemas[owner] if owner else schema
     properties: dict[str, Any] = schema.get("properties", {})
     for field, facts in properties.items():
         _describe(facts, "", field)
     shown = [name for name in properties if name in schema.get("required", []) or name in OPTIONAL_IN_EXAMPLES]
-    content["example"] = {name: EXAMPLES[name] for name in shown if name in EXAMPLES}
+    example = {name: EXAMPLES[name] for name in shown if name in EXAMPLES}
+    own = {name: EXAMPLES[f"{owner}.{name}"] for name in properties if f"{owner}.{name}" in EXAMPLES}
+    content["example"] = example | own

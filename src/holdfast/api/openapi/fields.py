@@ -205,6 +205,35 @@ SENTENCES: dict[str, str] = {
     "waits_for": "Why the message waits; null once it does not.",
     "webhooks": "Receivers of the session's events.",
     "webjs": "Settings of WAHA's WEBJS engine.",
+    "App.app": "Kind of the app.",
+    "App.config": "Its settings.",
+    "App.enabled": "Whether it is switched on.",
+    "App.id": "Its id.",
+    "ClientConfig.browserName": "Browser that the phone shows for the linked device.",
+    "ClientConfig.deviceName": "System that the phone shows for the linked device.",
+    "GowsConfig.storage": "What that engine stores.",
+    "GowsStorage.chats": "Whether chats are stored.",
+    "GowsStorage.contacts": "Whether contacts are stored.",
+    "GowsStorage.groups": "Whether groups are stored.",
+    "GowsStorage.labels": "Whether labels are stored.",
+    "GowsStorage.messageSecrets": "Whether what opens votes is stored.",
+    "GowsStorage.messages": "Whether messages are stored.",
+    "IgnoreConfig.broadcast": "Ignore broadcast lists, without status updates.",
+    "IgnoreConfig.channels": "Ignore channels.",
+    "IgnoreConfig.groups": "Ignore groups.",
+    "IgnoreConfig.status": "Ignore status updates.",
+    "LogoutApps.purge": "Delete what WAHA's apps stored; no effect here.",
+    "NowebConfig.markOnline": "Whether the account shows as online while connected.",
+    "NowebConfig.store": "Store of that engine.",
+    "NowebStore.enabled": "Whether chats, contacts and messages are stored.",
+    "NowebStore.fullSync": "Whether the phone sends its whole history.",
+    "ProxyConfig.password": "Password at the proxy; masked in answers.",
+    "ProxyConfig.server": "`host:port`, or a URL.",
+    "ProxyConfig.username": "User at the proxy.",
+    "RetryConfig.attempts": "How often a refused event is tried again.",
+    "RetryConfig.delaySeconds": "Seconds before a refused event is tried again.",
+    "RetryConfig.policy": "`constant`, `linear` or `exponential`.",
+    "WebjsConfig.tagsEventsOn": "Whether that engine emits `tag:` events.",
     "worker": "The instance that answers.",
     "EngineName.engine": "WAHA's engine whose shapes are presented.",
     "Version.engine": "WAHA's engine whose shapes are presented.",
@@ -231,6 +260,7 @@ SENTENCES: dict[str, str] = {
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 
 EXAMPLES: dict[str, Any] = {
+    "LogoutSession.apps": {"purge": False},
     "accountId": "account_prod_1f0c2a9b7d3e",
     "adminsOnly": True,
     "chatId": "40712345601@c.us",
@@ -251,7 +281,7 @@ EXAMPLES: dict[str, Any] = {
     "text": "Your order is ready.",
     "to": "+40712345601",
 }
-"""Values of the examples."""
+"""Values of the examples, by field; `Struct.field` is for that struct alone, and always shown."""
 
 OPTIONAL_IN_EXAMPLES = frozenset({"accountId", "company_id", "config", "name", "new_number", "session"})
 """Optional fields that examples show all the same."""

@@ -2,125 +2,90 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import msgspec
 from litestar import Controller, Request, Response, delete, get, post, put
 from litestar.params import FromPath, FromQuery, JSONBody
 
 from holdfast.api.common import gateway_of
-from holdfast.domain import caps
+from holdfast.api.waha.session_config import App, SessionConfig, config_of
 from holdfast.domain.errors import BadRequest, InvalidName, SessionNotFound, WrongStatus
 from holdfast.domain.masking import masked_config
-from holdfast.domain.terms import YEAR
-from holdfast.domain.waha import EVENTS, me_info
+from holdfast.domain.session_options import APPS, notes
+from holdfast.domain.waha import me_info
 from holdfast.ports.gateway import Gateway, SessionView
 
 Req = Request[Any, Any, Any]
 
 
-class Hmac(msgspec.Struct):
-    """Key that signs webhook bodies."""
-
-    key: str | None = None
-
-
-class Header(msgspec.Struct):
-    """A header sent with a webhook."""
-
-    name: str
-    value: str
-
-
-class WebhookConfig(msgspec.Struct, omit_defaults=True):
-    """A receiver of events."""
-
-    url: str
-    events: list[str]
-    hmac: Hmac | None = None
-    retries: dict[str, Any] | None = None
-    customHeaders: list[Header] | None = None  # noqa: N815 - WAHA's name
-
-
-class ProxyConfig(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
-    """Proxy of the session's connections: `host:port`, or a URL with http, https or socks5; `direct`: no proxy."""
-
-    server: str
-    username: str | None = None
-    password: str | None = None
-
-
-Count = Annotated[int, msgspec.Meta(ge=1, le=caps.MOST)]
-
-
-class Pacing(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
-    """Limits on sending that protect the number. `jitter`: a pause of up to so many seconds after each message."""
-
-    messages_per_minute: Count | None = None
-    new_chats_per_day: Count | None = None
-    jitter: Annotated[float, msgspec.Meta(ge=0, le=3600)] | None = None
-
-
-class OwnConfig(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
-    """What is configured beyond WAHA. `labels`: the session runs only on instances that offer all of them.
-
-    `pacing`: how fast it sends. `expires_in`: how many seconds a message may wait that says nothing of it. `queue`:
-    accept messages even while the session needs a QR code or is stopped.
-    """
-
-    labels: dict[str, str] | None = None
-    pacing: Pacing | None = None
-    expires_in: Annotated[float, msgspec.Meta(gt=0, le=YEAR)] | None = None
-    queue: bool | None = None
-    engine: str | None = None
-    server: str | None = None
-
-
-class SessionConfig(msgspec.Struct, omit_defaults=True):
-    """Configuration of a session; what is of other engines is kept as it came."""
-
-    metadata: dict[str, str] | None = None
-    proxy: ProxyConfig | None = None
-    debug: bool | None = None
-    ignore: dict[str, Any] | None = None
-    client: dict[str, Any] | None = None
-    noweb: dict[str, Any] | None = None
-    gows: dict[str, Any] | None = None
-    webjs: dict[str, Any] | None = None
-    webhooks: list[WebhookConfig] | None = None
-    holdfast: OwnConfig | None = None
-
-
-class CreateSession(msgspec.Struct):
+class CreateSession(msgspec.Struct, forbid_unknown_fields=True):
     """Body of `POST /api/sessions`."""
 
     name: str | None = None
     start: bool = True
     config: SessionConfig | None = None
-    apps: list[dict[str, Any]] | None = None
+    apps: list[App] | None = None
     engine: str | None = None
     server: str | None = None
 
 
-class UpdateSession(msgspec.Struct):
-    """Body of `PUT /api/sessions/{session}`: the configuration is replaced."""
+class UpdateSession(msgspec.Struct, forbid_unknown_fields=True):
+    """Body of `PUT /api/sessions/{session}`: the configuration is replaced. `name`, if given, is the session's."""
 
+    name: str | None = None
     config: SessionConfig | None = None
-    apps: list[dict[str, Any]] | None = None
+    apps: list[App] | None = None
 
 
-class NamedSession(msgspec.Struct):
-    """Body of the deprecated start, stop and logout."""
+class NamedSession(msgspec.Struct, forbid_unknown_fields=True):
+    """Body of the deprecated logout."""
 
     name: str
+
+
+class StartSession(NamedSession, forbid_unknown_fields=True):
+    """Body of the deprecated start."""
+
     config: SessionConfig | None = None
+
+
+class StopSession(NamedSession, forbid_unknown_fields=True):
+    """Body of the deprecated stop."""
+
     logout: bool = False
+
+
+class LogoutApps(msgspec.Struct, forbid_unknown_fields=True):
+    """What a logout does with WAHA's apps."""
+
+    purge: bool = False
+
+
+class LogoutSession(msgspec.Struct, forbid_unknown_fields=True):
+    """Body of a logout."""
+
+    apps: LogoutApps | None = None
 
 
 def session_dto(view: SessionView) -> dict[str, Any]:
     """WAHA's SessionDTO."""
     shown: dict[str, Any] = {"name": view.name, "status": view.status, "config": masked_config(view.config)}
     return {**shown, "holdfast": {"notes": list(view.notes)}} if view.notes else shown
+
+
+def noted(view: SessionView, before: dict[str, Any] | None = None, apps: Sequence[App] | None = None) -> SessionView:
+    """The session with a note for each part of its configuration that has no effect.
+
+    Args:
+        view: The session as it is now.
+        before: The configuration that was replaced; None for a new session.
+        apps: What came beside the configuration.
+    """
+    found = [*notes(view.config, view.engine, before), *([APPS] if apps else [])]
+    return replace(view, notes=[*view.notes, *found])
 
 
 def session_info(view: SessionView, engine: str) -> dict[str, Any]:
@@ -150,19 +115,8 @@ def status_facts(view: SessionView) -> dict[str, Any]:
         "epoch": view.epoch,
         "engine": view.engine,
         "server": (view.config.get("holdfast") or {}).get("server"),
+        "notes": notes(view.config, view.engine),
     }
-
-
-def config_of(config: SessionConfig | None) -> dict[str, Any]:
-    """The configuration to store. Raises `BadRequest` for events that there are not."""
-    if config is None:
-        return {}
-    for hook in config.webhooks or []:
-        unknown = sorted(set(hook.events) - {*EVENTS, "*"} - _LATER)
-        if unknown:
-            raise BadRequest(f"Unknown webhook events: {', '.join(unknown)}. Known are {', '.join(EVENTS)} and *.")
-    stored: dict[str, Any] = msgspec.to_builtins(config)
-    return stored
 
 
 def _housed(data: CreateSession) -> dict[str, Any]:
@@ -170,28 +124,6 @@ def _housed(data: CreateSession) -> dict[str, Any]:
     config = config_of(data.config)
     place = {key: value for key, value in (("engine", data.engine), ("server", data.server)) if value}
     return {**config, "holdfast": {**(config.get("holdfast") or {}), **place}} if place else config
-
-
-_LATER = frozenset(
-    {
-        "group.join",
-        "group.leave",
-        "presence.update",
-        "chat.archive",
-        "call.received",
-        "call.accepted",
-        "call.rejected",
-        "label.upsert",
-        "label.deleted",
-        "label.chat.added",
-        "label.chat.deleted",
-        "event.response",
-        "event.response.failed",
-        "engine.event",
-        "state.change",
-    }
-)
-"""WAHA's further events: accepted, so that its configurations pass, and never sent."""
 
 
 class Sessions(Controller):
@@ -213,7 +145,7 @@ class Sessions(Controller):
         if data.name is not None and not data.name:
             raise InvalidName()
         view = await gateway_of(request).create(data.name, _housed(data), start=data.start)
-        return session_dto(view)
+        return session_dto(noted(view, apps=data.apps))
 
     @get("/{session:str}", summary="Get a session")
     async def one(self, request: Req, session: FromPath[str]) -> dict[str, Any]:
@@ -224,7 +156,12 @@ class Sessions(Controller):
     @put("/{session:str}", summary="Update a session")
     async def update(self, request: Req, session: FromPath[str], data: JSONBody[UpdateSession]) -> dict[str, Any]:
         """Replace the configuration; the connection stays up."""
-        return session_dto(await gateway_of(request).update(session, config_of(data.config)))
+        if data.name not in (None, session):
+            raise BadRequest("name: a session keeps its name. Leave it out, or create another session.")
+        gateway = gateway_of(request)
+        before = (await gateway.session(session)).config
+        view = await gateway.update(session, config_of(data.config))
+        return session_dto(noted(view, before, data.apps))
 
     @delete("/{session:str}", status_code=200, summary="Delete a session")
     async def remove(self, request: Req, session: FromPath[str]) -> Response[None]:
@@ -259,13 +196,17 @@ class Sessions(Controller):
         return session_dto(await gateway_of(request).restart(session))
 
     @post("/{session:str}/logout", summary="Log out")
-    async def logout(self, request: Req, session: FromPath[str]) -> dict[str, Any]:
+    async def logout(
+        self, request: Req, session: FromPath[str], data: JSONBody[LogoutSession | None] = None
+    ) -> dict[str, Any]:
         """Unlink the device; configuration and history stay. A running session asks for a new QR code."""
-        return session_dto(await gateway_of(request).logout(session))
+        view = await gateway_of(request).logout(session)
+        purge = data is not None and data.apps is not None and data.apps.purge
+        return session_dto(replace(view, notes=[*view.notes, APPS]) if purge else view)
 
     # --- deprecated by WAHA, still used by its older clients
     @post("/start", deprecated=True, summary="Upsert and start a session")
-    async def old_start(self, request: Req, data: JSONBody[NamedSession]) -> dict[str, Any]:
+    async def old_start(self, request: Req, data: JSONBody[StartSession]) -> dict[str, Any]:
         """Create or update, then start; 422 if it is running already."""
         gateway = gateway_of(request)
         if not data.name:
@@ -284,10 +225,10 @@ class Sessions(Controller):
             if data.config is not None:
                 await gateway.update(view.name, config_of(data.config))
             view = await gateway.start(view.name)
-        return session_dto(view)
+        return session_dto(noted(view) if data.config is not None else view)
 
     @post("/stop", deprecated=True, summary="Stop (and log out) a session")
-    async def old_stop(self, request: Req, data: JSONBody[NamedSession]) -> Response[None]:
+    async def old_stop(self, request: Req, data: JSONBody[StopSession]) -> Response[None]:
         """Stop; with `logout` also unlink and delete."""
         gateway = gateway_of(request)
         if not data.name:

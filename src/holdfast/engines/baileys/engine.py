@@ -85,6 +85,7 @@ class BaileysEngine:
         sidecar = await self._pool.place(session, connection)
         if older is not None and older.sidecar is not sidecar:
             await self._close_at(older.sidecar, session, older.connection, logout=False)
+        client = request.options.get("client") or {}
         args = {
             "session": session,
             "connection": connection,
@@ -93,8 +94,9 @@ class BaileysEngine:
             "pair_phone": request.pair_phone,
             "expect_phone": request.expect_phone,
             "creds": creds,
-            "mark_online": bool(request.options.get("mark_online", True)),
             "proxy": proxy,
+            "mark_online": (request.options.get("noweb") or {}).get("markOnline") is not False,
+            "shown_as": [str(client.get("deviceName") or ""), str(client.get("browserName") or "")],
         }
         try:
             await sidecar.request("open", args, CLOSE_LIMIT)
