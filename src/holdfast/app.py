@@ -113,7 +113,7 @@ def _delivery(settings: Settings, url: str) -> DeliverySettings:
         look_every=5.0 * factor,
         parallel=settings.webhook_parallel,
         factor=factor,
-        url=(settings.public_url or url).rstrip("/"),
+        url=settings.url_for_users(url),
         presented=settings.presented_engine,
     )
 
@@ -204,6 +204,8 @@ def _server(node: Node, settings: Settings, access: Access) -> uvicorn.Server:
         accounts=node.accounts,
         is_leaving=lambda: node.leaving,
         public_url=settings.public_url,
+        base=settings.base(),
+        origins=settings.origins(),
         body_limit=settings.body_limit,
         send_wait=settings.send_wait,
         page_limit=settings.page_limit,

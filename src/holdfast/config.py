@@ -123,11 +123,6 @@ class Settings(PortSettings, HttpSettings, ReachSettings):
         description="What this instance offers, as `region=eu,proxy=a`: a session that names labels runs only where "
         "all of them are.",
     )
-    public_url: str = Field(
-        "",
-        description="URL under which users reach Holdfast, for links to files in messages. Empty: as "
-        "`HOLDFAST_ADVERTISE_URL`.",
-    )
     account_namespace: str = Field(
         "prod",
         validation_alias=_either("ACCOUNT_NAMESPACE"),

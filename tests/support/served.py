@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +73,8 @@ async def serving(
     *,
     keys: AccessSettings = KEYS,
     public_url: str = "",
+    base: str = "",
+    origins: Collection[str] = (),
 ) -> AsyncIterator[str]:
     """Serve a started instance's API on that port, or on a free one; its URL."""
     access = node.access(keys)
@@ -84,6 +86,8 @@ async def serving(
         alerts=node.alerts.in_force,
         peers=node,
         public_url=public_url,
+        base=base,
+        origins=origins,
         accounts=node.accounts,
         body_limit=BODY_LIMIT,
         page_limit=PAGE_LIMIT,
@@ -105,7 +109,9 @@ async def serving(
 
 
 @asynccontextmanager
-async def served(folder: Path, limits: ConnectionLimits = LIMITS) -> AsyncIterator[Served]:
+async def served(
+    folder: Path, limits: ConnectionLimits = LIMITS, *, base: str = "", origins: Collection[str] = ()
+) -> AsyncIterator[Served]:
     """Start it, and stop it in order."""
     clock, engine = SystemClock(), ScriptedEngine(latency=0.01)
     store = open_store(f"sqlite:///{folder / 'test.sqlite3'}", clock)
@@ -118,7 +124,7 @@ async def served(folder: Path, limits: ConnectionLimits = LIMITS) -> AsyncIterat
             instance="test-instance",
             files=Folder(folder / "media"),
         ) as node,
-        serving(node, limits=limits) as url,
+        serving(node, limits=limits, base=base, origins=origins) as url,
         httpx.AsyncClient(base_url=url, headers={"X-Api-Key": KEY}, timeout=20) as http,
     ):
         yield Served(url, http, engine, node, store)

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 from litestar import Litestar
 from litestar.config.response_cache import ResponseCacheConfig
 from litestar.datastructures import State
 from litestar.openapi import OpenAPIConfig
+from litestar.openapi import spec as openapi
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.routes import HTTPRoute
 from litestar.types import ASGIApp
 
 import holdfast
 from holdfast.api.alerts import alerts_in_force
-from holdfast.api.auth import Guard, guarded
+from holdfast.api.auth import Guard, by_key_only, guarded
+from holdfast.api.base_path import under
+from holdfast.api.cors import cross_origin
 from holdfast.api.deliveries import Deliveries
 from holdfast.api.errors import HANDLERS
 from holdfast.api.faces.recovery import Recovery
 from holdfast.api.faces.whatsapp import WhatsApp
 from holdfast.api.files import Files
+from holdfast.api.head_requests import with_head
 from holdfast.api.headers import secured
 from holdfast.api.history import History
 from holdfast.api.intake import Intake, without_nul
@@ -96,10 +100,12 @@ def build(
     body_limit: int = JSON_LIMIT,
     send_wait: float = 30.0,
     page_limit: int = 1_000,
+    base: str = "",
+    origins: Collection[str] = (),
 ) -> ASGIApp:
     """The application for one instance. `access` judges keys; `public_url` is where users reach it, if that is known.
     `metrics` and `alerts` answer for the instance, `peers` what other instances ask of it; `is_leaving`: whether load
-    balancers are to pass it over.
+    balancers are to pass it over. `base`: the path under which a proxy offers it; `origins`: whose pages may use it.
     """
     guard = Guard(access, public_url)
     app = Litestar(
@@ -119,13 +125,25 @@ def build(
                 "is_leaving": is_leaving,
             }
         ),
-        openapi_config=_openapi(),
+        openapi_config=_openapi(base),
         request_max_body_size=body_limit,
         response_cache_config=ResponseCacheConfig(),
         debug=False,
         logging_config=None,
     )
-    return secured(guarded(limited(without_nul(app), _spooled(app), body_limit), guard, sleep))
+    inner = with_head(without_nul(app), _changing(app))
+    behind_guard = guarded(limited(inner, _spooled(app), body_limit), guard, sleep)
+    return secured(under(cross_origin(behind_guard, origins), base))
+
+
+def _changing(app: Litestar) -> frozenset[str]:
+    """The paths whose GET changes something."""
+    return frozenset(
+        route.path
+        for route in app.routes
+        if isinstance(route, HTTPRoute)
+        and any("GET" in one.http_methods and by_key_only in (one.guards or ()) for one in route.route_handlers)
+    )
 
 
 def _spooled(app: Litestar) -> set[str]:
@@ -138,13 +156,14 @@ def _spooled(app: Litestar) -> set[str]:
     }
 
 
-def _openapi() -> OpenAPIConfig:
+def _openapi(base: str) -> OpenAPIConfig:
     scheme: Any = {"ApiKey": SecurityScheme(type="apiKey", name="X-Api-Key", security_scheme_in="header")}
     return CompletedConfig(
         title="Holdfast",
         version=holdfast.__version__,
         description="The WhatsApp session gateway that does not lose sessions. WAHA-compatible REST API.",
         path="/docs",
+        servers=[openapi.Server(url=base or "/")],
         use_handler_docstrings=True,
         render_plugins=[DocsPage()],
         components=Components(security_schemes=scheme),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from litestar.connection import ASGIConnection
 
+from holdfast.domain.errors import BadRequest
 from holdfast.domain.messages import message_to_json
 from holdfast.domain.rows import MessageRow
 from holdfast.domain.waha import message, shown_account
@@ -17,6 +19,19 @@ def gateway_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Gateway:
     """The instance that answers."""
     gateway: Gateway = connection.app.state.gateway
     return gateway
+
+
+MILLISECONDS_FROM = 100_000_000_000
+"""From here on a number is taken for milliseconds: as seconds it would be the year 5138."""
+
+
+def instant(name: str, given: float | None) -> float | None:
+    """Unix seconds from a parameter in seconds, or in milliseconds as JavaScript counts. Raises `BadRequest`."""
+    if given is None:
+        return None
+    if not math.isfinite(given):
+        raise BadRequest(f"{name} is not a number of seconds.")
+    return given / 1000 if abs(given) >= MILLISECONDS_FROM else given
 
 
 async def me_of(gateway: Gateway, session: str) -> dict[str, Any]:

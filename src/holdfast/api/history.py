@@ -12,7 +12,7 @@ from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, FromQuery
 from litestar.response import Stream
 
-from holdfast.api.common import gateway_of, waha_message
+from holdfast.api.common import gateway_of, instant, waha_message
 from holdfast.api.pages import MESSAGES_PAGE, Limit, Offset, page_size, read_page, skip, with_next
 from holdfast.domain.http_headers import disposition
 from holdfast.domain.rows import Json
@@ -43,7 +43,7 @@ def asked(
     offset: Offset = 0,
 ) -> Asked:
     """From the query of either search."""
-    filters = {"chat": chat, "from_me": from_me, "since": since, "until": until}
+    filters = {"chat": chat, "from_me": from_me, "since": instant("since", since), "until": instant("until", until)}
     return Asked(q, filters, limit, skip(offset))
 
 

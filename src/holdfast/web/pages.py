@@ -24,6 +24,9 @@ from holdfast.web.render import HERE, page
 
 Req = Request[Any, Any, Any]
 
+STATIC = {path.name: path for path in (HERE / "static").iterdir() if path.is_file()}
+"""What may be asked for, by name."""
+
 # --- login ------------------------------------------------------------------------------------------------------
 
 
@@ -100,8 +103,8 @@ def _cookie(request: Req, value: str, lifetime: int) -> Cookie:
 @get("/static/{name:str}", include_in_schema=False)
 async def static(name: FromPath[str]) -> Response[Any]:
     """Style, scripts, icon."""
-    path = HERE / "static" / name
-    if path.parent != HERE / "static" or not path.is_file():
+    path = STATIC.get(name)
+    if path is None:
         raise NotFoundException
     kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
     return Response(path.read_bytes(), media_type=kind, headers={"Cache-Control": "public, max-age=3600"})

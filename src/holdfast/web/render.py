@@ -9,6 +9,7 @@ from typing import Any
 import jinja2
 from litestar import Response
 
+from holdfast.api.base_path import base_path
 from holdfast.domain import jids
 from holdfast.domain.waha import to_waha_id
 
@@ -46,6 +47,7 @@ templates.filters["ago"] = _ago
 templates.filters["mask"] = jids.mask
 templates.filters["waha_id"] = to_waha_id
 templates.globals["words"] = WORDS
+templates.globals["base"] = base_path
 
 
 def page(name: str, status_code: int = 200, **facts: Any) -> Response[Any]:

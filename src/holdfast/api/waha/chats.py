@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import math
 from collections.abc import Iterable
 from typing import Annotated, Any
 
@@ -11,7 +10,7 @@ from litestar import Controller, Request, Response, get
 from litestar.exceptions import HTTPException
 from litestar.params import FromPath, FromQuery, QueryParameter
 
-from holdfast.api.common import gateway_of, me_of, waha_message
+from holdfast.api.common import gateway_of, instant, me_of, waha_message
 from holdfast.api.pages import (
     CHATS_PAGE,
     COUNTABLE,
@@ -23,7 +22,7 @@ from holdfast.api.pages import (
     skip,
     with_next,
 )
-from holdfast.domain.errors import BadRequest, MessageNotFound
+from holdfast.domain.errors import MessageNotFound
 from holdfast.domain.waha import from_waha_id, plain_message_id, to_waha_id
 from holdfast.ports.store import ChatRow, ContactRow
 
@@ -118,9 +117,7 @@ class Chats(Controller):
         one_of("filter.ack", ack, ACKS)
         one_of("sortBy", sort_by, ["timestamp", "messageTimestamp"])
         one_of("sortOrder", sort_order, ["desc", "asc"])
-        for name, instant in (("filter.timestamp.lte", until), ("filter.timestamp.gte", since)):
-            if instant is not None and not math.isfinite(instant):
-                raise BadRequest(f"{name} is no number of seconds.")
+        until, since = instant("filter.timestamp.lte", until), instant("filter.timestamp.gte", since)
         gateway = gateway_of(request)
         me = await me_of(gateway, session)
         wanted = {"until": until, "since": since, "from_me": from_me, "ack": ACKS[ack] if ack else None}

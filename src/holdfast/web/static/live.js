@@ -8,7 +8,7 @@
     if (pending) return;
     pending = setTimeout(() => { pending = 0; document.body.dispatchEvent(new Event("changed")); }, 100);
   };
-  const stream = new EventSource("/api/holdfast/events");
+  const stream = new EventSource(new URL("../api/holdfast/events", document.currentScript.src));
   const show = (on) => { badge.classList.toggle("on", on); badge.textContent = on ? "live" : "not live"; };
   stream.onopen = () => show(true);
   stream.onerror = () => show(false);
