@@ -24,13 +24,15 @@ export class Acks {
     this.waiting.delete(id);
   }
 
-  settle(attrs: Record<string, string | undefined>): void {
+  /** Whether somebody waited for this answer of the server's. */
+  settle(attrs: Record<string, string | undefined>): boolean {
     const id = attrs['id'] ?? '';
     const waiting = this.waiting.get(id);
-    if (waiting === undefined) return;
+    if (waiting === undefined) return false;
     this.waiting.delete(id);
     const at = Number(attrs['t'] ?? 0);
     waiting.resolve({ error: Number(attrs['error'] ?? 0) || (attrs['error'] === undefined ? 0 : 500), at });
+    return true;
   }
 
   /** The connection ended: whatever is not acknowledged now is in doubt. */

@@ -18,6 +18,7 @@ import { kindOf, log, placeOf, quiet } from './log.ts';
 import { askCode } from './pairing.ts';
 import { codeOf, fromBaileys, fromFailure, fromSocketError, fromStreamError, fromUpgrade, type Reason, reason } from './reasons.ts';
 import { recall } from './recall.ts';
+import { RESTRICTED, restrictionOf } from './restrictions.ts';
 import type { Route } from './routes.ts';
 import { scope } from './scope.ts';
 import { type Settings, versionOf } from './settings.ts';
@@ -41,8 +42,6 @@ export interface OpenArgs {
   shown_as: [string, string];
 }
 
-/** Ack error: writing to new people is restricted. */
-const RESTRICTED = '463';
 const DAY_MS = 24 * 60 * 60 * 1000;
 
 export class Connection {
@@ -208,10 +207,13 @@ export class Connection {
     }
     ws.prependListener('CB:failure', (node: BinaryNode) => (this.why ??= fromFailure(node)));
     ws.prependListener('CB:stream:error', (node: BinaryNode) => (this.streamError = node));
-    ws.on('CB:ack,class:message', (node: BinaryNode) => {
+    this.interpose(sock, 'CB:ack,class:message', (node) => {
       crashPoint('ack.received');
-      this.acks.settle(node.attrs);
-      if (node.attrs['error'] === RESTRICTED) this.askTimeLock();
+      const awaited = this.acks.settle(node.attrs);
+      if (Number(node.attrs['error']) !== RESTRICTED) return null;
+      // Who waits asks why, and for a token once; Baileys would ask for one beside it. Else nobody does.
+      if (!awaited) scope.run(this, () => void restrictionOf(this));
+      return new Promise(() => undefined);
     });
     const keep = (event: string, what: string, rowOf: (node: BinaryNode) => InboxRow | null): void =>
       this.interpose(sock, event, (node) => {
@@ -315,15 +317,6 @@ export class Connection {
     scope.run(this, () => {
       askAgain(this.channel, this.session, this.sock).catch((error: unknown) => {
         log('warning', 'unread messages not asked for', { session: this.session, kind: kindOf(error) });
-      });
-    });
-  }
-
-  /** Baileys 7.0.0-rc14 means to ask after a 463, but another branch for the same number comes first there. */
-  private askTimeLock(): void {
-    scope.run(this, () => {
-      this.sock.fetchAccountReachoutTimelock().catch((error: unknown) => {
-        log('warning', 'restriction not told', { session: this.session, kind: kindOf(error) });
       });
     });
   }

@@ -11,10 +11,11 @@ import { codeOf } from './reasons.ts';
 import { find } from './recall.ts';
 import { type Recipients, recipientsOf } from './recipients.ts';
 import { refusalOf } from './refusals.ts';
+import { hasToken, RESTRICTED, type Restriction, restrictionOf } from './restrictions.ts';
 import { type SendWatch, sending } from './signal.ts';
 
 /** `message`: what was sent. `address`: nothing was sent, since WhatsApp spells the chat's address so. */
-export type Sent = ServerAck & { message?: Uint8Array; address?: string };
+export type Sent = ServerAck & Partial<Restriction> & { message?: Uint8Array; address?: string };
 
 export interface SendArgs {
   id: string;
@@ -38,7 +39,12 @@ export async function send(connection: Connection, channel: Channel, args: SendA
   const made = await outgoing(connection, chat, prepared, args.id, timerOf(args, to));
   let ack = await relayed(connection, args.id, made, to, timeout);
   if (ack.error === STALE_ADDRESSING) ack = await relayed(connection, args.id, made, await recipientsOf(connection, chat), timeout);
-  return { ...ack, message: proto.Message.encode(made.message).finish() };
+  let restriction: Restriction | undefined;
+  if (ack.error === RESTRICTED) {
+    restriction = await restrictionOf(connection);
+    if (restriction.cause === 'token' && (await hasToken(connection, chat))) ack = await relayed(connection, args.id, made, to, timeout);
+  }
+  return { ...ack, ...(ack.error === 0 ? {} : restriction), message: proto.Message.encode(made.message).finish() };
 }
 
 /** A group says itself for how long its messages are kept. */

@@ -176,8 +176,10 @@ test('a reply quotes the message itself: what it was, as it reads now, and by wh
   await assert.rejects(quoted({ revoked: true }), /deleted/);
 });
 
+const authState = { creds: { advSecretKey: Buffer.alloc(32).toString('base64') } };
+
 test('a vanishing message says so, whatever its kind, and an edit of one', async () => {
-  const connection = { session: 's', sock: { user: { id: '1@s.whatsapp.net' } } } as unknown as Connection;
+  const connection = { session: 's', sock: { user: { id: '1@s.whatsapp.net' }, authState } } as unknown as Connection;
   const timer = { seconds: 86_400, since: 1_700_000_000 };
   for (const content of [
     { type: 'text', text: 'hi', mentions: ['1@c.us'] },
@@ -207,6 +209,7 @@ test('a refusal is one whatever was asked; other failures of a send tell whether
       acks: new Acks(),
       devices: new TtlCache(1, 1),
       sock: {
+        authState,
         groupMetadata: async () => group ?? Promise.reject(error),
         getUSyncDevices: async () => [{}],
         relayMessage: async () => Promise.reject(error),

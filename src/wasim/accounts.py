@@ -84,6 +84,10 @@ class Account:
     privacy: dict[str, str] = field(default_factory=dict)
     blocked: list[str] = field(default_factory=list)
     patches: dict[str, list[bytes]] = field(default_factory=dict)
+    heard_from: list[str] = field(default_factory=list)
+    """The phone numbers of those who wrote to this account: it may answer them under a reach-out timelock."""
+    issued: dict[str, str] = field(default_factory=dict)
+    """The newest privacy token for each contact, in hex, by the user part of the contact's LID."""
     known_by: list[str] = field(default_factory=list)
     """The phone numbers of those who asked for this account's devices, and so are told when they change."""
 
@@ -190,6 +194,12 @@ class Accounts:
             account.known_by = [*account.known_by, asker][-MAX_KNOWN_BY:]
             self.save(account)
 
+    def hear(self, account: Account, writer: str) -> None:
+        """Remember that the account with phone number ``writer`` wrote to ``account``."""
+        if writer not in account.heard_from:
+            account.heard_from = [*account.heard_from, writer][-MAX_KNOWN_BY:]
+            self.save(account)
+
     # -- undelivered stanzas
 
     def enqueue(self, device: Device, key: str, node: Node) -> str | None:
@@ -237,7 +247,7 @@ class Accounts:
             name: getattr(account, name)
             for name in (
                 "phone", "lid_user", "name", "next_device", "next_key_index", "devices_changed", "status", "privacy",
-                "blocked", "known_by",
+                "blocked", "known_by", "heard_from", "issued",
             )
         }  # fmt: skip
         self._state.put("account", account.phone, facts)

@@ -32,6 +32,8 @@ LASTING = frozenset(
         "garble",
         "unavailable",
         "refuse_query",
+        "timelock",
+        "token_required",
     }
 )
 KINDS = ONCE | LASTING | {"clear"}

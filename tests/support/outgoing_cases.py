@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
+import time
 import zipfile
 from typing import Any
 
@@ -390,6 +391,48 @@ async def mention_all(talk: Talk) -> str:
     return "3 members, text and caption"
 
 
+async def restricted(talk: Talk) -> str:
+    """463 without a privacy token: asked for once, then sent, or said; under a timelock new people wait for its end."""
+    ana, bob, eve = "40731000012", "40731000013", "40731000014"
+    await people(talk, ana, bob, eve)
+    since = await talk.wasim.seq()
+    await talk.wasim.post("fault", {"kind": "token_required", "jid": SHOP})
+    first = await sent(talk, c_us(ana), text="with a token")
+    await talk.heard(ana, "with a token")
+    assert (await _attempts(talk, first)) == 1
+    await sent(talk, c_us(ana), text="and again")
+    refusals = await talk.wasim.get("log", since=since, kind="refused")
+    assert [one["code"] for one in refusals] == [463], refusals
+    await talk.wasim.post("fault", {"kind": "clear", "of": "token_required"})
+    await talk.wasim.post("fault", {"kind": "token_required", "jid": SHOP, "given": False})
+    status, said = await send(talk, c_us(bob), text="without one")
+    assert (status, said["errorCode"], "privacy token" in said["error"]) == (422, 463, True), said
+    view = await talk.holdfast.ask("GET", f"/api/holdfast/sessions/{talk.name}")
+    assert (view["status"], view["reason"]) == ("WORKING", "working"), view
+    await talk.wasim.post("fault", {"kind": "clear", "of": "token_required"})
+    await sent(talk, c_us(bob), text="no token needed")
+    await talk.told(await talk.says(ana, "I wrote before"))
+    ends = int(time.time()) + 8
+    await talk.wasim.post("fault", {"kind": "timelock", "jid": SHOP, "ends": ends, "seconds": 7})
+    status, said = await send(talk, c_us(eve), text="a stranger")
+    assert (status, said["errorCode"]) == (422, 463), said
+    assert "new people until" in said["error"], said
+    assert "token" not in said["error"], said
+    await talk.holdfast.until(talk.name, lambda view: view["reason"] == "restricted")
+    asked = asyncio.create_task(send(talk, c_us(eve), text="later"))
+    await sent(talk, c_us(ana), text="an answer")
+    await talk.heard(eve, "later")
+    assert time.time() > ends - 1
+    assert (await asked)[0] == 201
+    log = await talk.wasim.get("log", since=since, kind="refused")
+    assert [one["code"] for one in log] == [463, 463, 463], log
+    return "token asked for once; the timelock kept to its end"
+
+
+async def _attempts(talk: Talk, id: str) -> int:
+    return int((await talk.holdfast.ask("GET", f"/api/holdfast/messages/{id}", session=talk.name))["attempts"])
+
+
 CASES: dict[str, tuple[str, Scenario]] = {
     "F.10": ("removed from a group, no such group: 422 at once in words, nothing waits behind it", refused_groups),
     "F.11": ("a number spelled otherwise goes to the address that WhatsApp names; one chat, in order", spellings),
@@ -400,5 +443,6 @@ CASES: dict[str, tuple[str, Scenario]] = {
     "F.16": ("status, broadcast lists, channels, unknown LIDs: refused in words, never 201 to nobody", nobody),
     "F.17": ("a note to self by number and by LID arrives on the phone", note_to_self),
     "F.18": ("mentions: [all] mentions every member; nobody is refused by the field's name", mention_all),
+    "F.29": ("463: a missing privacy token is asked for once, a timelock holds messages to new people", restricted),
 }
 """By id: what holds, and how it is played."""

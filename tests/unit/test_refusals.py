@@ -49,5 +49,15 @@ def test_calls_about_groups_have_words_of_their_own(number: int, error: type[Hol
     assert words in said.sentence
 
 
+def test_the_two_causes_of_463_are_told_apart() -> None:
+    lock, token = refusals.restricted("timelock", 1_800_000_000.0), refusals.restricted("token", None)
+    assert "until 2027-01-15 08:00:00 UTC (463)" in lock
+    assert "for now (463)" in refusals.restricted("timelock", None)
+    assert "privacy token" in token
+    assert "(463)" in token
+    assert "token" not in lock
+    assert refusals.restricted("", None) == refusals.sentence(463)
+
+
 def test_only_a_group_is_not_found() -> None:
     assert not isinstance(refusals.of_call(404, group=False), GroupNotFound)

@@ -23,6 +23,7 @@ from holdfast.domain.errors import (
     Refused,
     RefusedForNow,
 )
+from holdfast.domain.terms import shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,19 @@ def sentence(number: int) -> str:
     """What became of a message that was refused with that number."""
     words, _, advice = of(number).message.partition(". ")
     return f"{words} ({number}).{f' {advice}.' if advice else ''}"
+
+
+def restricted(cause: str, until: float | None) -> str:
+    """What became of a message that was refused with 463, by what WhatsApp says of it when it is asked."""
+    if cause == "timelock":
+        end = f"until {shown(until)}" if until else "for now"
+        return f"WhatsApp restricts this account from writing to new people {end} (463). Messages to them wait."
+    if cause == "token":
+        return (
+            "WhatsApp wants this person's privacy token with the first message, and gave none when it was asked (463). "
+            "It is there once the person writes to this account."
+        )
+    return sentence(463)
 
 
 def of_message(number: int) -> HoldfastError:

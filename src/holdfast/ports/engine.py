@@ -204,7 +204,10 @@ class ServerAck:
     error: int
     at: float
     detail: str = ""
+    """What a 463 is about: `timelock` or `token`; empty where nobody said."""
     message: bytes = b""
+    until: float | None = None
+    """The end of a timelock, in Unix seconds."""
 
 
 class Probed(StrEnum):

@@ -288,7 +288,7 @@ class Sender:
 
     async def _acknowledged(self, row: OutboxRow, ack: ServerAck) -> None:
         if ack.error:
-            await self._settle(row, "failed", error=ack.error, message=refusals.sentence(ack.error))
+            await self._settle(row, "failed", error=ack.error, message=_refusal(ack))
         else:
             sent = replace(sent_message(row, ack.at, self._actor.me), raw=ack.message)
             await self._settle(row, "sent", sent=sent)
@@ -333,10 +333,14 @@ class Sender:
             await self._media.release(row.content)
 
 
+def _refusal(ack: ServerAck) -> str:
+    return refusals.restricted(ack.detail, ack.until) if ack.error == 463 else refusals.sentence(ack.error)
+
+
 def _after(row: OutboxRow, ack: ServerAck) -> OutboxRow:
     """The row as it will be stored."""
     if ack.error:
-        return replace(row, state="failed", error=ack.error, message=refusals.sentence(ack.error), updated_at=ack.at)
+        return replace(row, state="failed", error=ack.error, message=_refusal(ack), updated_at=ack.at)
     return replace(row, state="sent", updated_at=ack.at)
 
 

@@ -118,6 +118,8 @@ def _to_one(hub: Hub, device: Device, account: Account, to: Jid, node: Node) -> 
 def _to_all(hub: Hub, device: Device, account: Account, to: Jid, node: Node) -> str | None:
     own = hub.accounts.find(device.pn)
     assert own is not None  # a device that speaks belongs to an account
+    if account is not own:
+        _may_write(hub, device, own, account, node)
     expected = {id(d): d for d in (*own.devices.values(), *account.devices.values()) if d is not device}
     right = _phash([d.address(to.server) for d in expected.values()])
     listed = _listed(hub, device, node, right, twice=account is own)
@@ -148,6 +150,17 @@ def _to_all(hub: Hub, device: Device, account: Account, to: Jid, node: Node) -> 
         "device-list-stale", jid=str(device.pn), id=node.attrs["id"], missing=[str(d.pn) for d in missing], phash=right
     )
     return right
+
+
+def _may_write(hub: Hub, device: Device, own: Account, account: Account, node: Node) -> None:
+    """Hold a message to a person to the two restrictions that WhatsApp names with one number."""
+    if hub.faults.find("timelock", device.names) and account.phone not in own.heard_from:
+        raise Refusal(463, "reach-out timelock: this person never wrote")
+    if hub.faults.find("token_required", device.names):
+        token = node.child("tctoken")
+        if token is None or token.bytes().hex() != account.issued.get(own.lid_user):
+            raise Refusal(463, "no valid privacy token of this person")
+    hub.accounts.hear(account, own.phone)
 
 
 def _listed(

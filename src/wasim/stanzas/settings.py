@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from wasim import devices
 from wasim import jid as jids
-from wasim.accounts import Device
+from wasim.accounts import Account, Device
 from wasim.hub import Hub
 from wasim.wire.nodes import Node
 
@@ -50,8 +50,7 @@ def _privacy(hub: Hub, device: Device, iq: Node) -> None:
     assert account is not None  # a device that speaks belongs to an account
     tokens, wanted = iq.child("tokens"), iq.child("privacy")
     if tokens is not None:
-        _issue_tokens(hub, device, tokens)
-        hub.result(device, iq)
+        hub.result(device, iq, _issue_tokens(hub, device, tokens))
         return
     if iq.attrs.get("type") == "set" and wanted is not None:
         for category in wanted.children("category"):
@@ -66,19 +65,34 @@ def _privacy(hub: Hub, device: Device, iq: Node) -> None:
     hub.result(device, iq, [Node("privacy", {}, shown)])
 
 
-def _issue_tokens(hub: Hub, device: Device, tokens: Node) -> None:
-    """Hand a trusted contact's token to that contact, who may then write first."""
+def _issue_tokens(hub: Hub, device: Device, tokens: Node) -> list[Node]:
+    """Hand a trusted contact's token to that contact, who may then write first; give theirs, where a fault says that
+    they are needed.
+    """
     own = hub.accounts.find(device.pn)
+    fault = hub.faults.find("token_required", device.names)
+    theirs: list[Node] = []
     for token in tokens.children("token"):
         contact = hub.accounts.find(token.attrs.get("jid", ""))
         if own is None or contact is None or contact is own:
             continue
         hub.journal.note("token", jid=str(device.pn), to=str(contact.lid))
         t = token.attrs.get("t", str(int(hub.now())))
-        secret = hmac.digest(own.lid_user.encode(), f"{contact.lid_user}|{t}".encode(), hashlib.sha256)[:16]
+        secret = _token(hub, own, contact, t)
+        if fault is not None and fault.options.get("given", True):
+            attrs = {"jid": str(contact.lid), "t": t, "type": "trusted_contact"}
+            theirs.append(Node("token", attrs, _token(hub, contact, own, t)))
         content = Node("tokens", {}, [Node("token", {"jid": str(own.lid), "t": t, "type": "trusted_contact"}, secret)])
         for target in contact.devices.values():
             hub.notify(target, "privacy_token", [content], str(own.pn), sender_lid=str(own.lid))
+    return [Node("tokens", {}, theirs)] if theirs else []
+
+
+def _token(hub: Hub, issuer: Account, holder: Account, t: str) -> bytes:
+    secret = hmac.digest(issuer.lid_user.encode(), f"{holder.lid_user}|{t}".encode(), hashlib.sha256)[:16]
+    issuer.issued[holder.lid_user] = secret.hex()
+    hub.accounts.save(issuer)
+    return secret
 
 
 def _blocklist(hub: Hub, device: Device, iq: Node) -> None:
@@ -139,7 +153,9 @@ def _devices(hub: Hub, device: Device, iq: Node) -> None:
 
 def _graph(hub: Hub, device: Device, iq: Node) -> None:
     """Answer ``w:mex``, WhatsApp's GraphQL; only the look at restrictions is known."""
-    fault = hub.faults.find("ack_error", device.names)
+    fault = hub.faults.find("timelock", device.names) or hub.faults.find("ack_error", device.names)
+    if fault is not None and fault.kind == "ack_error" and "ends" not in fault.options:
+        fault = None
     ends = str(fault.options.get("ends", "0")) if fault else "0"
     data = {"xwa2_fetch_account_reachout_timelock": {"is_active": fault is not None, "time_enforcement_ends": ends}}
     hub.result(device, iq, [Node("result", {}, json.dumps({"data": data}).encode())])

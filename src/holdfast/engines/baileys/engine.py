@@ -185,7 +185,7 @@ class BaileysEngine:
         if ack.get("address"):
             raise OtherAddress(address=str(ack["address"]))
         at = float(ack["at"]) or self._clock.now()
-        return port.ServerAck(error=int(ack["error"]), at=at, message=ack.get("message", b""))
+        return port.ServerAck(error=int(ack["error"]), at=at, message=ack.get("message", b""), **_cause(ack))
 
     async def probe(self, session: str, connection: int, *, listed: bool, timeout: float) -> port.Probed:
         """See the port."""
@@ -255,6 +255,10 @@ _REFUSED = b"\0refused"
 
 def _no_sink(event: port.EngineEvent | port.EngineDied) -> None:
     raise AssertionError("the engine was not started")
+
+
+def _cause(ack: Mapping[str, Any]) -> dict[str, Any]:
+    return {"detail": str(ack["cause"]), "until": ack.get("until")} if ack.get("cause") else {}
 
 
 def _event(session: str, connection: int, kind: str, facts: Mapping[str, Any]) -> port.EngineEvent:
