@@ -414,6 +414,7 @@ class Settings(PortSettings, HttpSettings, ReachSettings):
             cluster.WHATSAPP_URL: self.whatsapp_url,
             cluster.ROOT_KEY: self.whatsapp.root_key,
             cluster.PRESENTED_ENGINE: self.presented_engine,
+            cluster.PROXY: self.proxy_shown(),
             cluster.IGNORE: ",".join(sorted(part.strip() for part in self.ignore.split(",") if part.strip())),
         }
 

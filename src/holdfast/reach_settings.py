@@ -68,6 +68,11 @@ class ReachSettings(BaseModel):
         default = of_url(self.proxy.get_secret_value(), trusted=True) if self.proxy else None
         return Routes(default, Reach.parse(self.proxy_allow_private, self.exposure))
 
+    def proxy_shown(self) -> str:
+        """The default proxy without user and password; empty without one."""
+        default = self.routes().default
+        return f"{default.scheme}://{default.name}" if default else ""
+
     def reaching(self) -> list[str]:
         """The settings that leave it to `exposure` whether private addresses may be called."""
         return [f"{PREFIX}{name.upper()}" for name in AUTO if str(getattr(self, name)).strip().lower() == "auto"]

@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.commands import alone, run, settings
 from tests.support.processes import Holdfast, Wasim, free_port
+from tests.support.proxies import PASSWORD, TinyProxy
 
 PHONE = "40712345678"
 PARTS = ["Python", "WhatsApp engine", "data folder", "disk", "database", "port", "WhatsApp", "clock"]
@@ -42,6 +43,19 @@ async def test_an_installation_that_is_well(tmp_path: Path) -> None:
         assert not (tmp_path / "data").exists(), "it only looks"
         said = await run("doctor", env=env)
         assert (said.code, "All is well." in said.out) == (0, True)
+
+
+async def test_whatsapp_is_asked_through_the_default_proxy(tmp_path: Path) -> None:
+    async with Wasim(tmp_path) as wasim, TinyProxy(tmp_path) as proxy:
+        env = alone(tmp_path / "data", HOLDFAST_PORT=str(free_port()), HOLDFAST_WHATSAPP_URL=wasim.url)
+        env["HOLDFAST_PROXY"] = proxy.url
+        assert _problems(await _found(env=env)) == set()
+        assert len(proxy.targets()) == 1
+        await proxy.stop()
+        found = await _found(env=env)
+        assert _problems(found) == {"WhatsApp"}
+        assert proxy.name in found["WhatsApp"]["found"]
+        assert PASSWORD not in str(found)
 
 
 async def test_each_thing_that_breaks_an_installation_is_found(tmp_path: Path) -> None:

@@ -7,13 +7,27 @@ from pathlib import Path
 import pytest
 
 from tests.support.proxied import proxied
-from tests.support.proxies import KINDS, OUTSIDE, PASSWORD, MicroSocks, TinyProxy
+from tests.support.proxies import KINDS, OUTSIDE, PASSWORD, MicroSocks, TinyProxy, TlsProxy
 
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_all_of_a_session_goes_through_its_proxy(tmp_path: Path, kind: str) -> None:
     async with KINDS[kind](tmp_path) as proxy, proxied(tmp_path) as it:
         assert await it.all_through(proxy) > 10
+
+
+async def test_a_proxy_behind_tls(tmp_path: Path) -> None:
+    async with TlsProxy(tmp_path) as proxy, proxied(tmp_path, proxy.ca_file) as it:
+        await it.link(proxy.config())
+        await it.everything()
+        await it.ask_version()
+        await it.nothing_past(proxy, "connected", "upload", "download", "version-asked", "file")
+        other = tmp_path / "other"
+        other.mkdir()
+        async with TlsProxy(other) as stranger:
+            await it.ask("POST", "/api/sessions", {"name": "other", "config": {"proxy": stranger.config()}})
+            await it.failed(f"The secure connection to the session's proxy {stranger.name} failed", "other")
+            assert stranger.targets() == []
 
 
 async def test_the_default_serves_all_sessions_but_those_that_say_otherwise(tmp_path: Path) -> None:

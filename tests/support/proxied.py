@@ -120,6 +120,13 @@ class Proxied:
         await self.wasim.post("inject", {"from": BEA, "to": phone, "text": f"{text} back"})
         await self.hook.until(lambda: f"{text} back" in self.hook.texts(name))
 
+    async def no_file(self, words: str) -> None:
+        """A file's URL cannot be fetched, which is told in these words."""
+        body = {"session": "shop", "chatId": f"{BEA}@c.us", "file": {"url": self.files.url}}
+        sent = await self.ask("POST", "/api/sendImage", body)
+        assert sent.get("statusCode") == 422, sent
+        assert words in sent["message"], sent
+
     async def ask_version(self) -> None:
         """WhatsApp refuses our version, so that the present one is looked up."""
         since = await self.wasim.seq()
@@ -163,10 +170,12 @@ class Proxied:
         await self.nothing_past(proxy, "connected", "upload", "download", "version-asked", "file")
         await proxy.stop()
         await self.failed(f"Nothing answers at the session's proxy {proxy.name}")
+        await self.no_file(f"Nothing answers at the session's proxy {proxy.name}")
         await proxy.start()
         await self.holdfast.until_working("shop")
         await self.configure(password="wrong")
         await self.failed(f"The session's proxy {proxy.name} refused its user name or password")
+        await self.no_file(f"The session's proxy {proxy.name} refused its user name or password")
         await self.configure(password=PASSWORD)
         await self.holdfast.until_working("shop")
         await self.configure()  # as it was shown, with its password masked
@@ -186,12 +195,18 @@ class Proxied:
 
 
 @asynccontextmanager
-async def proxied(folder: Path, **env: str) -> AsyncIterator[Proxied]:
-    """The simulator, Holdfast, a receiver and a server of files. `env` are settings without their prefix."""
+async def proxied(folder: Path, trusted: Path | None = None, **env: str) -> AsyncIterator[Proxied]:
+    """The simulator, Holdfast, a receiver and a server of files. `env` are settings without their prefix; `trusted`: a
+    further certificate authority.
+    """
     named = {f"HOLDFAST_{name}": value for name, value in env.items()}
     async with contextlib.AsyncExitStack() as stack:
         wasim = await stack.enter_async_context(Wasim(folder))
         hook = await stack.enter_async_context(Receiver())
         files = await stack.enter_async_context(FileServer())
+        if trusted is not None:
+            both = folder / "both.pem"
+            both.write_text(Path(wasim.ca_file).read_text() + trusted.read_text())
+            named |= {"HOLDFAST_WHATSAPP_CA_FILE": str(both), "SSL_CERT_FILE": str(both)}
         holdfast = await stack.enter_async_context(Holdfast(wasim, folder, **FAST, **named))
         yield Proxied(wasim, holdfast, hook, files)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+import signal
 import socket
 import time
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any, Self
 
 from tests.support.processes import Process, free_port
 from tests.support.programs import environment, program
+from wasim.media_tls import ensure_certificates, server_context
 
 OUTSIDE = "127.0.0.2"
 """Where the proxies' connections come from."""
@@ -72,8 +74,7 @@ class Proxy:
     async def stop(self) -> None:
         """End it, with every connection through it."""
         if self._process is not None:
-            self._process.child.kill()
-            await self._process.stop()
+            await self._process.stop(signal.SIGKILL)
             self._process = None
 
     async def __aenter__(self) -> Self:
@@ -113,6 +114,44 @@ class MicroSocks(Proxy):
         return [
             "microsocks", "-i", "127.0.0.1", "-p", str(self.port), "-u", self.user, "-P", self.password, "-b", OUTSIDE,
         ]  # fmt: skip
+
+
+class TlsProxy(TinyProxy):
+    """The same behind TLS, by a certificate for `localhost` of its own authority, `ca_file`."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.ca_file, self._key_file = ensure_certificates(folder)
+        self._front: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        """See `Proxy`."""
+        await super().start()
+        self._front = await asyncio.start_server(self._relay, "127.0.0.1", 0, ssl=server_context(self._key_file))
+        self.name = f"localhost:{self._front.sockets[0].getsockname()[1]}"
+        self.scheme = "https"
+
+    async def stop(self) -> None:
+        """See `Proxy`."""
+        if self._front is not None:
+            self._front.close()
+        await super().stop()
+
+    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        inside = await asyncio.open_connection("127.0.0.1", self.port)
+        ways = [asyncio.create_task(_pump(reader, inside[1])), asyncio.create_task(_pump(inside[0], writer))]
+        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        for way in ways:
+            way.cancel()
+        for end in (writer, inside[1]):
+            end.close()
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while data := await reader.read(65_536):
+            writer.write(data)
+            await writer.drain()
 
 
 KINDS: dict[str, type[Proxy]] = {"http": TinyProxy, "socks5": MicroSocks}

@@ -61,6 +61,8 @@ class ScriptedEngine:
     """What was sent with each message id."""
     media: dict[str, bytes | Exception] = field(default_factory=dict)
     """What WhatsApp gives, by message id."""
+    options: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    """What each session was opened with last."""
     peers: list[ScriptedEngine] = field(default_factory=list)
     """Engines of other instances on the same WhatsApp."""
 
@@ -102,6 +104,7 @@ class ScriptedEngine:
         self.live[name] = live
         self._note("pair" if request.pair else "login", name)
         self.expected[name] = request.expect_phone
+        self.options[name] = request.options
         self._spawn(self._life(name, live, pair=request.pair))
 
     def _spawn(self, work: Any) -> None:

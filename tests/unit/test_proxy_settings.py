@@ -115,6 +115,7 @@ def test_the_setting() -> None:
     settings = load(proxy="socks5://u:s3cr3t@127.0.0.1:1080", _env_file=None)
     assert settings.routes().default == Proxy("socks5", "127.0.0.1", 1080, "u", "s3cr3t", trusted=True)
     assert "s3cr3t" not in repr(settings)
+    assert settings.facts()["HOLDFAST_PROXY"] == "socks5://127.0.0.1:1080", "other instances compare it"
     assert load(proxy="", _env_file=None).routes().default is None
     for wrong in ("p.test", "socks4://u:s3cr3t@p.test:1", "direct"):
         with pytest.raises(InvalidSettings, match="HOLDFAST_PROXY: server") as caught:

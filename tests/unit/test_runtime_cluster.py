@@ -219,6 +219,26 @@ def test_a_session_that_pairs_is_not_handed_over() -> None:
     run(main)
 
 
+def test_a_proxy_that_is_changed_at_one_instance_is_taken_by_the_one_that_holds_the_session() -> None:
+    async def main(clock: VirtualClock) -> None:
+        one, two = engines(2)
+        proxy = {"server": "proxy.example.com:3128"}
+        async with memory_store(clock) as store, AsyncExitStack() as stack:
+            first = await stack.enter_async_context(instance(store, clock, one))
+            second = await stack.enter_async_context(instance(store, clock, two, "two"))
+            await link(first, one, "shop")
+            holder, engine, other = (first, one, second) if "shop" in one.live else (second, two, first)
+            before = engine.live["shop"].connection
+            await other.gateway.update("shop", {"metadata": {"a": "b"}})
+            await clock.sleep(60)
+            assert engine.live["shop"].connection == before, "nothing about its way changed"
+            await other.gateway.update("shop", {"proxy": proxy})
+            await until(holder, "shop", lambda v: v.status == "WORKING" and engine.live["shop"].connection > before)
+            assert engine.options["shop"]["proxy"] == proxy
+
+    run(main)
+
+
 def test_a_pinned_session_runs_where_its_labels_are_or_not_at_all() -> None:
     async def main(clock: VirtualClock) -> None:
         one, two = engines(2)

@@ -52,10 +52,10 @@ def events() -> list[s.Event]:
             *(s.Closed(connection, code) for code in (0, 401, 402, 403, 405, 408, 411, 428, 440, 500, 503, 515, 999)),
             *(
                 s.Closed(connection, 440, tag)
-                for tag in ("device_removed", "credentials", "liveness", "engine", "grant")
+                for tag in ("device_removed", "credentials", "liveness", "engine", "grant", "proxy")
             ),
         ]
-    return [*orders, *timers, *adopted, s.Nudged(), *on_connection]
+    return [*orders, *timers, *adopted, s.Nudged(), s.Rerouted(), *on_connection]
 
 
 @pytest.mark.parametrize("phase", PHASES)

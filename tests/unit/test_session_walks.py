@@ -198,6 +198,10 @@ class Walk(RuleBasedStateMachine):
     def nudged(self) -> None:
         self.feed(s.Nudged())
 
+    @rule()
+    def rerouted(self) -> None:
+        self.feed(s.Rerouted())
+
     @rule(kind=st.sampled_from(s.TimerKind), code=CODES)
     def something_stale_comes(self, kind: s.TimerKind, code: int) -> None:
         """Timers of earlier phases, and what earlier connections still had to say."""

@@ -22,6 +22,7 @@ from holdfast.commands.findings import Finding
 from holdfast.config import Settings
 from holdfast.domain import cluster
 from holdfast.domain.errors import HoldfastError, StoreUnavailable
+from holdfast.domain.proxies import Proxy, Routes, explained
 from holdfast.domain.rows import Json
 
 PYTHON = (3, 11)
@@ -158,11 +159,13 @@ def _whatsapp(settings: Settings) -> Iterator[Finding]:
     date: float | None = None
     try:
         began = time.monotonic()
-        date = _answer(address, settings.whatsapp_ca_file)
+        date = _answer(address, settings)
         yield Finding("WhatsApp", True, f"{address.hostname} answers in {time.monotonic() - began:.1f} s")
     except socket.gaierror as error:
         said = f"{address.hostname} cannot be resolved ({error.strerror})"
         yield Finding("WhatsApp", False, said, "Check this machine's DNS and network.")
+    except ProxyUnusable as error:
+        yield Finding("WhatsApp", False, error.sentence.rstrip("."), "Check HOLDFAST_PROXY, and what it lets through.")
     except ssl.SSLError as error:
         said = f"The secure connection to {address.hostname} fails ({error.reason or 'TLS'})"
         yield Finding("WhatsApp", False, said, "Check the machine's clock, and any proxy that opens TLS.")
@@ -172,14 +175,19 @@ def _whatsapp(settings: Settings) -> Iterator[Finding]:
     yield _clock(date)
 
 
-def _answer(address: SplitResult, ca_file: str) -> float | None:
-    """When the server says that it is, in Unix seconds, if it speaks HTTP."""
+def _answer(address: SplitResult, settings: Settings) -> float | None:
+    """When the server says that it is, in Unix seconds, if it speaks HTTP. Asked through the default proxy, if there is
+    one.
+    """
     host = address.hostname or ""
+    context = ssl.create_default_context()
+    if settings.whatsapp_ca_file:
+        context.load_verify_locations(settings.whatsapp_ca_file)
+    routes = settings.routes()
+    if routes.default is not None:
+        return asyncio.run(_answer_through(routes.default, routes, address, context))
     connection: http.client.HTTPConnection
     if address.scheme == "wss":
-        context = ssl.create_default_context()
-        if ca_file:
-            context.load_verify_locations(ca_file)
         connection = http.client.HTTPSConnection(host, address.port, timeout=PATIENCE, context=context)
     else:
         connection = http.client.HTTPConnection(host, address.port, timeout=PATIENCE)
@@ -192,6 +200,33 @@ def _answer(address: SplitResult, ca_file: str) -> float | None:
         return None
     finally:
         connection.close()
+
+
+async def _answer_through(proxy: Proxy, routes: Routes, address: SplitResult, context: ssl.SSLContext) -> float | None:
+    import aiohttp  # noqa: PLC0415 - `--help` stays fast
+
+    from holdfast.engines.proxies import ProxyFailed, client, resolve  # noqa: PLC0415
+
+    url = f"{'https' if address.scheme == 'wss' else 'http'}://{address.netloc}/"
+    try:
+        addresses = await resolve(proxy, routes)
+        async with (
+            client(proxy, addresses, timeout=aiohttp.ClientTimeout(total=PATIENCE)) as through,
+            through.head(url, ssl=context, allow_redirects=False) as answer,
+        ):
+            date = answer.headers.get("Date")
+            return parsedate_to_datetime(date).timestamp() if date else None
+    except ProxyFailed as error:
+        said = explained(error.proxy.name, error.why).replace("The session's proxy", "HOLDFAST_PROXY")
+        raise ProxyUnusable(said) from error
+    except aiohttp.ClientError as error:
+        raise OSError(str(error)) from error
+
+
+class ProxyUnusable(HoldfastError):
+    """The proxy of HOLDFAST_PROXY did not open a connection."""
+
+    code = "proxy_failed"
 
 
 def _clock(date: float | None) -> Finding:

@@ -17,6 +17,7 @@ WHATSAPP_URL = "HOLDFAST_WHATSAPP_URL"
 ROOT_KEY = "HOLDFAST_WHATSAPP_ROOT_KEY"
 PRESENTED_ENGINE = "HOLDFAST_PRESENTED_ENGINE"
 IGNORE = "HOLDFAST_IGNORE"
+PROXY = "HOLDFAST_PROXY"
 
 _MEANS = {
     LEASE_TTL: "failover takes as long as the longer one",
@@ -24,6 +25,7 @@ _MEANS = {
     NAMESPACE: "one phone number gets another account id from each",
     WHATSAPP_URL: "a session connects to the one where it runs",
     ROOT_KEY: "a session of one WhatsApp is logged out by the other",
+    PROXY: "a session that names no proxy goes another way there",
     IGNORE: "a session that does not say ignores other chats there",
     PRESENTED_ENGINE: "`_data` of the same session has two shapes",
 }

@@ -6,6 +6,7 @@ What lies behind the proxy is never looked up here: the proxy is given names.
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import ssl
 from typing import TYPE_CHECKING, Any
@@ -62,13 +63,14 @@ def client(proxy: Proxy, addresses: list[str], **options: Any) -> aiohttp.Client
     )
 
     class Through(ProxyConnector):
-        async def _connect_via_proxy(self, *args: Any, **kwargs: Any) -> Any:
+        async def _wrap_create_connection(self, *args: Any, **kwargs: Any) -> Any:
             try:
-                return await super()._connect_via_proxy(*args, **kwargs)
+                return await super()._wrap_create_connection(*args, **kwargs)
             except ProxyTimeoutError:
                 why = "silent"
             except ProxyConnectionError as error:
-                why = "refused" if "refused" in str(error).lower() else "unreachable"
+                refused = getattr(error.__cause__, "errno", None) == errno.ECONNREFUSED
+                why = "refused" if refused else "unreachable"
             except ProxyError as error:
                 why = _refusal(error.error_code, str(error).lower())
             raise ProxyFailed(proxy, why)
