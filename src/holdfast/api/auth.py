@@ -46,6 +46,9 @@ OPENED_BY = "holdfast.opened_by"
 
 Opener = Literal["nothing", "key", "cookie"]
 
+_DENIED = json.dumps({"message": "Unauthorized", "statusCode": 401}).encode()
+"""As WAHA says it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -197,7 +200,8 @@ async def _refuse(scope: Any, receive: Receive, send: Send, error: HoldfastError
     given = dict(scope["headers"])
     headers = [(b"content-type", b"application/json")]
     status = error.http_status
-    body = json.dumps({"message": error.sentence, "error": HTTPStatus(status).phrase, "statusCode": status}).encode()
+    said = {"message": error.sentence, "error": HTTPStatus(status).phrase, "statusCode": status, "code": error.code}
+    body = _DENIED if isinstance(error, Unauthorized) else json.dumps(said).encode()
     if isinstance(error, TooManyWrongKeys):
         headers.append((b"retry-after", str(error.facts["retry_after"]).encode()))
     elif isinstance(error, Unauthorized | OtherOrigin) and _is_page(scope["path"], given.get(b"accept", b"")):
