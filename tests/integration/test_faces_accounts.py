@@ -189,6 +189,7 @@ def test_what_is_preserved(tmp_path: Path) -> None:
         await working(it)
         await it.http.post("/api/whatsapp/add-account", json={"phone": PHONE, "aliases": ["account_dev_1"]})
         assert (await it.http.post(f"/api/sessions/{ID}/logout")).status_code == 201
+        await it.until(ID, "SCAN_QR_CODE")
         now = await status(it)
         assert (now["status"], now["session"]) == ("qr_ready", ID)
         assert (await regenerate(it, accountId="account_dev_1")).json()["accountId"] == ID
