@@ -106,7 +106,9 @@ def test_a_logout_of_a_stopped_session_says_that_the_phone_still_lists_the_devic
         (note,) = out["holdfast"]["notes"]
         assert "the phone still lists this device" in note
         assert not (await it.node.gateway.session("shop")).linked
-        again = (await it.http.post("/api/sessions/shop/logout")).json()
+        bare = {"content": b"", "headers": {"Content-Type": "application/json"}}
+        assert (await it.http.post("/api/sessions/shop/logout", **bare)).status_code == 201
+        again = (await it.http.post("/api/sessions/shop/logout", json={})).json()
         assert (again["status"], "holdfast" in again) == ("STOPPED", False)
         assert (await it.http.post("/api/sessions/none/logout")).status_code == 404
         await it.http.post("/api/sessions/shop/start")

@@ -113,6 +113,11 @@ async def test_stop_start_logout_and_delete_are_done_at_waha(it: OnWaha) -> None
     await it.until("shop", "WORKING")
     await it.http.post("/api/sessions/shop/logout")
     await it.seen(lambda: not there["shop"].phone)
+    await it.until("shop", "SCAN_QR_CODE")
+    it.waha.sessions.scan("shop", "40799000111")
+    await it.until("shop", "WORKING")
+    me = (await it.http.get("/api/sessions/shop/me")).json()
+    assert me["id"] == "40799000111@c.us"
     assert (await it.http.delete("/api/sessions/shop")).status_code == 200
     await it.seen(lambda: "shop" not in there)
     assert it.waha.called("PUT") == []

@@ -11,12 +11,18 @@ import uuid
 from importlib import import_module
 from typing import Annotated, Any
 
+import structlog
 import typer
+from dotenv import dotenv_values
 
 from holdfast import logs
 from holdfast.commands.options import DataDir, Host, Port, out, settings_of
 from holdfast.config import Settings, check_reachable
 from holdfast.key_file import path_of
+from holdfast.setting_sources import ENV_FILE
+from holdfast.unknown_settings import without_effect
+
+log = structlog.get_logger(__name__)
 
 
 def serve(
@@ -37,6 +43,9 @@ def serve(
     check_reachable(settings)
     instance = str(uuid.uuid4())
     logs.setup(level=settings.log_level, style=settings.log_format, instance=instance)
+    file = os.environ.get(ENV_FILE, ".env")
+    for said in without_effect([*os.environ, *(dotenv_values(file) if file else ())]):
+        log.warning(said, action="start", code="unknown_setting")
     import uvloop  # noqa: PLC0415 - only the server needs it
 
     uvloop.run(_serve(settings, instance, change_root_key=change_root_key))
