@@ -65,7 +65,11 @@ export async function spelled(connection: Connection, chat: string): Promise<str
   });
   if (answer === undefined) throw noAnswer(connection, 'WhatsApp did not say whether the number exists.');
   const user = answer.list[0];
-  if (byNumber) return user?.['contact'] === true ? jidNormalizedUser(user.id) : null;
+  if (byNumber) {
+    if (user?.['contact'] !== true) return null;
+    const named = jidNormalizedUser(user.id);
+    return isPnUser(named) ? named : chat;
+  }
   const devices = user?.['devices'] as { deviceList?: unknown[] } | undefined;
   return (devices?.deviceList?.length ?? 0) > 0 ? chat : null;
 }

@@ -10,7 +10,7 @@ import { type Outgoing, outgoing, type Timer } from './outgoing.ts';
 import { codeOf } from './reasons.ts';
 import { find } from './recall.ts';
 import { type Recipients, recipientsOf } from './recipients.ts';
-import { refusalOf } from './refusals.ts';
+import { asRefused } from './refusals.ts';
 import { hasToken, RESTRICTED, type Restriction, restrictionOf } from './restrictions.ts';
 import { type SendWatch, sending } from './signal.ts';
 
@@ -37,7 +37,11 @@ export async function send(connection: Connection, channel: Channel, args: SendA
   if (to.address !== chat) return { error: 0, at: 0, address: to.address };
   const prepared = await toBaileys(args.content, chat, (id) => find(channel, connection.session, id), to.group);
   const made = await outgoing(connection, chat, prepared, args.id, timerOf(args, to));
-  let ack = await relayed(connection, args.id, made, to, timeout);
+  let ack = await relayed(connection, args.id, made, to, timeout).catch((error: unknown) => {
+    if (!(error instanceof ChannelError) || error.code !== 'refused') throw error;
+    connection.devices.flushAll(); // the device that has no keys may be gone: this time it is asked who is there
+    return relayed(connection, args.id, made, to, timeout);
+  });
   if (ack.error === STALE_ADDRESSING) ack = await relayed(connection, args.id, made, await recipientsOf(connection, chat), timeout);
   let restriction: Restriction | undefined;
   if (ack.error === RESTRICTED) {
@@ -93,8 +97,9 @@ function refused(error: unknown, encrypted: boolean, connection: Connection): Ch
   if (error instanceof ChannelError) return error;
   const code = codeOf(error);
   if (code === 428) return notConnected();
-  if (refusalOf(error) !== 0 || (code === 500 && !encrypted)) {
-    connection.devices.flushAll(); // one of the devices may be gone: the next try asks who is there
+  const refusal = asRefused(error, 'to give keys or devices');
+  if (refusal !== undefined) return refusal;
+  if (code === 500 && !encrypted) {
     return new ChannelError('not_connected', 'WhatsApp gave no keys for that chat; it is asked again.');
   }
   if (encrypted) return inDoubt();

@@ -220,7 +220,7 @@ test('a refusal is one whatever was asked; other failures of a send tell whether
     send(failing(error, group), channel, { id: 'M', chat, content: { type: 'text', text: 'hi' } }, 5);
   await assert.rejects(to('2@lid', 1006), { code: 'not_connected' }, 'a WebSocket closed with that');
   await assert.rejects(to('2@lid', boom(500)), { code: 'not_connected' });
-  await assert.rejects(to('2@lid', boom(500, 406)), { code: 'not_connected' }, 'the keys of one device say nothing of the chat');
+  await assert.rejects(to('2@lid', boom(500, 406)), { code: 'refused', number: 406 }, 'no keys, asked twice');
   await assert.rejects(to('2@lid', new TypeError('no')), { code: 'invalid_message' });
   await assert.rejects(to('G@g.us', boom(500, 403)), { code: 'refused', number: 403 });
   await assert.rejects(to('G@g.us', new TypeError('no answer')), { code: 'not_connected' });

@@ -8,7 +8,7 @@ from holdfast.domain.errors import StaleEpoch
 from holdfast.domain.rows import Processed
 from holdfast.domain.timers import ChatTimer
 from tests.contract.conftest import World
-from tests.contract.rows import LID, PN, outgoing
+from tests.contract.rows import LID, PN, message, outgoing
 
 WRITTEN, NAMED = "5511999990004@s.whatsapp.net", "551199990004@s.whatsapp.net"
 
@@ -68,6 +68,19 @@ async def test_timers_the_newest_setting_counts_and_a_person_has_one(held: World
     await store.apply_inbox("a", 1, Processed(mappings=[(LID, PN)]))
     assert await store.chat_timers("a") == [ChatTimer(PN, 604_800, 30.0)]
     assert await told(ChatTimer(LID, 60, 40.0)) == [ChatTimer(PN, 60, 40.0)]
+
+
+async def test_what_was_seen_counts_as_read_and_what_came_later_does_not(held: World) -> None:
+    store = held.store
+    await store.apply_inbox("a", 1, Processed(messages=[message(f"m{n}", at=100.0) for n in range(4)]))
+
+    async def unread() -> int:
+        return next(row.unread for row in await store.chats("a", 10, 0) if row.id == PN)
+
+    assert await unread() == 4
+    for ids, left in ((["m0"], 3), (["nobody"], 3), (["m2", "m1"], 1), (["m0"], 1), (["m3"], 0)):
+        await store.mark_seen("a", PN, ids)
+        assert await unread() == left, ids
 
 
 async def test_they_go_with_their_session(held: World) -> None:

@@ -82,6 +82,10 @@ class OutboxStore(Protocol):
         """A chat's address as WhatsApp spells it, as far as that is known."""
         ...
 
+    async def mark_seen(self, name: str, chat: str, ids: Sequence[str]) -> None:
+        """These messages of a chat (at least one), and those before them, were marked as seen: they count as read."""
+        ...
+
     async def chat_timers(self, name: str) -> list[ChatTimer]:
         """The timers of disappearing messages that are on."""
         ...

@@ -201,7 +201,10 @@ class LocalGateway(Conversations, Housing, RemoteNews):
         async def here(actor: Actor) -> Any:
             return await self._engine(view).call(view.name, actor.state.connection, method, args)
 
-        return await self._live(view.name, here, "call", {"method": method, "args": dict(args)}, timeout=PEER_CALL)
+        answer = await self._live(view.name, here, "call", {"method": method, "args": dict(args)}, timeout=PEER_CALL)
+        if method == "mark_read" and args["messages"]:
+            await self._store.mark_seen(view.name, str(args["chat"]), [str(one["id"]) for one in args["messages"]])
+        return answer
 
     # --- what other instances ask -------------------------------------------------------------------------------
     async def answer(self, method: str, args: Mapping[str, Any]) -> Any:

@@ -12,7 +12,7 @@ from holdfast.domain.addons import change_of, changed, kept
 from holdfast.domain.rows import ChatRow, Json, MessageRow
 from holdfast.store import addons, inbox, people
 from holdfast.store.schema import chat, contact, message
-from holdfast.store.sql import Query, dumps, keepable
+from holdfast.store.sql import Query, dumps, keepable, listed, rounded
 
 _M = message.c
 COLUMNS = (_M.id, _M.chat, _M.from_me, _M.sender, _M.timestamp, _M.kind, _M.text, _M.ack, _M.body, _M.raw)
@@ -99,6 +99,25 @@ def keep_raw(c: Connection, name: str, row: MessageRow) -> None:
     """What was sent, for a message of our own that was stored without it, because its receipt came first."""
     if row.raw:
         _KEEP_RAW.all(c, row.raw, name, row.id)
+
+
+_LAST = (
+    "SELECT timestamp, seq FROM message WHERE session_name = ? AND id IN ({}) AND chat = ? ORDER BY seq DESC LIMIT 1"
+)
+_NEWER = Query(
+    "SELECT COUNT(*) FROM (SELECT 1 FROM message WHERE session_name = ? AND chat = ? AND timestamp >= ? AND seq > ? "
+    "AND from_me IS FALSE LIMIT 1000) AS newer"
+)
+_SEEN = Query("UPDATE chat SET unread = ? WHERE session_name = ? AND id = ? AND unread > ?")
+
+
+def seen(c: Connection, name: str, chat_id: str, ids: Sequence[str]) -> None:
+    """Messages were marked as seen, and so were those before them: what came after the newest of them is unread."""
+    known = rounded(list(ids))
+    last = listed(_LAST, len(known)).first(c, name, *known, chat_id)
+    if last is not None:
+        left = int(_NEWER.first(c, name, chat_id, *last)[0])
+        _SEEN.run(c, left, name, chat_id, left)
 
 
 @dataclass(frozen=True, slots=True)

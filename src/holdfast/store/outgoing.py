@@ -11,7 +11,7 @@ from holdfast.domain.caps import Caps, Lately
 from holdfast.domain.outbox import Step
 from holdfast.domain.rows import MessageRow, NewEvent, OutboxRow, Waiting
 from holdfast.domain.timers import ChatTimer
-from holdfast.store import outbox, spellings, timers, waiting
+from holdfast.store import messages, outbox, spellings, timers, waiting
 from holdfast.store.base import Part
 
 
@@ -76,6 +76,10 @@ class OutboxPart(Part):
     async def address_of(self, name: str, chat: str) -> str:
         """See the port."""
         return await self._read(lambda c: spellings.address(c, name, chat), brief=True)
+
+    async def mark_seen(self, name: str, chat: str, ids: Sequence[str]) -> None:
+        """See the port."""
+        await self._write(lambda c: messages.seen(c, name, chat, ids), brief=True)
 
     async def chat_timers(self, name: str) -> list[ChatTimer]:
         """See the port."""

@@ -232,6 +232,8 @@ async def quotable(gateway: Gateway, session: str, given: str) -> str:
         raise MessageNotFound(f"There is no message '{plain}' in this session that reply_to could quote.")
     if row is not None and row.kind == "revoked":
         raise InvalidMessage(f"reply_to: the message '{plain}' was deleted, so it cannot be quoted.")
+    if row is not None and row.kind == "waiting":
+        raise InvalidMessage(f"reply_to: the message '{plain}' could not be read yet, so it cannot be quoted.")
     return plain
 
 
