@@ -7,11 +7,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from aiohttp import web
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, async_playwright, expect
 
-from tests.browser.test_dashboard import opened
-from tests.support.served import Served, check
+from tests.browser.test_dashboard import ARGUMENTS, chromium
+from tests.support.served import KEY, Served, check
 
 TRIES = """async ours => {
   const within = (promise) => Promise.race([promise, new Promise(done => setTimeout(() => done("silent"), 5000))]);
@@ -76,7 +77,25 @@ OWN = """async () => {
 
 
 @asynccontextmanager
-async def elsewhere(page: Page) -> AsyncIterator[Page]:
+async def signed_in(url: str, host: str) -> AsyncIterator[Page]:
+    """A browser that is signed in, to which `host` is this machine."""
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=chromium(), args=[*ARGUMENTS, f"--host-resolver-rules=MAP {host} 127.0.0.1"]
+        )
+        page = await (await browser.new_context()).new_page()
+        await page.goto(f"{url}/dashboard")
+        await page.fill("#key", KEY)
+        await page.get_by_role("button", name="Sign in").click()
+        await expect(page.locator("h1")).to_have_text("Sessions")
+        try:
+            yield page
+        finally:
+            await browser.close()
+
+
+@asynccontextmanager
+async def elsewhere(page: Page, host: str) -> AsyncIterator[Page]:
     """Another tab of the same browser, at a page on another port."""
 
     async def empty(_: web.Request) -> web.Response:
@@ -90,7 +109,7 @@ async def elsewhere(page: Page) -> AsyncIterator[Page]:
     await site.start()
     server: Any = site._server
     tab = await page.context.new_page()
-    await tab.goto(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
+    await tab.goto(f"http://{host}:{server.sockets[0].getsockname()[1]}/")
     try:
         yield tab
     finally:
@@ -98,17 +117,21 @@ async def elsewhere(page: Page) -> AsyncIterator[Page]:
         await runner.cleanup()
 
 
-def test_a_page_on_another_port_reads_and_changes_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("host", ["127.0.0.1", "nas.test"])
+def test_a_page_on_another_port_reads_and_changes_nothing(tmp_path: Path, host: str) -> None:
+    """Over plain HTTP to another host than this machine, browsers do not send Sec-Fetch-Site."""
+
     async def body(it: Served) -> None:
         await it.linked("shop")
-        async with opened(it) as (page, _), elsewhere(page) as tab:
+        url = it.url.replace("127.0.0.1", host)
+        async with signed_in(url, host) as page, elsewhere(page, host) as tab:
             assert await page.evaluate(OWN) == [200, "opened"], "our own page reads"
-            found = await tab.evaluate(TRIES, it.url)
+            found = await tab.evaluate(TRIES, url)
             for name in ("img", "qr", "icon", "script", "fetch", "stop", "hx", "socket", "events"):
                 assert found[name] == "refused", found
             assert it.engine.sent == []
             assert (await it.http.get("/api/sessions/shop")).json()["status"] == "WORKING"
-            await tab.goto(f"{it.url}/api/sendText?session=shop&phone=40733222111&text=by-address")
+            await tab.goto(f"{url}/api/sendText?session=shop&phone=40733222111&text=by-address")
             assert it.engine.sent == [], "nor does a link, or the address bar"
             await page.reload()
             await expect(page.locator("h1")).to_have_text("Sessions")

@@ -25,7 +25,7 @@ def told(answer: httpx.Response) -> str:
     ):
         assert len(answer.headers.get_list(name)) == 1, (str(answer.url), name)
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
-    assert answer.headers["Referrer-Policy"] == "no-referrer"
+    assert answer.headers["Referrer-Policy"] == "same-origin"
     policy = answer.headers["Content-Security-Policy"]
     assert "frame-ancestors 'none'" in policy
     assert "unsafe" not in policy

@@ -11,7 +11,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 _COMMON = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
-    (b"referrer-policy", b"no-referrer"),
+    (b"referrer-policy", b"same-origin"),  # with no-referrer, browsers send `Origin: null` with our own forms
     (b"cross-origin-resource-policy", b"same-origin"),
 )
 _PAGE = (

@@ -141,7 +141,7 @@ class TooManyWrongKeys(HoldfastError):
 
 
 class OtherOrigin(HoldfastError):
-    """A page of another origin made this request with the dashboard's cookie. Send the API key in X-Api-Key instead."""
+    """Another origin's page made this request. Send the API key; behind a proxy set HOLDFAST_PUBLIC_URL."""
 
     code = "other_origin"
     http_status = 403

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 FREE = 10
 """Wrong keys from one address before it is told to wait."""
@@ -47,11 +47,22 @@ class Judged:
     unlogged: int = 0
 
 
+def shown_address(address: str) -> str:
+    """The address for the log; a proxy may have passed on what is none."""
+    return "unknown" if _parsed(address) is None else address
+
+
+def _parsed(address: str) -> IPv4Address | IPv6Address | None:
+    try:
+        return ip_address(address.partition("%")[0])
+    except ValueError:
+        return None
+
+
 def network_of(address: str) -> str:
     """What counts as one address: an IPv4 address, or the /64 of an IPv6 address, which is one customer's."""
-    try:
-        parsed = ip_address(address.partition("%")[0])
-    except ValueError:
+    parsed = _parsed(address)
+    if parsed is None:
         return "unknown"
     if isinstance(parsed, IPv6Address):
         if parsed.ipv4_mapped is not None:

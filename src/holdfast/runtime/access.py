@@ -15,7 +15,7 @@ import structlog
 
 from holdfast.domain.access import fits, key_hash, session_hash
 from holdfast.domain.errors import StoreUnavailable, TooManyWrongKeys, Unauthorized
-from holdfast.domain.key_guesses import KeyGuesses
+from holdfast.domain.key_guesses import KeyGuesses, shown_address
 from holdfast.ports.clock import Clock
 from holdfast.ports.store import Store
 
@@ -128,7 +128,7 @@ class Access:
         judged = self._guesses.wrong(address, self._clock.boot())
         if judged.logged:
             log.warning(
-                "wrong key refused", action="access", code="wrong_key", where=where, address=address,
+                "wrong key refused", action="access", code="wrong_key", where=where, address=shown_address(address),
                 wait=round(judged.wait), unlogged=judged.unlogged,
             )  # fmt: skip
         if not judged.wait:

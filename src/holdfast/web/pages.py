@@ -27,6 +27,11 @@ Req = Request[Any, Any, Any]
 STATIC = {path.name: path for path in (HERE / "static").iterdir() if path.is_file()}
 """What may be asked for, by name."""
 
+OTHER_ORIGIN = (
+    "The browser says that another site's page sent this form. Sign in here; behind a proxy that changes the header "
+    "Host, set HOLDFAST_PUBLIC_URL."
+)
+
 # --- login ------------------------------------------------------------------------------------------------------
 
 
@@ -73,7 +78,7 @@ async def login(request: Req, data: URLEncodedBody[Login]) -> Response[Any]:
     """The key for a cookie that is good for a week."""
     guard: Guard = request.app.state.guard
     if not guard.is_own_page(request.scope):
-        return page("login.html", 403, error="Another site's page sent this form. Sign in here.")
+        return page("login.html", 403, error=OTHER_ORIGIN)
     if not await guard.access.is_key(data.key.strip()):
         refused = guard.access.wrong_key("login", address_of(request.scope))
         if isinstance(refused, TooManyWrongKeys):
