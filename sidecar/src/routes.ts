@@ -2,7 +2,8 @@
 //
 // Whoever opens a connection does so on behalf of a session (see scope.ts). This module sits where every connection of
 // the process begins, so that a request which was not told of the proxy takes it all the same, and a socket that is
-// connected to anything but the session's proxy is refused. It is imported before everything that opens connections.
+// connected to anything but the session's proxy is refused, like one that belongs to no session. It is imported before
+// everything that opens connections.
 import http, { type ClientRequest } from 'node:http';
 import https, { type Agent } from 'node:https';
 import { Socket } from 'node:net';
@@ -34,6 +35,12 @@ export class ProxyError extends Error {
   }
 }
 
+/** Nobody knows which way it should go. */
+function unowned(): Error {
+  log('error', 'connection of no session refused');
+  return new Error('A connection must belong to a session.');
+}
+
 type Pooling = Agent & { addRequest(request: ClientRequest, ...rest: unknown[]): void };
 
 for (const agent of [http.globalAgent, https.globalAgent] as unknown as Pooling[]) {
@@ -46,8 +53,9 @@ for (const agent of [http.globalAgent, https.globalAgent] as unknown as Pooling[
 
 const directFetch = globalThis.fetch;
 const routedFetch = (input: unknown, init?: object): Promise<unknown> => {
-  const route = scope.getStore()?.route;
-  return route ? route.fetch(input, init) : directFetch(input as string, init);
+  const owner = scope.getStore();
+  if (owner === undefined) return Promise.reject(unowned());
+  return owner.route ? owner.route.fetch(input, init) : directFetch(input as string, init);
 };
 Object.defineProperty(globalThis, 'fetch', { value: routedFetch, configurable: true, writable: true });
 
@@ -71,15 +79,18 @@ function targetOf([first, second]: unknown[]): Target {
 const prototype = Socket.prototype as unknown as { connect: Connect };
 const connectDirectly = prototype.connect;
 prototype.connect = function (...args) {
-  const owner = scope.getStore();
-  if (owner?.route) {
-    const { host = 'localhost', port = 0, path } = targetOf(args);
-    if (path !== undefined || !owner.route.allows(host, Number(port))) {
-      log('error', 'connection past the proxy refused', { session: owner.session });
-      const { name } = owner.route;
-      process.nextTick(() => this.destroy(new ProxyError(name, 'broken')));
-      return this;
-    }
-  }
-  return connectDirectly.apply(this, args);
+  const refused = refusal(args);
+  if (refused === null) return connectDirectly.apply(this, args);
+  process.nextTick(() => this.destroy(refused));
+  return this;
 };
+
+function refusal(args: unknown[]): Error | null {
+  const owner = scope.getStore();
+  if (owner === undefined) return unowned();
+  if (!owner.route) return null;
+  const { host = 'localhost', port = 0, path } = targetOf(args);
+  if (path === undefined && owner.route.allows(host, Number(port))) return null;
+  log('error', 'connection past the proxy refused', { session: owner.session });
+  return new ProxyError(owner.route.name, 'broken');
+}

@@ -140,9 +140,12 @@ test('whatever a library does for the session goes to the proxy, or nowhere', as
   }
   assert.equal(past, 0);
   assert.deepEqual(asked, Array(2).fill(`CONNECT 127.0.0.1:${target.port} HTTP/1.1`));
-  const direct = connect(target.port, '127.0.0.1');
+  const direct = scope.run({ session: 'other', fail: () => undefined }, () => connect(target.port, '127.0.0.1'));
   await once(direct, 'connect'); // without a proxy nothing is in the way
   direct.destroy();
+  const [error] = (await once(connect(target.port, '127.0.0.1'), 'error')) as [Error];
+  assert.match(error.message, /must belong to a session/);
+  await assert.rejects(fetch(`http://127.0.0.1:${target.port}/`), /must belong to a session/);
   tunnel.close();
   server.close();
   target.server.close();
