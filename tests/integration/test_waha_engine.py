@@ -104,6 +104,25 @@ async def test_a_session_moves_to_baileys_and_back_with_its_history_and_settings
     assert there.status_code == 400, there.text
 
 
+async def test_a_proxy_is_refused_where_waha_makes_the_connection(it: OnWaha) -> None:
+    proxy = {"server": "proxy.example.com:3128", "username": "u", "password": "p"}
+    waha = {"engine": "waha", "server": "main"}
+
+    async def refused(method: str, path: str, body: Any) -> None:
+        answer = await it.http.request(method, path, json=body)
+        assert answer.status_code == 422, answer.text
+        assert "config.proxy" in answer.json()["message"]
+        assert "WAHA" in answer.json()["message"]
+
+    await refused("POST", "/api/sessions", {"name": "shop", "config": {"proxy": proxy, "holdfast": waha}})
+    await it.make(name="shop")
+    await refused("PUT", "/api/sessions/shop", {"config": {"proxy": proxy}})
+    own = {"name": "own", "start": False, "config": {"proxy": proxy, "holdfast": {"engine": "baileys"}}}
+    assert (await it.http.post("/api/sessions", json=own)).status_code == 201
+    await refused("POST", "/api/holdfast/sessions/own/engine", waha)
+    assert not [call for call in it.waha.calls if "proxy.example.com" in str(call)]
+
+
 async def test_stop_start_logout_and_delete_are_done_at_waha(it: OnWaha) -> None:
     await it.link()
     there = it.waha.sessions.all
