@@ -33,7 +33,10 @@ def _stored(what: str) -> str:
 
 OPTIONS: tuple[Option, ...] = (
     Option("metadata", "In every event of the session, as `metadata`."),
-    Option("proxy.server", "All connections of the session go through this proxy."),
+    Option(
+        "proxy.server",
+        "All connections of the session go through this proxy (docs/proxies.md); `direct`: through none.",
+    ),
     Option("proxy.username", "User at the proxy."),
     Option("proxy.password", "Password at the proxy; masked in answers."),
     Option(
@@ -92,7 +95,7 @@ AT_WAHA = (
     "The session lives on a WAHA server, which keeps the configuration that it has: changes of `{names}` take effect "
     "when the session is created there again."
 )
-_OF_WAHA = ("proxy", "debug", "client", "noweb", "gows", "webjs")
+_OF_WAHA = ("debug", "client", "noweb", "gows", "webjs")
 """Parts that are handed on to a WAHA server when a session is created there, and do nothing else."""
 
 NOT_REPORTED = "The engine does not report it."
