@@ -22,6 +22,7 @@ from verify import (
     field_sessions,
     first_hour,
     history,
+    http_limits,
     instances,
     links,
     moving,
@@ -68,6 +69,7 @@ TOPICS = (
     waha,
     field_pages,
     first_hour,
+    http_limits,
 )
 
 
