@@ -57,6 +57,7 @@ def test_what_is_understood(said: dict[str, Any], proxy: Proxy | None) -> None:
         ({"server": "socks5://p.test:80", **U, "username": "u" * 256}, "username"),
         ({"server": "p.test:80", **U, "password": "p\r\nX: y"}, "password"),
         ({"server": "p.test:80", **U, "password": "\ud800"}, "password"),
+        ({"server": "p.test:80", **U, "password": "pä"}, "password"),
         ({"server": "http://u:p@p.test:80", "username": "u"}, "username is given twice"),
         ({"server": "p.test:80", "user": "u"}, "knows no 'user'"),
         ({"server": "direct", "username": "u"}, "server"),

@@ -54,7 +54,9 @@ def test_while_linking_it_is_told_too_and_the_linking_goes_on() -> None:
     shown = decide(again.state, s.QrShown(again.state.connection), NOW, 0.5, TIMES).state
     assert (shown.code, public_status(shown)) == ("pairing", "SCAN_QR_CODE")
     late = replace(closed(again.state).state, pairing_until=NOW - 1)
-    assert fired(late).state.code == "pairing_expired"
+    ended = fired(late).state
+    assert (ended.code, public_status(ended)) == ("proxy_failed", "FAILED"), "there was nothing to scan"
+    assert "p.test:1" in ended.message
 
 
 @pytest.mark.parametrize("phase", [s.Phase.WORKING, s.Phase.CONNECTING, s.Phase.AUTHENTICATED])

@@ -19,7 +19,7 @@ DIRECT = "direct"
 """As `server`: no proxy, whatever the default is."""
 SETTING = "HOLDFAST_PROXY_ALLOW_PRIVATE"
 LONGEST = 255
-"""Bytes of a user name or password: SOCKS5 has one byte for their length (RFC 1929)."""
+"""Characters of a user name or password: SOCKS5 has one byte for their length (RFC 1929)."""
 
 Scheme = Literal["http", "https", "socks5"]
 _SCHEMES: Mapping[str, Scheme] = {"http": "http", "https": "https", "socks5": "socks5", "socks5h": "socks5"}
@@ -141,10 +141,10 @@ def _check_login(scheme: Scheme, username: str, password: str) -> None:
     if scheme != "socks5" and ":" in username:
         raise ValueError("username must not hold ':' for an HTTP proxy")
     for name, value in (("username", username), ("password", password)):
-        if len(value.encode(errors="replace")) > LONGEST:
-            raise ValueError(f"{name} may have at most {LONGEST} bytes")
-        if re.search(r"[\x00-\x1f\x7f\ud800-\udfff]", value):
-            raise ValueError(f"{name} must not hold control characters")
+        if len(value) > LONGEST:
+            raise ValueError(f"{name} may have at most {LONGEST} characters")
+        if not (value.isascii() and value.isprintable()):
+            raise ValueError(f"{name} must consist of printable ASCII characters")
 
 
 def explained(proxy: str, why: str, target: str = "WhatsApp") -> str:

@@ -385,7 +385,10 @@ def _pairing_lost(state: State, why: Disconnect, now: float, rand: float, times:
 
 def _expired(state: State, now: float) -> Step:
     row = disconnects.PAIRING_EXPIRED
-    entered, commands = terminal(state, now, row.code, row.message)
+    code, message = row.code, row.message
+    if state.code == disconnects.PROXY_FAILED.code:  # that nobody scanned is not the reason: there was nothing to scan
+        code, message = state.code, f"{state.message} Connect to try again."
+    entered, commands = terminal(state, now, code, message)
     return entered, (*drop(state, stop=True), *commands)
 
 

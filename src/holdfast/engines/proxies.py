@@ -64,15 +64,18 @@ def client(proxy: Proxy, addresses: list[str], **options: Any) -> aiohttp.Client
 
     class Through(ProxyConnector):
         async def _wrap_create_connection(self, *args: Any, **kwargs: Any) -> Any:
-            try:
-                return await super()._wrap_create_connection(*args, **kwargs)
-            except ProxyTimeoutError:
-                why = "silent"
-            except ProxyConnectionError as error:
-                refused = getattr(error.__cause__, "errno", None) == errno.ECONNREFUSED
-                why = "refused" if refused else "unreachable"
-            except ProxyError as error:
-                why = _refusal(error.error_code, str(error).lower())
+            why = "unreachable"
+            for address in addresses:
+                self._proxy_host = address
+                try:
+                    return await super()._wrap_create_connection(*args, **kwargs)
+                except ProxyConnectionError as error:
+                    refused = getattr(error.__cause__, "errno", None) == errno.ECONNREFUSED
+                    why = "refused" if refused else why
+                except ProxyTimeoutError:
+                    raise ProxyFailed(proxy, "silent") from None
+                except ProxyError as error:
+                    raise ProxyFailed(proxy, _refusal(error.error_code, str(error).lower())) from None
             raise ProxyFailed(proxy, why)
 
     secure: _Named | None = None
