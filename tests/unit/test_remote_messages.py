@@ -106,6 +106,12 @@ def test_kinds(given: Json, kind: str) -> None:
     assert kept.kind == kind
 
 
+def test_a_card_s_name_stands_on_one_line() -> None:
+    """A match over many lines took seconds for a card of lines `FN`."""
+    card = "BEGIN:VCARD\nFN\nORG:Shop\n" + "FN\n" * 50_000 + "FN;CHARSET=UTF-8:Ana\nEND:VCARD"
+    assert message(told(vCards=[card])).text == "Ana"
+
+
 @pytest.mark.parametrize(("level", "ack"), [(2, 2), (3, 3), (4, 4)])
 def test_acks_are_receipts(level: int, ack: int) -> None:
     ours = told(id=f"true_{FRIEND}_EEEE5555", fromMe=True, ack=level, to=FRIEND)

@@ -216,7 +216,7 @@ def _kind(payload: Payload) -> str:
 
 
 def _card_name(card: str) -> str:
-    found = re.search(r"^FN[^:]*:(.*)$", card, re.MULTILINE)
+    found = re.search(r"^FN[^:\n]*:(.*)$", card, re.MULTILINE)
     return found.group(1).strip() if found else ""
 
 
