@@ -51,7 +51,12 @@ class HttpSettings(BaseModel):
     http_write_timeout: float = Field(
         30.0, gt=0, description="How long a client may leave an answer unread, beside what `HOLDFAST_HTTP_RATE` grants."
     )
-    http_idle_timeout: float = Field(15.0, gt=0, description="How long a connection stays open between two requests.")
+    http_idle_timeout: float = Field(
+        65.0,
+        gt=0,
+        description="How long a connection stays open between two requests: longer than a reverse proxy keeps it "
+        "(nginx: 60 s).",
+    )
     http_rate: float = Field(
         8192.0, gt=0, description="Bytes per second that a client must send of a body, and read of an answer, at least."
     )

@@ -15,7 +15,7 @@ class ConnectionLimits:
     head: float = 15.0
     body: float = 30.0
     write: float = 30.0
-    idle: float = 15.0
+    idle: float = 65.0
     rate: float = 8192.0
 
     @property

@@ -22,6 +22,8 @@ SHOWN = frozenset(
 FILE_POLICY = "default-src 'none'; sandbox; frame-ancestors 'none'"
 """The Content-Security-Policy of a file: should a browser show it all the same, then without scripts and origin."""
 LONGEST_NAME = 200
+_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+"""Unicode's categories of controls, formats, surrogates and separators of lines."""
 MOST_READ = 2_000
 """Characters at the end of a name that are looked at."""
 
@@ -45,7 +47,7 @@ def disposition(kind: str, filename: str) -> str:
 
 def _plain(filename: str) -> str:
     """The last part of a name, without what is not seen: controls, marks of direction, halves of surrogate pairs."""
-    seen = "".join(char for char in filename[-MOST_READ:] if unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Zl", "Zp"))
+    seen = "".join(char for char in filename[-MOST_READ:] if unicodedata.category(char) not in _UNSEEN)
     last = re.split(r"[/\\]", seen)[-1].strip(" .")
     stem, dot, ending = last.rpartition(".")
     if len(last) > LONGEST_NAME:
