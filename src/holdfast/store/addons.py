@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 from holdfast.domain.addons import AWAITING, with_addons
 from holdfast.domain.rows import AddonRow, MessageRow
 from holdfast.store import people
+from holdfast.store.schema import LID_CHAT
 from holdfast.store.sql import Query, dumps, keepable, listed, loads, rounded
 
 _COLUMNS = "chat, target, kind, sender, from_me, id, timestamp, text, CAST(body AS TEXT)"
@@ -39,7 +40,7 @@ _AWAITING = Query(
     "DELETE FROM addon WHERE session_name = ? AND target = ? AND chat = ? AND kind = ? RETURNING CAST(body AS TEXT)"
 )
 _DROP = Query("DELETE FROM addon WHERE session_name = ? AND seq = ? RETURNING seq")
-_MOVE = Query("UPDATE addon SET chat = ? WHERE session_name = ? AND chat = ? RETURNING seq")
+_MOVE = Query(f"UPDATE addon SET chat = ? WHERE session_name = ? AND chat = ? AND {LID_CHAT} RETURNING seq")
 _RENAME = Query("UPDATE addon SET sender = ? WHERE session_name = ? AND sender = ? RETURNING seq")
 _TWICE = Query(
     "DELETE FROM addon WHERE session_name = ? AND sender = ? AND kind IN ('reaction', 'vote', 'answer') AND EXISTS ("

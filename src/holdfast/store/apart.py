@@ -11,7 +11,7 @@ from sqlalchemy import Connection, select, update
 from holdfast.domain.jids import mask
 from holdfast.domain.outbox import tail
 from holdfast.domain.state import State
-from holdfast.store.outbox import OPEN, step
+from holdfast.store.outbox import step
 from holdfast.store.schema import (
     account,
     addon,
@@ -27,6 +27,7 @@ from holdfast.store.schema import (
     session_epoch,
     spelling,
 )
+from holdfast.store.send_turns import OPEN
 from holdfast.store.sql import Query, insert, now
 
 _MOVED = (chat, contact, lid_map, spelling, chat_timer, message, addon, media, inbox, outbox)

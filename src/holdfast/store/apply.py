@@ -12,7 +12,7 @@ from holdfast.domain.addresses import by_number, lids_in
 from holdfast.domain.messages import message_to_json
 from holdfast.domain.rows import ChatRow, EventRow, Json, MessageRow, NewEvent, Processed
 from holdfast.domain.sent import sent_message
-from holdfast.store import addons, inbox, media, messages, outbox, people, sessions, timers
+from holdfast.store import addons, inbox, media, messages, outbox, people, send_turns, sessions, timers
 from holdfast.store import events as log
 from holdfast.store.sql import check_epoch
 
@@ -36,11 +36,12 @@ def apply_inbox(
             messages.catch_up(c, name, pn, target)
     people.put_contacts(c, name, processed.contacts)
     timers.put(c, name, processed.timers)
-    news = _News()
+    news, met = _News(), set[str]()
     for row in people.canonical(c, name, processed.messages):
         if messages.put(c, name, row):
             news.messages.add((row.id, row.from_me, row.kind in ("waiting", "unknown")))
             media.expect(c, name, row)
+            met.add(row.chat)
     for row in people.canonical(c, name, processed.edits):
         if (done := messages.edit(c, name, row)) is not None:
             news.edited[str(row.body.get("change"))] = done.before
@@ -54,6 +55,7 @@ def apply_inbox(
             news.acks.add((id_, level))
         if queued and not shown and level > 0:
             news.sent += _overtaken(c, name, id_)
+    send_turns.meet(c, name, met)
     messages.put_chats(c, name, _canonical_chats(c, name, processed.chats))
     fresh = [*news.sent, *(news.told(event) for event in processed.events if news.has(event))]
     told = _canonical_events(c, name, fresh)

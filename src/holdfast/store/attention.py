@@ -10,7 +10,8 @@ from collections.abc import Collection
 from sqlalchemy import Connection
 
 from holdfast.domain.rows import Attention, Peer
-from holdfast.store.sql import Query, loads
+from holdfast.store.send_turns import FLYING, OPEN, READY, inherited, pending
+from holdfast.store.sql import ONCE, Query, loads
 
 _FREE = Query(
     "SELECT f.name, CAST(s.config AS TEXT), f.total FROM (SELECT s.name AS name, COUNT(*) OVER () AS total, "
@@ -31,11 +32,16 @@ _ORDERED = Query(
     "WHERE l.instance_id = ? AND s.command_seq > s.done_seq ORDER BY s.name"
 )
 _UNSENT = Query(
-    "SELECT DISTINCT o.session_name FROM outbox o JOIN session_lock l ON l.session_name = o.session_name "
-    "WHERE l.instance_id = ? AND o.state IN ('queued', 'sending') AND ((o.state = 'queued' AND "
-    "(o.send_at <= holdfast_now() OR o.expires_at <= holdfast_now())) OR "
-    "(o.state = 'sending' AND (o.claim_epoch < l.epoch OR o.updated_at < holdfast_now() - ?)))"
+    f"WITH RECURSIVE busy(name) AS (SELECT MIN(session_name) FROM outbox WHERE {OPEN} UNION ALL "
+    f"SELECT (SELECT MIN(o.session_name) FROM outbox AS o WHERE o.{OPEN} AND o.session_name > busy.name) "  # noqa: S608
+    "FROM busy WHERE busy.name IS NOT NULL) "
+    "SELECT l.session_name FROM busy JOIN session_lock AS l ON l.session_name = busy.name "
+    f"WHERE l.instance_id = ? AND ((SELECT MIN(turn) FROM outbox WHERE session_name = busy.name AND {READY}) "  # noqa: S608
+    f"IS NOT NULL OR {pending('busy.name', 'l.epoch')} OR {inherited('busy.name')} "
+    f"OR EXISTS (SELECT 1 FROM outbox AS o WHERE o.session_name = busy.name AND o.{FLYING} "
+    f"AND o.updated_at < {ONCE} - ?))"
 )
+"""The sessions are found one after the other in the index: it holds many rows of few of them."""
 SENDING = 30.0
 """Seconds after which a message that is being sent is looked at again."""
 _PEERS = Query("SELECT id, url, labels FROM instance WHERE heartbeat_at > holdfast_now() - ? ORDER BY id")

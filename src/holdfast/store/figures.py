@@ -1,19 +1,37 @@
-"""What waits, for operators: read from the partial indexes of what is open, however much history there is."""
+"""Queue depths and ages for operators: read from partial indexes, up to a bound, however much waits or is kept."""
 
 from __future__ import annotations
 
 from sqlalchemy import Connection
 
 from holdfast.domain.rows import Alike, Figures, Queue
-from holdfast.store.sql import Query, now
+from holdfast.store.send_turns import FLYING, OPEN, READY, WAITS
+from holdfast.store.sql import ONCE, Query, now
 
+COUNTED = 10_000
+"""Rows that are counted of one queue at most: a longer one is as long as this."""
+_DATED = 1_000
+"""Rows of a kind among which a session's oldest due one is sought: the first ones of its chats, and its retries."""
 # A retry moves `send_at`, so it dates a message only before the first attempt.
+_DATE = "CASE WHEN attempts > 0 THEN created_at ELSE GREATEST(created_at, send_at) END"
+_SINCE = f"{_DATE} AS since"
 _QUEUES = Query(
-    "SELECT session_name, COUNT(*), MIN(CASE WHEN attempts > 0 THEN created_at "
-    "WHEN send_at <= holdfast_now() THEN GREATEST(created_at, send_at) END) "
-    "FROM outbox WHERE state IN ('queued', 'sending') GROUP BY session_name"
+    f"WITH RECURSIVE busy(name) AS (SELECT MIN(session_name) FROM outbox WHERE {OPEN} UNION ALL "  # noqa: S608
+    f"SELECT (SELECT MIN(o.session_name) FROM outbox AS o WHERE o.{OPEN} AND o.session_name > busy.name) "
+    "FROM busy WHERE busy.name IS NOT NULL) SELECT busy.name, "
+    f"(SELECT COUNT(*) FROM (SELECT 1 FROM outbox AS o WHERE o.session_name = busy.name AND {OPEN} "
+    f"LIMIT {COUNTED}) AS counted), "
+    f"(SELECT MIN(since) FROM (SELECT {_SINCE} FROM outbox AS o WHERE o.session_name = busy.name AND {READY} "
+    f"ORDER BY o.turn, o.seq LIMIT {_DATED}) AS first), "
+    f"(SELECT MIN({_DATE}) FROM outbox AS o WHERE o.session_name = busy.name AND {FLYING}), "
+    f"(SELECT MIN(since) FROM (SELECT o.attempts, o.send_at, {_SINCE} FROM outbox AS o "
+    f"WHERE o.session_name = busy.name AND {WAITS} ORDER BY o.send_at, o.seq LIMIT {_DATED}) AS waits "
+    f"WHERE attempts > 0 OR send_at <= {ONCE}) "
+    "FROM busy WHERE busy.name IS NOT NULL"
 )
-_UNPROCESSED = Query("SELECT COUNT(*) FROM inbox WHERE done_at IS NULL")
+_UNPROCESSED = Query(
+    f"SELECT COUNT(*) FROM (SELECT 1 FROM inbox WHERE done_at IS NULL LIMIT {COUNTED}) AS counted"  # noqa: S608
+)
 
 _ALIKE = Query(
     "SELECT desired, phase, code, failed, live, held, verified, linked, COUNT(*) FROM (SELECT s.desired, s.phase, "
@@ -46,7 +64,8 @@ def alike(c: Connection, instance: str, verified_after: float) -> list[Alike]:
 def read(c: Connection) -> Figures:
     """See `ports.store.Store.figures`."""
     at = now(c)
-    queues = {
-        name: Queue(depth, 0.0 if since is None else max(0.0, at - since)) for name, depth, since in _QUEUES.all(c)
-    }
+    queues = {}
+    for name, depth, *since in _QUEUES.all(c):
+        dated = [at - value for value in since if value is not None]
+        queues[str(name)] = Queue(depth, max(0.0, *dated) if dated else 0.0)
     return Figures(queues, int(_UNPROCESSED.first(c)[0]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, exists, func, or_, select, update
+from sqlalchemy import Connection, and_, delete, exists, func, select, update
 
 from holdfast.domain.media import MediaRow, State
 from holdfast.domain.rows import MessageRow
@@ -71,8 +71,10 @@ def get(c: Connection, name: str) -> MediaRow | None:
 def awaited(c: Connection, session: str, limit: int) -> tuple[list[MediaRow], float | None]:
     """See `ports.media.MediaStore.media_awaited`."""
     waiting = and_(_M.session_name == session, _M.state == "awaited")
-    due = c.execute(select(*_COLUMNS).where(waiting, _M.next_at <= db_now()).order_by(_M.seq).limit(limit)).all()
-    later = c.execute(select(func.min(_M.next_at)).where(waiting, _M.next_at > db_now())).scalar()
+    at = select(db_now()).scalar_subquery()  # once, so that the index is used
+    in_order = select(*_COLUMNS).where(waiting, _M.next_at <= at).order_by(_M.next_at, _M.seq)
+    due = c.execute(in_order.limit(limit)).all()
+    later = c.execute(select(func.min(_M.next_at)).where(waiting, _M.next_at > at)).scalar()
     return [_row(found) for found in due], None if later is None else max(0.0, later - now(c))
 
 
@@ -99,13 +101,19 @@ def drop_all(c: Connection, session: str) -> None:
 
 def stale(c: Connection, keep: float, limit: int) -> list[str]:
     """See `ports.media.MediaStore.media_stale`."""
+    at = select(db_now()).scalar_subquery()
     waits = exists().where(outbox.c.session_name == _M.session_name, outbox.c.id == _M.message_id, IS_OPEN)
-    which = or_(
-        _M.state == "dropped",
-        and_(_M.state.in_(("kept", "lost")), _M.updated_at <= db_now() - keep),
-        and_(_M.state == "staged", _M.updated_at <= db_now() - STAGED_FOR, ~waits),
+    kinds = (
+        (_M.state == "dropped",),
+        (_M.state == "kept", _M.updated_at <= at - keep),
+        (_M.state == "lost", _M.updated_at <= at - keep),
+        (_M.state == "staged", _M.updated_at <= at - STAGED_FOR, ~waits),
     )
-    return list(c.execute(select(_M.name).where(which).order_by(_M.seq).limit(limit)).scalars())
+    found: list[str] = []
+    for which in kinds:  # each by the index of states and ages
+        some = select(_M.name).where(*which).order_by(_M.updated_at).limit(limit - len(found))
+        found += c.execute(some).scalars()
+    return found
 
 
 class MediaPart(Part):

@@ -14,7 +14,7 @@ from holdfast.store.schema import metadata, setting
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0011"
+HEAD = "0012"
 """The newest revision in `migrations/versions`; a test holds that."""
 
 OLDEST = "0004"

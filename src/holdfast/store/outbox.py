@@ -14,16 +14,36 @@ from holdfast.domain.errors import DuplicateMessageId, IdempotencyConflict, Sess
 from holdfast.domain.outbox import ACKNOWLEDGED, FINAL, NOT_DELIVERED, STATE_OF_ACK, STATES, may_move, tail
 from holdfast.domain.rows import Hint, MessageRow, NewEvent, OutboxRow
 from holdfast.store import events as log
-from holdfast.store import hints, messages, people
+from holdfast.store import hints, messages, people, send_turns
 from holdfast.store.schema import outbox
-from holdfast.store.sql import Query, check_epoch, current_epoch, dumps, listed, loads, now, rounded
+from holdfast.store.send_turns import (
+    ANSWERED,
+    BEHIND,
+    IN_FLIGHT,
+    IN_LANE,
+    LEAVE,
+    MET,
+    NEW,
+    OPEN,
+    READY,
+    TIMED,
+    WAITS,
+    in_lane,
+    inherited,
+    of_chat,
+    opening,
+    pending,
+    ready,
+)
+from holdfast.store.sql import ONCE, Query, check_epoch, current_epoch, dumps, listed, loads, now, rounded
 
 _O = outbox.c
 COLUMNS = (
     "id, session_name, chat, CAST(content AS TEXT), state, attempts, created_at, updated_at, expires_at, send_at, "
     "error, message, idempotency_key, in_doubt, seq"
 )
-OPEN = "state IN ('queued', 'sending')"
+NEAR = 100
+"""Most rows of a chat that are looked at for one that is in the way."""
 _GET = Query(f"SELECT {COLUMNS} FROM outbox WHERE session_name = ? AND id = ?")
 _BY_KEY = Query(f"SELECT {COLUMNS}, fingerprint FROM outbox WHERE session_name = ? AND idempotency_key = ?")
 _SESSION = Query(
@@ -49,81 +69,70 @@ def _brief_step(state: str, attempts: str = "attempts") -> str:
     return f"story = CASE WHEN length(story) < {_LENGTHY} THEN {full} ELSE story END"
 
 
-def _in_the_way(row: str) -> str:
-    """SQL: whether that row, of the same chat, holds younger ones up. An overdue one does not: it is never sent."""
-    return (
-        f"{row}.expires_at > holdfast_now() AND "
-        f"({row}.state = 'sending' OR {row}.send_at <= holdfast_now() OR {row}.attempts > 0)"
-    )
-
-
 _BUSY = Query(
-    f"SELECT 1 FROM outbox AS o WHERE session_name = ? AND chat = ? AND {OPEN} "
-    f"AND (state = 'sending' OR {_in_the_way('o')}) LIMIT 1"
+    "SELECT 1 WHERE EXISTS (SELECT 1 FROM (SELECT state, expires_at FROM outbox WHERE session_name = ? "
+    f"AND chat >= ? AND chat <= ? AND {IN_LANE} ORDER BY chat, seq LIMIT {NEAR}) AS near WHERE state = 'sending' OR expires_at > {ONCE}) "
+    f"OR (SELECT MIN(send_at) FROM outbox WHERE session_name = ? AND {WAITS}) <= {ONCE}"
 )
+"""Rows that nobody has looked at yet count as of this chat: a claim that looks at them is under way."""
 _ADD = Query(
     "INSERT INTO outbox (session_name, id, chat, content, state, attempts, claim_epoch, created_at, updated_at, "
-    "expires_at, send_at, idempotency_key, fingerprint, story) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, holdfast_now(), holdfast_now(), ?, ?, ?, ?, "
+    "expires_at, send_at, idempotency_key, fingerprint, turn, story) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, holdfast_now(), holdfast_now(), ?, ?, ?, ?, ?, "
     "CAST(? AS TEXT) || CAST(holdfast_now() AS TEXT) || CAST(? AS TEXT)) "
     f"ON CONFLICT DO NOTHING RETURNING {COLUMNS}"
 )
-_DUE = (
-    "((state = 'queued' AND send_at <= holdfast_now()) OR (state = 'sending' AND claim_epoch < ?)) "
-    "AND expires_at > holdfast_now()"
-)
-
-
-def answered(row: str) -> str:
-    """SQL: whether that row goes to a group, or to somebody who wrote to us."""
-    return (
-        f"({row}.chat LIKE '%@g.us' OR EXISTS (SELECT 1 FROM message WHERE message.session_name = {row}.session_name "
-        f"AND message.chat = {row}.chat AND NOT message.from_me))"
-    )
-
-
-def opening(row: str) -> str:
-    """SQL: whether that row would be the first message that is exchanged with a person."""
-    return (
-        f"(({row}.chat LIKE '%@s.whatsapp.net' OR {row}.chat LIKE '%@lid') AND NOT EXISTS (SELECT 1 FROM message "
-        f"WHERE message.session_name = {row}.session_name AND message.chat = {row}.chat))"
-    )
 
 
 def before(row: str) -> str:
-    """SQL: whether a row of its chat is in flight, or older and in the way. Its parameters: session and epoch."""
+    """SQL: whether a row of its chat is in flight, or older and in the way. Its parameters: session and epoch, session.
+
+    It counts on `send_turns`, except for rows of which nobody has taken a look yet: of these it reads the nearest.
+    """
     return (
-        f"EXISTS (SELECT 1 FROM outbox AS other WHERE other.session_name = ? AND other.chat = {row}.chat "
-        f"AND other.seq <> {row}.seq AND other.{OPEN} AND ((other.state = 'sending' AND other.claim_epoch >= ?) OR "
-        f"(other.seq < {row}.seq AND {_in_the_way('other')})))"
+        f"(EXISTS (SELECT 1 FROM {IN_FLIGHT} WHERE flying.chat = {row}.chat AND flying.seq <> {row}.seq) OR "
+        f"EXISTS (SELECT 1 FROM (SELECT lane.seq, expires_at FROM outbox AS lane WHERE lane.session_name = ? "
+        f"AND {of_chat('lane', row)} AND {in_lane('lane')} ORDER BY lane.chat, lane.seq LIMIT {NEAR}) AS older "
+        f"WHERE older.seq < {row}.seq AND expires_at > {ONCE}))"
+    )
+
+
+def before_unseen(row: str) -> str:
+    """SQL: whether an older row of its chat that nobody has looked at is in the way. Its parameter: session."""
+    return (
+        "EXISTS (SELECT 1 FROM (SELECT near.seq, send_at, expires_at FROM outbox AS near WHERE near.session_name = ? "
+        f"AND {of_chat('near', row)} AND near.state IN ('queued', 'sending') "
+        f"ORDER BY near.chat, near.seq LIMIT {NEAR}) AS older WHERE older.seq < {row}.seq AND send_at <= {ONCE} AND expires_at > {ONCE})"
     )
 
 
 @lru_cache(maxsize=16)
-def _claiming(who: str, new_chats: bool, paced: bool) -> Query:
-    only = {"known": f"AND {answered('o')} ", "strangers": f"AND NOT {answered('o')} "}.get(who, "")
-    if not new_chats:
-        only += f"AND (o.opens = 1 OR NOT {opening('o')}) "
+def _claiming(turns: tuple[int, ...], paced: bool) -> Query:
     noted = ""
     if paced:
         noted = (
             "paced_at = holdfast_now(), "
             f"opens = CASE WHEN opens = 1 OR {opening('outbox')} THEN 1 ELSE 0 END, "
         )  # fmt: skip
+    first = " UNION ALL ".join(
+        f"SELECT seq, chat FROM (SELECT seq, chat FROM outbox WHERE session_name = ? AND {ready(turn)} "
+        f"ORDER BY turn, seq LIMIT ?) AS ready{turn}"
+        for turn in turns
+    )
     return Query(
         f"UPDATE outbox SET {noted}in_doubt = CASE state WHEN 'sending' THEN 1 ELSE in_doubt END, "
         f"{_brief_step('sending', 'attempts + 1')}, state = 'sending', attempts = attempts + 1, "
-        f"claim_epoch = ?, updated_at = holdfast_now() "
-        f"WHERE {_DUE} AND seq IN (SELECT seq FROM outbox AS o WHERE session_name = ? AND {OPEN} AND {_DUE} {only}"
-        f"AND NOT {before('o')} ORDER BY seq LIMIT ?) RETURNING {COLUMNS}"
+        f"claim_epoch = ?, updated_at = holdfast_now(), turn = {BEHIND} "
+        f"WHERE {OPEN} AND (state = 'queued' OR claim_epoch < ?) AND expires_at > {ONCE} AND seq IN "
+        f"(SELECT seq FROM ({first}) AS o WHERE NOT {before('o')} ORDER BY seq LIMIT ?) RETURNING {COLUMNS}"
     )
 
 
 _UNANSWERED = 15.0
 """Seconds after which a claim that its sender does not know of has surely got lost on the way back."""
 _LOST = (
-    "UPDATE outbox SET state = 'queued', updated_at = holdfast_now() WHERE session_name = ? AND state = 'sending' "
-    "AND claim_epoch = ? AND updated_at <= holdfast_now() - ? AND id NOT IN ({})"
+    f"UPDATE outbox SET state = 'queued', updated_at = holdfast_now(), turn = {TIMED} WHERE session_name = ? "
+    f"AND state = 'sending' AND claim_epoch = ? AND updated_at <= {ONCE} - ? AND id NOT IN ({{}})"
 )
 
 
@@ -133,7 +142,7 @@ def _forward(state: str) -> Query:
         "UPDATE outbox SET state = ?, updated_at = holdfast_now(), error = COALESCE(?, error), "
         "message = COALESCE(?, message), send_at = COALESCE(?, send_at), "
         f"in_doubt = GREATEST(in_doubt * {0 if state in ACKNOWLEDGED else 1}, ?), "
-        f"{_brief_step(state) if state == 'queued' else step(state)} "
+        f"{_brief_step(state) if state == 'queued' else step(state)}, {LEAVE} "
         f"WHERE session_name = ? AND id = ? AND state IN ({allowed}) RETURNING {COLUMNS}"
     )
 
@@ -165,10 +174,10 @@ def enqueue(c: Connection, row: OutboxRow, fingerprint: str, epoch: int | None) 
         raise SessionNotFound(f"There is no session '{row.session}'.")
     named = str(session[0] or row.chat)  # WhatsApp's spelling of the number, where it is another
     chat = people.resolve(c, row.session, [named])[named]
-    taken = ours and row.send_at <= now(c) and not _BUSY.all(c, row.session, chat)
+    taken = ours and row.send_at <= now(c) and not _BUSY.all(c, row.session, chat, chat, row.session)
     stored = _ADD.first(
         c, row.session, row.id, chat, dumps(row.content), *(("sending", 1, epoch) if taken else ("queued", 0, 0)),
-        row.expires_at, row.send_at, row.idempotency_key, fingerprint,
+        row.expires_at, row.send_at, row.idempotency_key, fingerprint, BEHIND if taken else TIMED,
         *(("sending|", f"|1{tail(0, '')}") if taken else ("queued|", f"|0{tail(0, '')}")),
     )  # fmt: skip
     if stored is not None and not ours:
@@ -204,19 +213,35 @@ class Which:
     flying: Collection[str] | None = None
 
 
-_WORTH = Query(
-    "SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM session_epoch WHERE session_name = ? AND epoch = ?) "
-    f"OR EXISTS (SELECT 1 FROM outbox WHERE session_name = ? AND {OPEN} AND {_DUE})"
-)
+    @property
+    def turns(self) -> tuple[int, ...]:
+        """Of `send_turns`."""
+        if self.who == "known":
+            return (ANSWERED,)
+        among = (MET,) if self.who == "strangers" else (ANSWERED, MET)
+        return (*among, NEW) if self.new_chats else among
 
 
-def is_worth_claiming(c: Connection, name: str, epoch: int) -> bool:
+@lru_cache(maxsize=16)
+def _worth(turns: tuple[int, ...]) -> Query:
+    first = " OR ".join(
+        f"(SELECT MIN(turn) FROM outbox WHERE session_name = asked.name AND {ready(turn)}) IS NOT NULL"
+        for turn in turns
+    )
+    return Query(
+        "WITH asked(name) AS (VALUES (CAST(? AS TEXT))) SELECT 1 FROM asked WHERE NOT EXISTS "
+        "(SELECT 1 FROM session_epoch WHERE session_name = asked.name AND epoch = ?) "
+        f"OR {pending('asked.name')} OR {first} OR {inherited('asked.name')}"
+    )
+
+
+def is_worth_claiming(c: Connection, name: str, epoch: int, which: Which) -> bool:
     """Whether a claim would find anything, if not by `Which.flying`, or be refused."""
-    return _WORTH.first(c, name, epoch, name, epoch) is not None
+    return _worth(which.turns).first(c, name, epoch, epoch) is not None
 
 
-def claim(c: Connection, name: str, epoch: int, limit: int, which: Which) -> list[OutboxRow]:
-    """See `ports.outbox.OutboxStore.claim_outbox`.
+def claim(c: Connection, name: str, epoch: int, limit: int, which: Which) -> tuple[list[OutboxRow], bool]:
+    """See `ports.outbox.OutboxStore.claim_outbox`. Also whether there is more to look at, if nothing was found.
 
     A row waits for another of its chat that is in flight, and for an older one that is due, in doubt, or put back for
     a later retry; not for one that is merely scheduled for later.
@@ -225,9 +250,11 @@ def claim(c: Connection, name: str, epoch: int, limit: int, which: Which) -> lis
     if which.flying is not None:
         known = rounded([*which.flying, ""])
         listed(_LOST, len(known)).run(c, name, epoch, _UNANSWERED, *known)
-    query = _claiming(which.who, which.new_chats, which.paced)
-    taken = query.all(c, tail(0, ""), epoch, epoch, name, epoch, name, epoch, limit)
-    return sorted((row_of(found) for found in taken), key=lambda row: row.seq)
+    all_seen = send_turns.arrange(c, name, epoch)
+    turns = which.turns
+    among = [value for _ in turns for value in (name, limit)]
+    taken = _claiming(turns, which.paced).all(c, tail(0, ""), epoch, epoch, *among, name, epoch, name, limit)
+    return sorted((row_of(found) for found in taken), key=lambda row: row.seq), not all_seen
 
 
 @dataclass(frozen=True, slots=True)

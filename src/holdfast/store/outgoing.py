@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from functools import partial
-
 from sqlalchemy import Connection
 
 from holdfast.domain.caps import Caps, Lately
@@ -39,13 +37,18 @@ class OutboxPart(Part):
         flying: Collection[str] | None = None,
     ) -> list[OutboxRow]:
         """See the port. Mostly nothing is due: then a look at it is all, and no writer waits."""
-        if flying is None and not await self._read(lambda c: outbox.is_worth_claiming(c, name, epoch), brief=True):
+        who: outbox.Who = "strangers" if strangers_only else "known" if known_only else "all"
+        which = outbox.Which(who, new_chats, paced, None if flying is None else list(flying))
+        if flying is None and not await self._read(
+            lambda c: outbox.is_worth_claiming(c, name, epoch, which), brief=True
+        ):
             return []
-        ours = None if flying is None else list(flying)
-        which = outbox.Which(
-            "strangers" if strangers_only else "known" if known_only else "all", new_chats, paced, ours
-        )
-        return await self._write(lambda c: outbox.claim(c, name, epoch, limit, which), brief=True)
+        more = True
+        while more:  # one transaction takes a bounded part
+            rows, more = await self._write(lambda c: outbox.claim(c, name, epoch, limit, which), brief=True)
+            if rows:
+                return rows
+        return []
 
     async def settle_outbox(
         self,
@@ -88,16 +91,19 @@ class OutboxPart(Part):
     async def expire_outbox(self) -> list[tuple[str, str]]:
         """See the port."""
         ended = []
-        for name in await self._read(waiting.overdue, brief=True):
-            ids = await self._write(partial(self._expire, name))
-            ended += [(name, id_) for id_ in ids]
-            if ids:
-                self._tell("message", name, *ids)
-                self._tell("events", name)
+        while overdue := await self._read(waiting.overdue, brief=True):
+            found = [(name, id_) for name, seqs in overdue.items() for id_ in await self._expire(name, seqs)]
+            ended += found
+            if not found:  # others were faster
+                break
         return ended
 
-    def _expire(self, name: str, c: Connection) -> list[str]:
-        return waiting.expire(c, name, self._new_id)
+    async def _expire(self, name: str, seqs: Sequence[int]) -> list[str]:
+        ids = await self._write(lambda c: waiting.expire(c, name, seqs, self._new_id), brief=True)
+        if ids:
+            self._tell("message", name, *ids)
+            self._tell("events", name)
+        return ids
 
     async def cancel_outbox(self, name: str, id: str) -> OutboxRow:
         """See the port."""

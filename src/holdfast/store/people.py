@@ -10,20 +10,26 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Table, and_, delete, exists, func, select, update
+from sqlalchemy import Connection, Table, and_, delete, exists, func, select, text, update
 
 from holdfast.domain import jids
 from holdfast.domain.addresses import by_number, lids_in
 from holdfast.domain.rows import AddonRow, ContactRow, MessageRow
-from holdfast.store.schema import chat, contact, cursor, event, message, outbox
+from holdfast.store.schema import LID_CHAT, LID_SENDER, chat, contact, cursor, event, message
 from holdfast.store.sql import Query, insert, keepable, listed, rounded
 
 _AT_ONCE = 500
+_LID_CHAT, _LID_SENDER = text(LID_CHAT), text(LID_SENDER)
+"""For the partial indexes by which rows of unknown numbers are found: a history brings thousands of mappings."""
 _KNOWN = "SELECT lid, pn FROM lid_map WHERE session_name = ? AND lid IN ({})"
 _BY_NUMBER = "SELECT lid, pn FROM lid_map WHERE session_name = ? AND pn IN ({})"
 _LEARN = Query(
     "INSERT INTO lid_map (session_name, lid, pn) VALUES (?, ?, ?) "
     "ON CONFLICT (session_name, lid) DO UPDATE SET pn = excluded.pn WHERE lid_map.pn <> excluded.pn RETURNING pn"
+)
+_MOVE_QUEUE = Query(
+    "UPDATE outbox SET chat = ?, turn = CASE state WHEN 'queued' THEN 0 ELSE turn END "  # looked at again
+    f"WHERE session_name = ? AND chat = ? AND {LID_CHAT}"
 )
 _PUT_CONTACT = Query(
     "INSERT INTO contact (session_name, id, phone, lid, name, push_name) VALUES (?, ?, ?, "
@@ -101,11 +107,11 @@ def _merge(c: Connection, name: str, lid: str, pn: str) -> None:
     _merge_contact(c, name, lid, pn)
     _merge_chat(c, name, lid, pn)
     _merge_messages(c, name, lid, pn)
-    c.execute(update(outbox).where(outbox.c.session_name == name, outbox.c.chat == lid).values(chat=pn))
+    _MOVE_QUEUE.run(c, pn, name, lid)
     undelivered = func.coalesce(select(func.min(cursor.c.seq)).scalar_subquery(), 0)
     c.execute(
         update(event)
-        .where(event.c.session_name == name, event.c.chat == lid, event.c.seq > undelivered)
+        .where(event.c.session_name == name, event.c.chat == lid, _LID_CHAT, event.c.seq > undelivered)
         .values(chat=pn)
     )
 
@@ -157,7 +163,7 @@ def _merge_messages(c: Connection, name: str, lid: str, pn: str) -> None:
     )
     c.execute(delete(message).where(in_lid, exists().where(same, twin.chat == pn)))
     c.execute(update(message).where(in_lid).values(chat=pn))
-    c.execute(update(message).where(m.session_name == name, m.sender == lid).values(sender=pn))
+    c.execute(update(message).where(m.session_name == name, m.sender == lid, _LID_SENDER).values(sender=pn))
 
 
 def put_contacts(c: Connection, name: str, rows: Sequence[ContactRow]) -> None:

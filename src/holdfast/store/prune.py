@@ -4,28 +4,29 @@ from __future__ import annotations
 
 from sqlalchemy import Connection
 
-from holdfast.domain.outbox import FINAL
-from holdfast.store.sql import Query
+from holdfast.store.schema import SETTLED
+from holdfast.store.sql import ONCE, Query
 
 AT_ONCE = 1000
 INSTANCE_KEPT = 86_400.0
 """How long an instance that gave no sign of life is listed, in seconds."""
-_SETTLED = ", ".join(f"'{state}'" for state in sorted(FINAL | {"sent", "delivered"}))
 
 
-def _oldest(table: str, which: str) -> Query:
+def _oldest(table: str, instant: str, which: str = "1 = 1") -> Query:
+    """By an index of that instant, so that nothing is read when nothing is old enough."""
     return Query(  # joined from constants
-        f"DELETE FROM {table} WHERE seq IN (SELECT seq FROM {table} WHERE {which} ORDER BY seq LIMIT {AT_ONCE})"  # noqa: S608
+        f"DELETE FROM {table} WHERE seq IN (SELECT seq FROM {table} WHERE {instant} < {ONCE} - ? AND {which} "  # noqa: S608
+        f"ORDER BY {instant} LIMIT {AT_ONCE})"
     )
 
 
-_INBOX = _oldest("inbox", "done_at < holdfast_now() - ?")
-_OUTBOX = _oldest("outbox", f"updated_at < holdfast_now() - ? AND state IN ({_SETTLED})")
-_DEAD = _oldest("delivery", "updated_at < holdfast_now() - ? AND state = 'dead'")
+_INBOX = _oldest("inbox", "done_at")
+_OUTBOX = _oldest("outbox", "updated_at", SETTLED)
+_DEAD = _oldest("delivery", "updated_at", "state = 'dead'")
 _EVENTS = _oldest(
     "event",
-    "at < holdfast_now() - ? "
-    "AND NOT EXISTS (SELECT 1 FROM cursor WHERE cursor.session_name = event.session_name AND cursor.seq < event.seq) "
+    "at",
+    "NOT EXISTS (SELECT 1 FROM cursor WHERE cursor.session_name = event.session_name AND cursor.seq < event.seq) "
     "AND NOT EXISTS (SELECT 1 FROM delivery WHERE delivery.event_seq = event.seq)",
 )
 _INSTANCES = Query("DELETE FROM instance WHERE heartbeat_at < holdfast_now() - ?")

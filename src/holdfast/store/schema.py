@@ -33,10 +33,14 @@ from sqlalchemy.event import listen
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
+from holdfast.store.send_turns import FLYING, IN_LANE, IS_LEFT, OPEN, READY, UNSENT, WAITS
+
 metadata = MetaData()
 
 BIG = BigInteger().with_variant(Integer(), "sqlite")
 """SQLite numbers rows by itself only for a column that is exactly INTEGER PRIMARY KEY."""
+
+LID_CHAT, LID_SENDER = "chat LIKE '%@lid'", "sender LIKE '%@lid'"
 
 
 class db_now(FunctionElement[float]):  # noqa: N801 - reads as an SQL function where it is used
@@ -75,6 +79,11 @@ def _instant(name: str) -> Column[float]:
     return Column(name, Double, nullable=False)
 
 
+def _partial(name: str, where: str, *columns: Any) -> None:
+    """An index of the rows for which a literal condition holds, which a query must repeat."""
+    Index(name, *columns, sqlite_where=text(where), postgresql_where=text(where))
+
+
 session = Table(
     "session",
     metadata,
@@ -100,10 +109,13 @@ session_epoch = Table(
     Column("epoch", BIG, nullable=False),
     Column("missing_since", Double),
     Column("ttl", Double, nullable=False, server_default="0"),
+    Column("arranged", BIG, nullable=False, server_default="0"),
+    _text("arranged_to"),
 )
 """The fencing number, kept for ever (G2). `missing_since`: since when the lock's row is known to be absent; 0 after a
 regular release, NULL while a row stands or nobody has looked yet. `ttl`: for how long the last claim was, in seconds:
-whose row was deleted by hand goes on for so long."""
+whose row was deleted by hand goes on for so long. `arranged`: the holder that has looked at all queued chats, its
+negative while it has come as far as `arranged_to`; see `send_turns`."""
 
 session_lock = Table(
     "session_lock",
@@ -244,6 +256,7 @@ message = _numbered(
 Index("message_id", message.c.session_name, message.c.id)
 Index("message_newest", message.c.session_name, message.c.timestamp, message.c.seq)
 Index("message_in_chat", message.c.session_name, message.c.chat, message.c.timestamp, message.c.seq)
+_partial("message_lid_sender", LID_SENDER, message.c.session_name, message.c.sender)
 
 WORDS = (
     """CREATE VIRTUAL TABLE message_words USING fts5(text, content='message', content_rowid='seq',
@@ -309,6 +322,9 @@ addon = _numbered(
 """What people add to the message `target`: the newest `reaction` and `vote` of each sender, and each `edited` or
 `revoked` that came before the message itself. The message may not be there (yet)."""
 Index("addon_target", addon.c.session_name, addon.c.target)
+_partial("addon_lid_chat", LID_CHAT, addon.c.session_name, addon.c.chat)
+_partial("addon_early", "kind IN ('edited', 'revoked')", addon.c.session_name, addon.c.chat, addon.c.target)
+Index("addon_sender", addon.c.session_name, addon.c.sender)
 
 outbox = _numbered(
     "outbox",
@@ -331,17 +347,33 @@ outbox = _numbered(
     Column("in_doubt", Integer, nullable=False, server_default="0"),
     Column("paced_at", Double),
     Column("opens", Integer, nullable=False, server_default="0"),
+    Column("turn", Integer, nullable=False, server_default="0"),
     UniqueConstraint("session_name", "id", name="outbox_id"),
     UniqueConstraint("session_name", "idempotency_key", name="outbox_idempotency_key"),
 )
 """`story`: a line for each state (`domain.outbox.steps`). `paced_at`: when it was last claimed under the session's
-limits; `opens`: whether it was then the first message to its chat."""
-IS_OPEN = text("state IN ('queued', 'sending')")
+limits; `opens`: whether it was then the first message to its chat; `turn`: see `send_turns`."""
+SETTLED = "state IN ('cancelled', 'delivered', 'expired', 'failed', 'read', 'sent')"
+IS_OPEN = text(OPEN)
 """Literal on purpose: SQLite uses the partial index only where it can see that the condition holds."""
 Index("outbox_open", outbox.c.session_name, outbox.c.chat, outbox.c.seq, sqlite_where=IS_OPEN, postgresql_where=IS_OPEN)
 Index("outbox_deadline", outbox.c.expires_at, sqlite_where=IS_OPEN, postgresql_where=IS_OPEN)
 _paced = text("paced_at IS NOT NULL")
 Index("outbox_paced", outbox.c.session_name, outbox.c.paced_at, sqlite_where=_paced, postgresql_where=_paced)
+
+
+_O = outbox.c
+_partial("outbox_lane", IN_LANE, _O.session_name, _O.chat, _O.seq)
+_partial("outbox_queue", OPEN, _O.session_name, _O.seq)
+_partial("outbox_lid_chat", LID_CHAT, _O.session_name, _O.chat)
+_partial("outbox_ready", READY, _O.session_name, _O.turn, _O.seq)
+_partial("outbox_first", READY, _O.session_name, _O.chat, _O.turn)
+_partial("outbox_waits", WAITS, _O.session_name, _O.send_at, _O.seq)
+_partial("outbox_left", IS_LEFT, _O.session_name, _O.turn, _O.seq)
+_partial("outbox_unsent", UNSENT, _O.session_name, _O.expires_at)
+_partial("outbox_flying", FLYING, _O.session_name, _O.state, _O.chat)
+_partial("outbox_opened", "opens = 1", _O.session_name, _O.opens, _O.paced_at)
+_partial("outbox_settled", SETTLED, _O.updated_at)
 
 event = _numbered(
     "event",
@@ -353,6 +385,8 @@ event = _numbered(
     Column("payload", JSON, nullable=False),
 )
 Index("event_of_session", event.c.session_name, event.c.seq)
+Index("event_age", event.c.at)
+_partial("event_lid_chat", LID_CHAT, event.c.session_name, event.c.chat)
 
 cursor = Table(
     "cursor",
@@ -393,6 +427,10 @@ Index("delivery_lane", delivery.c.consumer, delivery.c.chat, delivery.c.event_se
 Index("delivery_due", delivery.c.consumer, delivery.c.next_at)
 Index("delivery_of_session", delivery.c.session_name)
 Index("delivery_keeps", delivery.c.event_seq)
+_D = delivery.c
+_partial("delivery_open", "state IN ('retrying', 'waiting')", _D.consumer, _D.chat, _D.event_seq)
+_partial("delivery_untold", "told = 0", _D.consumer, _D.chat, _D.event_seq)
+_partial("delivery_dead", "state = 'dead'", _D.updated_at)
 
 timeline = _numbered(
     "timeline",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Sequence
 from functools import lru_cache
@@ -58,7 +59,14 @@ def raw(c: Connection, sql: str, params: Sequence[Any] = ()) -> CursorResult[*tu
 
 
 _LOCKS = (" FOR NO KEY UPDATE", " FOR UPDATE SKIP LOCKED", " FOR UPDATE", " FOR KEY SHARE", " FOR SHARE")
+_INDEXED = re.compile(r" INDEXED BY \w+")
 _NOW = "(EXTRACT(EPOCH FROM clock_timestamp())::float8)"
+
+
+ONCE = "(SELECT holdfast_now())"
+"""Database time in a condition: evaluated once for the statement, so that an index can use it. `holdfast_now()` by
+itself is asked for each row, which reads all of them; it is meant for values, and where a row is waited for first.
+"""
 
 
 class Query:
@@ -66,13 +74,14 @@ class Query:
 
     SQLAlchemy needs ten times as long to build and key an expression as SQLite needs to run it, so these are text, and
     on SQLite they go straight to the driver, which keeps them prepared. `?` stands for a parameter, `holdfast_now()`
-    for database time, `GREATEST` for the larger of two; row locks fall away on SQLite, which has one writer.
+    for database time, `GREATEST` for the larger of two; row locks fall away on SQLite, which has one writer, and `INDEXED BY` on PostgreSQL, which knows how
+    full each index is.
     """
 
     __slots__ = ("lite", "postgres")
 
     def __init__(self, sql: str) -> None:
-        self.postgres = _numbered(sql).replace("holdfast_now()", _NOW)
+        self.postgres = _numbered(_INDEXED.sub("", sql)).replace("holdfast_now()", _NOW)
         for lock in _LOCKS:
             sql = sql.replace(lock, "")
         self.lite = sql.replace("GREATEST(", "MAX(")

@@ -3,7 +3,7 @@
 # ruff: noqa: S608 - the statements are joined from constants of this module
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from functools import lru_cache
 
 from sqlalchemy import Connection
@@ -16,6 +16,7 @@ from holdfast.domain.outbox import (
     EXPIRED,
     EXPIRED_IN_DOUBT,
     STATES,
+    WAITING,
     Step,
     ack_event,
     steps,
@@ -25,15 +26,13 @@ from holdfast.domain.outbox import (
 from holdfast.domain.rows import Hint, OutboxRow, Waiting
 from holdfast.store import events as log
 from holdfast.store import hints, outbox
-from holdfast.store.outbox import COLUMNS, OPEN, row_of, step
-from holdfast.store.sql import Query, current_epoch, now
+from holdfast.store.outbox import COLUMNS, row_of, step
+from holdfast.store.send_turns import LEAVE, OPEN, answered, opening
+from holdfast.store.sql import ONCE, Query, current_epoch, listed, now, rounded
 
 AT_ONCE = 500
 """Rows that one transaction ends at most."""
 
-_OVERDUE = Query(
-    f"SELECT DISTINCT session_name FROM outbox WHERE {OPEN} AND expires_at <= holdfast_now() ORDER BY session_name"
-)
 # What a living holder is sending right now is left to it; what is in doubt without one may end like all else.
 _MINE_TO_END = (
     "(state = 'queued' OR claim_epoch < ? OR NOT EXISTS (SELECT 1 FROM session_lock AS l "
@@ -41,47 +40,56 @@ _MINE_TO_END = (
 )
 
 
-def _expiring(in_doubt: str) -> Query:
-    return Query(
-        f"UPDATE outbox SET state = 'expired', message = ?, updated_at = holdfast_now(), {step('expired')} "
-        f"WHERE session_name = ? AND {OPEN} AND expires_at <= holdfast_now() AND {_MINE_TO_END} AND {in_doubt} "
-        f"AND seq IN (SELECT seq FROM outbox WHERE session_name = ? AND {OPEN} AND expires_at <= holdfast_now() "
-        f"ORDER BY seq LIMIT {AT_ONCE}) RETURNING {COLUMNS}"
+_OVERDUE = Query(
+    f"SELECT session_name, seq FROM outbox WHERE {OPEN} AND expires_at <= {ONCE} AND (state = 'queued' OR NOT EXISTS "
+    "(SELECT 1 FROM session_lock AS l WHERE l.session_name = outbox.session_name AND l.expires_at > holdfast_now() "
+    f"AND l.epoch <= outbox.claim_epoch)) ORDER BY expires_at LIMIT {AT_ONCE}"
+)
+
+
+def _expiring(in_doubt: str) -> str:
+    return (
+        f"UPDATE outbox SET state = 'expired', message = ?, updated_at = holdfast_now(), {step('expired')}, {LEAVE} "
+        f"WHERE session_name = ? AND {OPEN} AND expires_at <= {ONCE} AND {_MINE_TO_END} AND {in_doubt} "
+        f"AND seq IN ({{}}) RETURNING {COLUMNS}"
     )
 
 
 _DOUBTED = "(in_doubt = 1 OR state = 'sending')"
 _EXPIRE = ((_expiring(_DOUBTED), EXPIRED_IN_DOUBT), (_expiring(f"NOT {_DOUBTED}"), EXPIRED))
 _CANCEL = Query(
-    f"UPDATE outbox SET state = 'cancelled', message = ?, updated_at = holdfast_now(), {step('cancelled')} "
+    f"UPDATE outbox SET state = 'cancelled', message = ?, updated_at = holdfast_now(), {step('cancelled')}, {LEAVE} "
     f"WHERE session_name = ? AND id = ? AND state = 'queued' RETURNING {COLUMNS}"
 )
 _EPOCH = Query("SELECT epoch FROM session_epoch WHERE session_name = ?")
 _STORY = Query("SELECT story FROM outbox WHERE session_name = ? AND id = ?")
 _SENT = Query(
     "SELECT paced_at, id FROM outbox WHERE session_name = ? AND paced_at IS NOT NULL "
-    "AND paced_at > holdfast_now() - ? ORDER BY paced_at DESC LIMIT ?"
+    f"AND paced_at > {ONCE} - ? ORDER BY paced_at DESC LIMIT ?"
 )
 _OPENED = Query(
-    "SELECT paced_at FROM outbox WHERE session_name = ? AND paced_at IS NOT NULL AND opens = 1 "
-    "AND paced_at > holdfast_now() - ? ORDER BY paced_at DESC LIMIT ?"
+    f"SELECT paced_at FROM outbox WHERE session_name = ? AND opens = 1 "
+    f"AND paced_at > {ONCE} - ? ORDER BY paced_at DESC LIMIT ?"
 )
 
 
-def overdue(c: Connection) -> list[str]:
-    """The sessions with messages whose deadline has passed."""
-    return [str(name) for (name,) in _OVERDUE.all(c)]
+def overdue(c: Connection) -> dict[str, list[int]]:
+    """Messages whose deadline has passed, by session: some of them, those that have waited longest."""
+    found: dict[str, list[int]] = {}
+    for name, seq in _OVERDUE.all(c):
+        found.setdefault(str(name), []).append(int(seq))
+    return found
 
 
-def expire(c: Connection, name: str, new_id: Callable[[], str]) -> list[str]:
-    """End a session's messages whose deadline has passed; their ids. See `ports.outbox.OutboxStore.expire_outbox`.
+def expire(c: Connection, name: str, seqs: Sequence[int], new_id: Callable[[], str]) -> list[str]:
+    """End those of these messages whose deadline has passed; their ids. See `ports.outbox.OutboxStore.expire_outbox`.
 
     Claims are kept out meanwhile, whoever holds the session.
     """
     epoch = current_epoch(c, name, alone=True) or 0
-    ended = []
-    for query, sentence in _EXPIRE:
-        for found in query.all(c, sentence, tail(0, sentence), name, epoch, name):
+    ended, among = [], rounded(seqs)
+    for sql, sentence in _EXPIRE:
+        for found in listed(sql, len(among)).all(c, sentence, tail(0, sentence), name, epoch, *among):
             row = row_of(found)
             ended.append(row.id)
             log.append(c, name, [ack_event(row, "expired", 0, sentence)], new_id)
@@ -113,11 +121,13 @@ def story(c: Connection, name: str, id_: str) -> list[Step]:
 
 @lru_cache(maxsize=16)
 def _listing(states: tuple[str, ...], *narrowed: str) -> Query:
-    among = ", ".join(f"'{state}'" for state in states)
+    which = f"state IN ({', '.join(map(repr, states))})"
+    if WAITING.issuperset(states):
+        which = f"{OPEN} AND {which}"  # for the index of these
     columns = COLUMNS.replace("CAST(content", "CAST(o.content")
     return Query(
-        f"SELECT {columns}, {outbox.before('o')} AS behind, {outbox.answered('o')} AS answered, "
-        f"{outbox.opening('o')} AS opening FROM outbox AS o WHERE session_name = ? AND state IN ({among}) "
+        f"SELECT {columns}, ({outbox.before('o')} OR {outbox.before_unseen('o')}) AS behind, "
+        f"{answered('o')} AS answered, {opening('o')} AS opening FROM outbox AS o WHERE session_name = ? AND {which} "
         f"{' '.join(f'AND {how} ?' for how in narrowed)} ORDER BY seq DESC LIMIT ?"
     )
 
@@ -131,7 +141,7 @@ def listing(
         narrowed["id ="] = id_
     query = _listing(tuple(sorted(STATES.intersection(states))), *narrowed)
     epoch = _EPOCH.first(c, name)
-    found = query.all(c, name, epoch[0] if epoch else 0, name, *narrowed.values(), limit)
+    found = query.all(c, name, epoch[0] if epoch else 0, name, name, name, *narrowed.values(), limit)
     return [Waiting(row_of(row), *(bool(fact) for fact in row[15:])) for row in found]
 
 
