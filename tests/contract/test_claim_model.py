@@ -129,7 +129,9 @@ class Walk:
         asked = outgoing(id_, chat, send_at=at + wait if wait else 0.0, expires_at=at + lasts)
         fields = {name: getattr(asked, name) for name in asked.__slots__} | {"session": self.name}
         stored, _ = await store.enqueue(type(asked)(**fields), "f", epoch=model.epoch if ours else None)
-        busy = any(other.chat == chat and (other.state == "sending" or model.in_the_way(other)) for other in model.open())
+        busy = any(
+            other.chat == chat and (other.state == "sending" or model.in_the_way(other)) for other in model.open()
+        )
         if stored.state == "sending":
             assert ours
             assert not wait

@@ -64,28 +64,31 @@ async def seed(world: World, name: str, size: int) -> None:
                     f"{at} FROM num"
                 )
             )
-        for sql in (
-            "INSERT INTO message (session_name, chat, from_me, id, sender, timestamp, kind, text, ack, body, raw) "
-            f"SELECT '{name}', '{PN}', TRUE, 'm' || n, '{PN}', n, 'text', '', 1, '{{}}', :raw FROM num",
-            "INSERT INTO addon (session_name, chat, target, kind, sender, from_me, id, timestamp, body) "
-            f"SELECT '{name}', '{PN}', 'm' || n, 'reaction', '{PN}', FALSE, 'r' || n, n, '{{}}' FROM num",
-            "INSERT INTO event (id, session_name, kind, chat, at, payload) "
-            f"SELECT '{name}e' || n, '{name}', 'message', '{PN}', {at}, '{{}}' FROM num CROSS JOIN (VALUES (1), (2), (3)) AS x",
-            "INSERT INTO inbox (session_name, key, kind, attrs, plaintext, body, received_at, done_at) "
-            f"SELECT '{name}', 'i' || n, 'message', '{{}}', :raw, '{{}}', {at}, {at} FROM num",
-            "INSERT INTO media (session_name, name, message_id, from_me, state, source, next_at, created_at, "
-            f"updated_at) SELECT '{name}', '{name}f' || n, 'm' || n, FALSE, 'awaited', :raw, {at + 1e6}, {at}, {at} FROM num",
-            "INSERT INTO media (session_name, name, message_id, from_me, state, source, created_at, updated_at) "
-            f"SELECT '{name}', '{name}g' || n, 'm' || n, FALSE, 'kept', :raw, {at}, {at} FROM num",
+        own = f"'{name}'"
+        for table, columns, values in (
+            ("message", "session_name, chat, from_me, id, sender, timestamp, kind, text, ack, body, raw",
+             f"{own}, '{PN}', TRUE, 'm' || n, '{PN}', n, 'text', '', 1, '{{}}', :raw"),
+            ("addon", "session_name, chat, target, kind, sender, from_me, id, timestamp, body",
+             f"{own}, '{PN}', 'm' || n, 'reaction', '{PN}', FALSE, 'r' || n, n, '{{}}'"),
+            ("event", "id, session_name, kind, chat, at, payload",
+             f"'{name}e' || n, {own}, 'message', '{PN}', {at}, '{{}}'"),
+            ("inbox", "session_name, key, kind, attrs, plaintext, body, received_at, done_at",
+             f"{own}, 'i' || n, 'message', '{{}}', :raw, '{{}}', {at}, {at}"),
+            ("media", "session_name, name, message_id, from_me, state, source, next_at, created_at, updated_at",
+             f"{own}, '{name}f' || n, 'm' || n, FALSE, 'awaited', :raw, {at + 1e6}, {at}, {at}"),
+            ("media", "session_name, name, message_id, from_me, state, source, created_at, updated_at",
+             f"{own}, '{name}g' || n, 'm' || n, FALSE, 'kept', :raw, {at}, {at}"),
             # dead ones of the chat in which more arrives, one chat each that retries later, and some behind that
-            "INSERT INTO delivery (consumer, session_name, chat, event_seq, state, updated_at) "
-            f"SELECT '{name}', '{name}', 'c1', {base} + n, 'dead', {at} FROM num",
-            "INSERT INTO delivery (consumer, session_name, chat, event_seq, state, next_at, updated_at) "
-            f"SELECT '{name}', '{name}', 'c' || n, {base} + n + {size}, 'retrying', {at + 1e6}, {at} FROM num",
-            "INSERT INTO delivery (consumer, session_name, chat, event_seq, state, updated_at) "
-            f"SELECT '{name}', '{name}', 'c2', {base} + n + 2 * {size}, 'waiting', {at} FROM num",
-        ):
-            c.execute(text(f"{numbers} {sql}"), {"raw": b""} if ":raw" in sql else {})
+            ("delivery", "consumer, session_name, chat, event_seq, state, updated_at",
+             f"{own}, {own}, 'c1', {base} + n, 'dead', {at}"),
+            ("delivery", "consumer, session_name, chat, event_seq, state, next_at, updated_at",
+             f"{own}, {own}, 'c' || n, {base} + n + {size}, 'retrying', {at + 1e6}, {at}"),
+            ("delivery", "consumer, session_name, chat, event_seq, state, updated_at",
+             f"{own}, {own}, 'c2', {base} + n + 2 * {size}, 'waiting', {at}"),
+        ):  # fmt: skip
+            often = " CROSS JOIN (VALUES (1), (2), (3)) AS x" if table == "event" else ""
+            sql = f"{numbers} INSERT INTO {table} ({columns}) SELECT {values} FROM num{often}"
+            c.execute(text(sql), {"raw": b""} if ":raw" in values else {})
         c.execute(text("UPDATE cursor SET seq = (SELECT MAX(seq) FROM event)"))
 
     await store._driver.write(fill)

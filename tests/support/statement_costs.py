@@ -33,7 +33,6 @@ def counted(store: SqlStore, url: str) -> Iterator[Costs]:
     costs = Costs()
     driver: Any = store._driver
     if url.startswith("sqlite"):
-
         raw: Any = driver._connection.raw
         running: list[Any] = [0, ""]
 

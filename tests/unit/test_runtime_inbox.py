@@ -59,7 +59,7 @@ async def shown(node: Node, clock: VirtualClock, count: int) -> set[str]:
 
 
 def unreadable(lines: list[Any]) -> list[Mapping[str, Any]]:
-    return [line for line in lines if line.get("code") == "unreadable"]
+    return [line for line in lines if (line.get("action"), line.get("code")) == ("inbox", "unreadable")]
 
 
 def cannot_be_interpreted(row: InboxRow, me: Mapping[str, Any]) -> Any:
@@ -92,6 +92,16 @@ def test_one_bad_row_is_set_aside_and_stops_nobody(bad: Any, monkeypatch: pytest
             kept = await store.inbox_find("shop", stanza("BAD").key)
             assert kept is not None
             assert kept.body == stanza("BAD").body
+            figures = await store.figures()
+            assert figures.unreadable["shop"].count == 1
+            await clock.sleep(120)
+            (alert,) = (await store.alerts())["shop"]
+            assert alert["kind"] == "unreadable"
+            await clock.sleep(3600)
+            while await store.prune(60.0, events=60.0, dead=60.0):
+                pass
+            assert await store.inbox_find("shop", stanza("BAD").key) is not None, "kept for a release that can read it"
+            assert await store.inbox_find("shop", stanza("A").key) is None
 
     run(main)
 

@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import Any, Literal
 
 from holdfast.domain import disconnects
+from holdfast.domain.rows import Unreadable
 from holdfast.domain.state import Phase, State
 
 Notice = Literal["raised", "resolved"]
@@ -29,6 +30,7 @@ class Kind(StrEnum):
     CLIENT_OUTDATED = "client_outdated"
     RESTRICTED = "restricted"
     QUEUE_OLD = "queue_old"
+    UNREADABLE = "unreadable"
     WEBHOOK_DEAD = "webhook_dead"
     KEYS_GUESSED = "keys_guessed"
 
@@ -129,10 +131,13 @@ class Alert:
 # --- what is wrong ----------------------------------------------------------------------------------------------
 
 
-def look(state: State, now: float, limits: Limits, *, wanted: bool, oldest: float) -> Found:
+def look(
+    state: State, now: float, limits: Limits, *, wanted: bool, oldest: float, unreadable: Unreadable | None = None
+) -> Found:
     """What is wrong with a session.
 
-    `wanted`: nobody stopped it. `oldest`: age in seconds of its oldest waiting message.
+    `wanted`: nobody stopped it. `oldest`: age in seconds of its oldest waiting message. `unreadable`: the stanzas that
+    were set aside.
     Dead webhook receivers are no session's trouble: see `domain.outages`.
     """
     if not wanted:
@@ -144,10 +149,15 @@ def look(state: State, now: float, limits: Limits, *, wanted: bool, oldest: floa
     if oldest > limits.age:
         message = f"Messages have been waiting to be sent for more than {limits.age:.0f} s."
         causes.append(Cause(Kind.QUEUE_OLD, "queue_old", message, now - oldest))
+    if unreadable is not None and now - unreadable.latest < UNREADABLE_FOR:
+        message = f"{unreadable.count} received stanzas could not be stored as messages. They are kept as they came."
+        causes.append(Cause(Kind.UNREADABLE, "unreadable", message, unreadable.latest))
     settled = state.phase in (Phase.WORKING, Phase.STOPPED) or state.message == disconnects.ON_PURPOSE
     return Found(tuple(causes), unsettled=link is None and not settled)
 
 
+UNREADABLE_FOR = 86_400.0
+"""Seconds for which the newest stanza that was set aside is worth an alert."""
 _RESTRICTED = "WhatsApp lets this account write to no new people for now. Write less to strangers."
 
 

@@ -389,11 +389,24 @@ class Queue:
 
 
 @dataclass(frozen=True, slots=True)
+class Unreadable:
+    """Received stanzas of a session that could not be stored as messages: how many, and when the newest came (Unix
+    seconds).
+    """
+
+    count: int
+    latest: float
+
+
+@dataclass(frozen=True, slots=True)
 class Figures:
-    """What waits in the store: queues by session (only those that are not empty), and unprocessed inbox rows."""
+    """What waits in the store: queues by session (only those that are not empty), unprocessed inbox rows, and what was
+    set aside, by session.
+    """
 
     queues: Mapping[str, Queue]
     unprocessed: int
+    unreadable: Mapping[str, Unreadable] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -435,3 +448,5 @@ class Processed:
     events: Sequence[NewEvent] = ()
     ignored: Sequence[int] = ()
     """`seq` of the inbox rows of which nothing is kept but their key."""
+    unreadable: Sequence[tuple[int, str]] = ()
+    """`seq` of the inbox rows of which nothing could be made, each with the kind of error; they are kept."""

@@ -19,7 +19,7 @@ from holdfast.domain.caps import Caps
 from holdfast.domain.errors import StaleEpoch, StoreUnavailable
 from holdfast.domain.key_guesses import KeyGuesses
 from holdfast.domain.pacing import backoff
-from holdfast.ports.store import Json
+from holdfast.domain.rows import Json, Unreadable
 from holdfast.runtime.actor import Deps
 from holdfast.runtime.delivery import RETRY_CAP, Delivery
 from holdfast.runtime.outages import Outages
@@ -126,7 +126,8 @@ class Alerts:
                 before = tuple(_read(stored.get(name, ())))
                 queue = figures.queues.get(name)
                 oldest = 0.0 if queue is None or subject.paced else queue.oldest
-                await self._keep(name, subject, before, self._review(name, subject, before, oldest))
+                unreadable = figures.unreadable.get(name)
+                await self._keep(name, subject, before, self._review(name, subject, before, oldest, unreadable))
             self._may_be_well |= await self._outages.look(
                 self._delivery.failing(), self._guesses.under_way(self._clock.boot())
             )
@@ -161,11 +162,13 @@ class Alerts:
         self._orphans |= {name: _Subject(None, None) for name in gone}
         self._orphans_at = self._clock.boot()
 
-    def _review(self, name: str, subject: _Subject, before: Sequence[a.Alert], oldest: float) -> tuple[a.Alert, ...]:
+    def _review(
+        self, name: str, subject: _Subject, before: Sequence[a.Alert], oldest: float, unreadable: Unreadable | None
+    ) -> tuple[a.Alert, ...]:
         now, limits = self._clock.now(), self._settings.limits
         found, damping = a.Found(), 0.0  # of a deleted session nothing can come back
         if subject.state is not None:
-            found = a.look(subject.state, now, limits, wanted=subject.wanted, oldest=oldest)
+            found = a.look(subject.state, now, limits, wanted=subject.wanted, oldest=oldest, unreadable=unreadable)
             damping = limits.damping
         return a.review(before, found, session=name, instance=self._instance, now=now, damping=damping)
 

@@ -17,7 +17,16 @@ import structlog
 from holdfast.crash import point
 from holdfast.domain import jids
 from holdfast.domain.addons import Sealed
-from holdfast.domain.errors import HoldfastError, StaleEpoch
+from holdfast.domain.errors import (
+    DataDirNotWritable,
+    HoldfastError,
+    SessionNotFound,
+    StaleEpoch,
+    StoreDamaged,
+    StoreFull,
+    StoreReadOnly,
+    StoreUnavailable,
+)
 from holdfast.domain.ignored_chats import NOTHING, IgnoredChats, dropped
 from holdfast.domain.messages import Interpreted, interpret, merge
 from holdfast.domain.synced import synced
@@ -29,6 +38,10 @@ from holdfast.runtime.hub import Hub
 
 log = structlog.get_logger(__name__)
 
+_OF_THE_STORE = (
+    StaleEpoch, StoreUnavailable, StoreFull, StoreReadOnly, StoreDamaged, DataDirNotWritable, SessionNotFound,
+)  # fmt: skip
+"""What says nothing about the stanza: it is tried again."""
 BATCH = 200
 STORE_RETRY = 1.0
 
@@ -138,7 +151,7 @@ class Inbox:
                 return
             opened = [await self._opened(one, part.mappings) for part in parts for one in part.sealed]
             await self._apply(replace(merge([*parts, *opened]), ignored=unwanted))
-        except HoldfastError:
+        except _OF_THE_STORE:
             raise
         except Exception as error:  # a mistake of ours with what somebody sent
             if len(rows) > 1:
@@ -163,8 +176,8 @@ class Inbox:
         return sealed.opened(replace(one, senders=senders, authors=authors), target, self._actor.me)
 
     async def _set_aside(self, row: InboxRow, error: Exception) -> None:
-        """Marked as done, if the store takes even that: the row itself stays, as long as all rows do."""
-        await self._apply(Processed(done=[row.seq]))
+        """In nobody's way, and kept for a release that can read it; an alert and a metric tell of it."""
+        await self._apply(Processed(unreadable=[(row.seq, type(error).__name__)]))
         self._log.error(
             "a received stanza cannot be read, and was set aside",
             action="inbox",

@@ -11,7 +11,7 @@ from holdfast.domain.addons import AWAITING, with_addons
 from holdfast.domain.rows import AddonRow, MessageRow
 from holdfast.store import people
 from holdfast.store.schema import LID_CHAT
-from holdfast.store.sql import Query, dumps, keepable, listed, loads, rounded
+from holdfast.store.sql import Query, dumps, listed, loads, rounded
 
 _COLUMNS = "chat, target, kind, sender, from_me, id, timestamp, text, CAST(body AS TEXT)"
 _OF = (
@@ -40,7 +40,9 @@ _AWAITING = Query(
     "DELETE FROM addon WHERE session_name = ? AND target = ? AND chat = ? AND kind = ? RETURNING CAST(body AS TEXT)"
 )
 _DROP = Query("DELETE FROM addon WHERE session_name = ? AND seq = ? RETURNING seq")
-_MOVE = Query(f"UPDATE addon SET chat = ? WHERE session_name = ? AND chat = ? AND {LID_CHAT} RETURNING seq")
+_MOVE = Query(
+    f"UPDATE addon SET chat = ? WHERE session_name = ? AND chat = ? AND {LID_CHAT} RETURNING seq"  # noqa: S608
+)
 _RENAME = Query("UPDATE addon SET sender = ? WHERE session_name = ? AND sender = ? RETURNING seq")
 _TWICE = Query(
     "DELETE FROM addon WHERE session_name = ? AND sender = ? AND kind IN ('reaction', 'vote', 'answer') AND EXISTS ("
@@ -59,7 +61,7 @@ def put(c: Connection, name: str, row: AddonRow) -> bool:
             return False
         _REPLACE.all(c, *key)
     values = (
-        name, row.chat, row.target, row.kind, row.sender, row.from_me, row.id, row.timestamp, keepable(row.text),
+        name, row.chat, row.target, row.kind, row.sender, row.from_me, row.id, row.timestamp, row.text,
         dumps(row.body),
     )  # fmt: skip
     _PUT.run(c, *values)

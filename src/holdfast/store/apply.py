@@ -62,6 +62,7 @@ def apply_inbox(
     appended = log.append(c, name, told, new_id)
     inbox.mark_done(c, name, processed.done)
     inbox.erase(c, name, processed.ignored)
+    inbox.set_aside(c, name, processed.unreadable)
     return appended
 
 

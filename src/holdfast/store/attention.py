@@ -32,11 +32,11 @@ _ORDERED = Query(
     "WHERE l.instance_id = ? AND s.command_seq > s.done_seq ORDER BY s.name"
 )
 _UNSENT = Query(
-    f"WITH RECURSIVE busy(name) AS (SELECT MIN(session_name) FROM outbox WHERE {OPEN} UNION ALL "
-    f"SELECT (SELECT MIN(o.session_name) FROM outbox AS o WHERE o.{OPEN} AND o.session_name > busy.name) "  # noqa: S608
+    f"WITH RECURSIVE busy(name) AS (SELECT MIN(session_name) FROM outbox WHERE {OPEN} UNION ALL "  # noqa: S608
+    f"SELECT (SELECT MIN(o.session_name) FROM outbox AS o WHERE o.{OPEN} AND o.session_name > busy.name) "
     "FROM busy WHERE busy.name IS NOT NULL) "
     "SELECT l.session_name FROM busy JOIN session_lock AS l ON l.session_name = busy.name "
-    f"WHERE l.instance_id = ? AND ((SELECT MIN(turn) FROM outbox WHERE session_name = busy.name AND {READY}) "  # noqa: S608
+    f"WHERE l.instance_id = ? AND ((SELECT MIN(turn) FROM outbox WHERE session_name = busy.name AND {READY}) "
     f"IS NOT NULL OR {pending('busy.name', 'l.epoch')} OR {inherited('busy.name')} "
     f"OR EXISTS (SELECT 1 FROM outbox AS o WHERE o.session_name = busy.name AND o.{FLYING} "
     f"AND o.updated_at < {ONCE} - ?))"

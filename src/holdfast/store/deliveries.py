@@ -87,7 +87,7 @@ _KEEP = (
 _LEAVE = "UPDATE cursor SET owner = '', until = 0 WHERE owner = ? AND consumer IN ({})"
 _LEAVE_ALL = Query("UPDATE cursor SET owner = '', until = 0 WHERE owner = ?")
 _WAITING = Query(
-    "WITH ours AS MATERIALIZED (SELECT consumer, session_name, seq FROM cursor "
+    "WITH ours AS MATERIALIZED (SELECT consumer, session_name, seq FROM cursor "  # noqa: S608
     "WHERE (owner = ? OR until <= holdfast_now()) AND session_name NOT IN "
     "(SELECT session_name FROM session_lock WHERE expires_at > holdfast_now() AND instance_id <> ?)) "
     "SELECT consumer, session_name FROM ours WHERE "
@@ -181,14 +181,18 @@ def revive(c: Connection, consumer: str) -> None:
 
 
 # --- what is to be tried ----------------------------------------------------------------------------------------
-_ROW = (
-    "SELECT e.seq, e.id, e.session_name, e.kind, e.chat, e.at, CAST(e.payload AS TEXT), d.state, d.attempts, "
-    "CASE WHEN d.since IS NULL THEN 0 ELSE holdfast_now() - d.since END, d.part, d.told, d.problem, d.status "
-    "FROM delivery d JOIN event e ON e.seq = d.event_seq WHERE d.consumer = ? AND "
-)
-_LANE = Query(f"{_ROW.replace('delivery d', 'delivery d INDEXED BY delivery_open')} d.chat = ? AND d.{_OPEN} ORDER BY d.event_seq LIMIT ?")
-_UNTOLD = Query(f"{_ROW.replace('delivery d', 'delivery d INDEXED BY delivery_untold')} d.chat = ? AND d.told = 0 ORDER BY d.event_seq")
-_DUE = Query(f"{_ROW} d.next_at <= {ONCE} ORDER BY d.next_at, d.event_seq LIMIT ?")
+def _rows(index: str = "") -> str:
+    """SQL of a consumer's undelivered events; `index`: the one that SQLite shall take, where it would guess wrong."""
+    return (
+        "SELECT e.seq, e.id, e.session_name, e.kind, e.chat, e.at, CAST(e.payload AS TEXT), d.state, d.attempts, "  # noqa: S608
+        "CASE WHEN d.since IS NULL THEN 0 ELSE holdfast_now() - d.since END, d.part, d.told, d.problem, d.status "
+        f"FROM delivery d{index} JOIN event e ON e.seq = d.event_seq WHERE d.consumer = ? AND "
+    )
+
+
+_LANE = Query(f"{_rows(' INDEXED BY delivery_open')} d.chat = ? AND d.{_OPEN} ORDER BY d.event_seq LIMIT ?")
+_UNTOLD = Query(f"{_rows(' INDEXED BY delivery_untold')} d.chat = ? AND d.told = 0 ORDER BY d.event_seq")
+_DUE = Query(f"{_rows()} d.next_at <= {ONCE} ORDER BY d.next_at, d.event_seq LIMIT ?")
 _NEXT = Query(
     f"SELECT MIN(next_at) - holdfast_now() FROM delivery WHERE consumer = ? AND next_at > {ONCE}"  # noqa: S608
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection
 
-from holdfast.domain.rows import Alike, Figures, Queue
+from holdfast.domain.rows import Alike, Figures, Queue, Unreadable
 from holdfast.store.send_turns import FLYING, OPEN, READY, WAITS
 from holdfast.store.sql import ONCE, Query, now
 
@@ -31,6 +31,11 @@ _QUEUES = Query(
 )
 _UNPROCESSED = Query(
     f"SELECT COUNT(*) FROM (SELECT 1 FROM inbox WHERE done_at IS NULL LIMIT {COUNTED}) AS counted"  # noqa: S608
+)
+
+_UNREADABLE = Query(
+    "SELECT session_name, COUNT(*), MAX(done_at) FROM (SELECT session_name, done_at FROM inbox "  # noqa: S608
+    f"WHERE problem <> '' LIMIT {COUNTED}) AS counted GROUP BY session_name"
 )
 
 _ALIKE = Query(
@@ -68,4 +73,5 @@ def read(c: Connection) -> Figures:
     for name, depth, *since in _QUEUES.all(c):
         dated = [at - value for value in since if value is not None]
         queues[str(name)] = Queue(depth, max(0.0, *dated) if dated else 0.0)
-    return Figures(queues, int(_UNPROCESSED.first(c)[0]))
+    unreadable = {str(name): Unreadable(count, latest) for name, count, latest in _UNREADABLE.all(c)}
+    return Figures(queues, int(_UNPROCESSED.first(c)[0]), unreadable)

@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 
 from holdfast.domain.rows import InboxRow
 from holdfast.store.sql import Query, dumps, listed, loads, now, raw, rounded
+from holdfast.store.value_gate import storable_key
 
 _ADD = (
     "INSERT INTO inbox (session_name, key, kind, attrs, plaintext, body, received_at) VALUES (?, ?, ?, ?, ?, ?, ?) "
@@ -27,6 +28,7 @@ _DONE = "UPDATE inbox SET done_at = holdfast_now() WHERE session_name = ? AND se
 _AGAIN = Query("UPDATE inbox SET done_at = NULL WHERE session_name = ? AND seq = ?")
 _ERASE = "UPDATE inbox SET attrs = '{{}}', body = '{{}}', plaintext = ? WHERE session_name = ? AND seq IN ({})"
 _DROP = "DELETE FROM inbox WHERE session_name = ? AND kind = 'waiting' AND seq IN ({})"
+_SET_ASIDE = Query("UPDATE inbox SET done_at = holdfast_now(), problem = ? WHERE session_name = ? AND seq = ?")
 _AT_ONCE = 500
 
 
@@ -35,7 +37,18 @@ def add(c: Connection, name: str, rows: Sequence[InboxRow]) -> None:
     if not rows:
         return
     at = now(c)
-    raw(c, _ADD, [(name, row.key, row.kind, dumps(row.attrs), row.plaintext, dumps(row.body), at) for row in rows])
+    raw(c, _ADD, [(name, storable_key(row.key), row.kind, *_content(row), at) for row in rows])
+
+
+def _content(row: InboxRow) -> tuple[str, bytes, str]:
+    """Its attributes, bytes and body. What JSON cannot hold in any way is kept as bytes: this must not fail, since the
+    stanza cannot be decrypted a second time.
+    """
+    try:
+        return dumps(row.attrs), row.plaintext, dumps(row.body)
+    except Exception:
+        attrs = {str(name): str(value) for name, value in row.attrs.items()}
+        return dumps(attrs), row.plaintext or repr(row.body).encode("utf-8", "replace"), "{}"
 
 
 def _row(found: Any) -> InboxRow:
@@ -45,7 +58,7 @@ def _row(found: Any) -> InboxRow:
 
 def find(c: Connection, name: str, key: str) -> InboxRow | None:
     """By dedupe key, processed or not."""
-    found = _FIND.first(c, name, key)
+    found = _FIND.first(c, name, storable_key(key))
     return None if found is None else _row(found)
 
 
@@ -70,6 +83,12 @@ def mark_done(c: Connection, name: str, seqs: Sequence[int]) -> None:
     for start in range(0, len(seqs), _AT_ONCE):
         part = rounded(seqs[start : start + _AT_ONCE])
         listed(_DONE, len(part)).run(c, name, *part)
+
+
+def set_aside(c: Connection, name: str, unreadable: Sequence[tuple[int, str]]) -> None:
+    """Rows of which nothing can be made: they are in nobody's way, and are not pruned."""
+    for seq, problem in unreadable:
+        _SET_ASIDE.run(c, problem, name, seq)
 
 
 def erase(c: Connection, name: str, seqs: Sequence[int]) -> None:

@@ -12,7 +12,7 @@ from holdfast.domain.addons import change_of, changed, kept
 from holdfast.domain.rows import ChatRow, Json, MessageRow
 from holdfast.store import addons, inbox, people
 from holdfast.store.schema import chat, contact, message
-from holdfast.store.sql import Query, dumps, keepable, listed, rounded
+from holdfast.store.sql import Query, dumps, listed, rounded
 
 _M = message.c
 COLUMNS = (_M.id, _M.chat, _M.from_me, _M.sender, _M.timestamp, _M.kind, _M.text, _M.ack, _M.body, _M.raw)
@@ -70,7 +70,7 @@ def put(c: Connection, name: str, row: MessageRow) -> bool:
     was stored: then the outbox knows the higher ack.
     """
     values = (
-        name, row.chat, row.from_me, row.id, row.sender, row.timestamp, row.kind, keepable(row.text), dumps(row.body),
+        name, row.chat, row.from_me, row.id, row.sender, row.timestamp, row.kind, row.text, dumps(row.body),
         row.raw, row.ack,
     )  # fmt: skip
     new = _PUT_OURS.all(c, *values, name, row.id) if row.from_me else _PUT_THEIRS.all(c, *values)
@@ -78,7 +78,7 @@ def put(c: Connection, name: str, row: MessageRow) -> bool:
         _PUT_CHAT.run(c, name, row.chat, "", row.timestamp, 0)
         return True
     if not new and row.kind != "waiting":
-        facts = (row.sender, row.timestamp, row.kind, keepable(row.text), dumps(row.body), row.raw)
+        facts = (row.sender, row.timestamp, row.kind, row.text, dumps(row.body), row.raw)
         new = _FILL.all(c, *facts, name, row.chat, row.from_me, row.id)
         if new:
             catch_up(c, name, row.chat, row.id)
@@ -148,7 +148,7 @@ def edit(c: Connection, name: str, row: MessageRow) -> Edited | None:
     c.execute(
         update(message)
         .where(_M.session_name == name, _M.chat == row.chat, _M.from_me == row.from_me, _M.id == row.id)
-        .values(kind=after.kind, text=keepable(after.text), body=after.body)
+        .values(kind=after.kind, text=after.text, body=after.body)
     )
     return Edited(before)
 
@@ -176,7 +176,7 @@ def acknowledge(c: Connection, name: str, id_: str, level: int) -> bool:
 def put_chats(c: Connection, name: str, rows: Sequence[ChatRow]) -> None:
     """What WhatsApp tells of chats: a name replaces, time moves on; `unread` counts only for a chat not yet known."""
     for row in rows:
-        _PUT_CHAT.run(c, name, row.id, keepable(row.name), row.timestamp, max(row.unread, 0))
+        _PUT_CHAT.run(c, name, row.id, row.name, row.timestamp, max(row.unread, 0))
 
 
 def chats(c: Connection, name: str, limit: int, offset: int) -> list[ChatRow]:

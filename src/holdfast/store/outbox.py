@@ -25,7 +25,6 @@ from holdfast.store.send_turns import (
     MET,
     NEW,
     OPEN,
-    READY,
     TIMED,
     WAITS,
     in_lane,
@@ -71,7 +70,8 @@ def _brief_step(state: str, attempts: str = "attempts") -> str:
 
 _BUSY = Query(
     "SELECT 1 WHERE EXISTS (SELECT 1 FROM (SELECT state, expires_at FROM outbox WHERE session_name = ? "
-    f"AND chat >= ? AND chat <= ? AND {IN_LANE} ORDER BY chat, seq LIMIT {NEAR}) AS near WHERE state = 'sending' OR expires_at > {ONCE}) "
+    f"AND chat >= ? AND chat <= ? AND {IN_LANE} ORDER BY chat, seq LIMIT {NEAR}) AS near "
+    f"WHERE state = 'sending' OR expires_at > {ONCE}) "
     f"OR (SELECT MIN(send_at) FROM outbox WHERE session_name = ? AND {WAITS}) <= {ONCE}"
 )
 """Rows that nobody has looked at yet count as of this chat: a claim that looks at them is under way."""
@@ -102,7 +102,8 @@ def before_unseen(row: str) -> str:
     return (
         "EXISTS (SELECT 1 FROM (SELECT near.seq, send_at, expires_at FROM outbox AS near WHERE near.session_name = ? "
         f"AND {of_chat('near', row)} AND near.state IN ('queued', 'sending') "
-        f"ORDER BY near.chat, near.seq LIMIT {NEAR}) AS older WHERE older.seq < {row}.seq AND send_at <= {ONCE} AND expires_at > {ONCE})"
+        f"ORDER BY near.chat, near.seq LIMIT {NEAR}) AS older "
+        f"WHERE older.seq < {row}.seq AND send_at <= {ONCE} AND expires_at > {ONCE})"
     )
 
 
@@ -211,7 +212,6 @@ class Which:
     new_chats: bool = True
     paced: bool = False
     flying: Collection[str] | None = None
-
 
     @property
     def turns(self) -> tuple[int, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from sqlalchemy import Connection
 
 from holdfast.domain.caps import Caps, Lately
 from holdfast.domain.outbox import Step

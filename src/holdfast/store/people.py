@@ -16,7 +16,8 @@ from holdfast.domain import jids
 from holdfast.domain.addresses import by_number, lids_in
 from holdfast.domain.rows import AddonRow, ContactRow, MessageRow
 from holdfast.store.schema import LID_CHAT, LID_SENDER, chat, contact, cursor, event, message
-from holdfast.store.sql import Query, insert, keepable, listed, rounded
+from holdfast.store.send_turns import LOOK_AGAIN
+from holdfast.store.sql import Query, insert, listed, rounded
 
 _AT_ONCE = 500
 _LID_CHAT, _LID_SENDER = text(LID_CHAT), text(LID_SENDER)
@@ -28,8 +29,7 @@ _LEARN = Query(
     "ON CONFLICT (session_name, lid) DO UPDATE SET pn = excluded.pn WHERE lid_map.pn <> excluded.pn RETURNING pn"
 )
 _MOVE_QUEUE = Query(
-    "UPDATE outbox SET chat = ?, turn = CASE state WHEN 'queued' THEN 0 ELSE turn END "  # looked at again
-    f"WHERE session_name = ? AND chat = ? AND {LID_CHAT}"
+    f"UPDATE outbox SET chat = ?, {LOOK_AGAIN} WHERE session_name = ? AND chat = ? AND {LID_CHAT}"  # noqa: S608
 )
 _PUT_CONTACT = Query(
     "INSERT INTO contact (session_name, id, phone, lid, name, push_name) VALUES (?, ?, ?, "
@@ -173,7 +173,7 @@ def put_contacts(c: Connection, name: str, rows: Sequence[ContactRow]) -> None:
         id_ = canonical[row.id]
         lid = row.lid or (row.id if jids.is_lid(row.id) else "")
         phone = row.phone or jids.phone_of(id_)
-        names = keepable(row.name), keepable(row.push_name)
+        names = row.name, row.push_name
         _PUT_CONTACT.run(c, name, id_, phone, jids.bare(lid) if lid else "", name, id_, *names)
 
 

@@ -20,7 +20,8 @@ def _oldest(table: str, instant: str, which: str = "1 = 1") -> Query:
     )
 
 
-_INBOX = _oldest("inbox", "done_at")
+# What was set aside is kept until a release can read it.
+_INBOX = _oldest("inbox", "done_at", "problem = ''")
 _OUTBOX = _oldest("outbox", "updated_at", SETTLED)
 _DEAD = _oldest("delivery", "updated_at", "state = 'dead'")
 _EVENTS = _oldest(

@@ -175,8 +175,11 @@ inbox = _numbered(
     Column("body", JSON, nullable=False),
     _instant("received_at"),
     Column("done_at", Double),
+    _text("problem"),
     UniqueConstraint("session_name", "key", name="inbox_key"),
 )
+"""`problem`: why nothing could be made of the stanza, which is kept as it came."""
+_partial("inbox_unreadable", "problem <> ''", inbox.c.session_name)
 _pending = text("done_at IS NULL")
 Index("inbox_pending", inbox.c.session_name, inbox.c.seq, sqlite_where=_pending, postgresql_where=_pending)
 Index("inbox_done", inbox.c.done_at)

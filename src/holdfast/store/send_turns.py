@@ -2,12 +2,12 @@
 
 A claim must not look at what cannot be sent: rows that are scheduled, rows behind others of their chat, chats that wait
 for a retry. So each open row has a `turn`, and time moves it in bounded steps: `arrange` takes what became due and what
-expired since, and gives each chat concerned its first row. Everything else then reads indexes without a look at a clock.
+expired since, and gives each chat concerned its first row. Everything else then reads indexes, whatever the time is.
 
 Only a claim arranges: it holds the session's epoch alone. Other writers leave marks that need no view of their
 neighbours: a row that another instance accepted is `TIMED`, and one that leaves its place is `LEFT` if others stand
-behind it. The version before writes no turns: its rows are `TIMED` (the column's default), and whoever takes the session
-over looks at every chat once, a batch at a time (`session_epoch.arranged`).
+behind it. The version before writes no turns: its rows are `TIMED` (the column's default), and whoever takes the
+session over looks at every chat once, a batch at a time (`session_epoch.arranged`).
 """
 
 # ruff: noqa: S608 - the statements are joined from constants of this module
@@ -94,8 +94,7 @@ def opening(row: str) -> str:
 def _first(row: str) -> str:
     """SQL: the turn of that row if it is the first of its chat."""
     return (
-        f"CASE WHEN {answered(row)} THEN {ANSWERED} WHEN {row}.opens = 0 AND {opening(row)} THEN {NEW} "
-        f"ELSE {MET} END"
+        f"CASE WHEN {answered(row)} THEN {ANSWERED} WHEN {row}.opens = 0 AND {opening(row)} THEN {NEW} ELSE {MET} END"
     )
 
 
@@ -105,6 +104,8 @@ LEAVE = (
     f"AND {in_lane('near')}) THEN {LEFT} ELSE {TIMED} END"
 )
 """For each UPDATE by which a row leaves its place."""
+LOOK_AGAIN = f"turn = CASE state WHEN 'queued' THEN {TIMED} ELSE turn END"
+"""For each UPDATE that moves rows to another chat."""
 
 _PASSED = f"{UNSENT} AND expires_at <= {ONCE} AND (state = 'queued' OR claim_epoch < ?)"
 """What a holder is sending right now stays in its place. Parameter: the epoch."""
@@ -117,7 +118,8 @@ _TICK = Query(
     "ORDER BY expires_at LIMIT ?) AS passed UNION ALL "
     f"SELECT seq FROM (SELECT seq FROM outbox WHERE session_name = ? AND {WAITS} AND send_at <= {ONCE} "
     "ORDER BY send_at, seq LIMIT ?) AS due UNION ALL "
-    f"SELECT seq FROM (SELECT seq FROM outbox WHERE session_name = ? AND {IS_LEFT} ORDER BY turn, seq LIMIT ?) AS gone) "
+    f"SELECT seq FROM (SELECT seq FROM outbox WHERE session_name = ? AND {IS_LEFT} ORDER BY turn, seq LIMIT ?) AS gone"
+    ") "
     "RETURNING chat, turn"
 )
 _CHATS = Query(
@@ -127,14 +129,11 @@ _CHATS = Query(
     f"{in_lane('o')}), number + 1 FROM known WHERE known.chat IS NOT NULL AND number < {AT_ONCE}) "
     "SELECT chat FROM known WHERE chat IS NOT NULL"
 )
-_MEET = (
-    f"UPDATE outbox SET turn = {_first('outbox')} WHERE session_name = ? AND chat IN ({{}}) AND {READY}"
-)
+_MEET = f"UPDATE outbox SET turn = {_first('outbox')} WHERE session_name = ? AND chat IN ({{}}) AND {READY}"
 _PROMOTE = f"UPDATE outbox SET turn = ? WHERE seq IN ({{}}) AND {OPEN}"
-_EPOCH = Query(
-    "SELECT epoch, arranged, arranged_to FROM session_epoch WHERE session_name = ? FOR NO KEY UPDATE"
-)
+_EPOCH = Query("SELECT epoch, arranged, arranged_to FROM session_epoch WHERE session_name = ? FOR NO KEY UPDATE")
 _ARRANGED = Query("UPDATE session_epoch SET arranged = ?, arranged_to = ? WHERE session_name = ?")
+
 
 def pending(session: str, epoch: str = "?") -> str:
     """SQL: whether time or another writer changed anything in that session, under that epoch.

@@ -6,6 +6,7 @@ from sqlalchemy import Connection
 
 from holdfast.domain import jids
 from holdfast.store import outbox, people
+from holdfast.store.send_turns import LOOK_AGAIN, OPEN
 from holdfast.store.sql import Query, check_epoch
 
 _FIND = Query("SELECT canonical FROM spelling WHERE session_name = ? AND address = ?")
@@ -15,7 +16,9 @@ _LEARN = Query(
     "ON CONFLICT (session_name, address) DO UPDATE SET canonical = excluded.canonical"
 )
 _FOLLOW = Query("UPDATE spelling SET canonical = ? WHERE session_name = ? AND canonical = ?")
-_MOVE = Query(f"UPDATE outbox SET chat = ? WHERE session_name = ? AND chat = ? AND {outbox.OPEN}")  # noqa: S608
+_MOVE = Query(
+    f"UPDATE outbox SET chat = ?, {LOOK_AGAIN} WHERE session_name = ? AND chat = ? AND {OPEN}"  # noqa: S608
+)
 
 
 def address(c: Connection, name: str, chat: str) -> str:

@@ -14,6 +14,7 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import CursorResult
 
 from holdfast.domain.errors import StaleEpoch
+from holdfast.store.value_gate import parameters, storable_json
 
 T = TypeVar("T")
 
@@ -22,18 +23,16 @@ _decoder = msgspec.json.Decoder()
 
 
 def dumps(value: Any) -> str:
-    """JSON text."""
-    return _encoder.encode(value).decode()
+    """JSON text, of whatever somebody sent."""
+    try:
+        return _encoder.encode(value).decode()
+    except (UnicodeEncodeError, OverflowError, RecursionError):
+        return _encoder.encode(storable_json(value)).decode()
 
 
 def loads(value: str | bytes) -> Any:
     """From JSON text."""
     return _decoder.decode(value)
-
-
-def keepable(said: str) -> str:
-    """A text that others wrote, without NUL: PostgreSQL's text cannot hold it."""
-    return said.replace("\x00", "")
 
 
 def insert(c: Connection, table: Table) -> Any:
@@ -74,8 +73,8 @@ class Query:
 
     SQLAlchemy needs ten times as long to build and key an expression as SQLite needs to run it, so these are text, and
     on SQLite they go straight to the driver, which keeps them prepared. `?` stands for a parameter, `holdfast_now()`
-    for database time, `GREATEST` for the larger of two; row locks fall away on SQLite, which has one writer, and `INDEXED BY` on PostgreSQL, which knows how
-    full each index is.
+    for database time, `GREATEST` for the larger of two; row locks fall away on SQLite, which has one writer, and
+    `INDEXED BY` on PostgreSQL, which knows how full each index is.
     """
 
     __slots__ = ("lite", "postgres")
@@ -89,7 +88,7 @@ class Query:
     def all(self, c: Connection, *params: Any) -> list[Any]:
         """Run it; its rows as tuples, JSON as text."""
         if c.dialect.name == "sqlite":
-            return _driver(c).execute(self.lite, params).fetchall()
+            return _driver(c).execute(self.lite, parameters(params)).fetchall()
         return list(c.exec_driver_sql(self.postgres, params).all())
 
     def first(self, c: Connection, *params: Any) -> Any:
@@ -104,7 +103,7 @@ class Query:
     def count(self, c: Connection, *params: Any) -> int:
         """Run one that gives no rows; how many it changed."""
         if c.dialect.name == "sqlite":
-            return _driver(c).execute(self.lite, params).rowcount
+            return _driver(c).execute(self.lite, parameters(params)).rowcount
         return c.exec_driver_sql(self.postgres, params).rowcount
 
 

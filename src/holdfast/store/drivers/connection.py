@@ -16,7 +16,7 @@ from sqlalchemy.pool import StaticPool
 
 from holdfast.crash import point
 from holdfast.domain.errors import HoldfastError, StoreUnavailable
-from holdfast.store import sql
+from holdfast.store import sql, value_gate
 from holdfast.store.drivers import failures
 
 Transaction = Callable[[Connection], Any]
@@ -48,6 +48,7 @@ class SqliteConnection:
                 json_serializer=sql.dumps,
                 json_deserializer=sql.loads,
             )
+            value_gate.guard(engine)
             self.core = engine.connect()
         except Exception as error:
             raise failures.of_sqlite(error, path) or error from error

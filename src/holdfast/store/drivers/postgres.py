@@ -25,7 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from holdfast.crash import point
 from holdfast.domain.errors import HoldfastError, InvalidSettings, StoreUnavailable
 from holdfast.domain.rows import Hint
-from holdfast.store import migrate, sql
+from holdfast.store import migrate, sql, value_gate
 from holdfast.store.drivers import failures
 from holdfast.store.drivers.listener import Listener
 from holdfast.store.urls import Target
@@ -181,6 +181,7 @@ class PostgresDriver:
             json_serializer=sql.dumps,
             json_deserializer=sql.loads,
         )
+        value_gate.guard(engine.sync_engine)
         idle: set[Any] = set()
         self._idle[engine] = idle
 

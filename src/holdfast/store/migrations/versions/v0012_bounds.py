@@ -1,4 +1,4 @@
-"""Whose turn it is to be sent is kept, and what is looked at often is found by an index.
+"""Whose turn it is to be sent is kept, what is looked at often is found by an index, and why a stanza was set aside.
 
 Revision ID: 0012
 """
@@ -15,7 +15,7 @@ _OPEN = "state IN ('sending', 'queued')"
 _LANE = f"{_OPEN} AND turn >= 0 AND (turn > 0 OR attempts > 0)"
 _SETTLED = "state IN ('cancelled', 'delivered', 'expired', 'failed', 'read', 'sent')"
 _OUTBOX = (
-("outbox_lane", ["session_name", "chat", "seq"], _LANE),
+    ("outbox_lane", ["session_name", "chat", "seq"], _LANE),
     ("outbox_queue", ["session_name", "seq"], "state IN ('queued', 'sending')"),
     ("outbox_lid_chat", ["session_name", "chat"], "chat LIKE '%@lid'"),
     ("outbox_ready", ["session_name", "turn", "seq"], f"{_OPEN} AND turn > 2"),
@@ -34,14 +34,19 @@ _OTHERS = (
     ("event_lid_chat", "event", ["session_name", "chat"], "chat LIKE '%@lid'"),
     ("delivery_open", "delivery", ["consumer", "chat", "event_seq"], "state IN ('retrying', 'waiting')"),
     ("delivery_untold", "delivery", ["consumer", "chat", "event_seq"], "told = 0"),
+    ("inbox_unreadable", "inbox", ["session_name"], "problem <> ''"),
     ("delivery_dead", "delivery", ["updated_at"], "state = 'dead'"),
 )
 
 
 def upgrade() -> None:
     """Add them. The version before writes no turns: its rows are looked at as if they were new."""
+    op.add_column("inbox", sa.Column("problem", sa.Text(), server_default="", nullable=False))
     op.add_column("outbox", sa.Column("turn", sa.Integer(), server_default="0", nullable=False))
-    op.add_column("session_epoch", sa.Column("arranged", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), server_default="0", nullable=False))
+    op.add_column(
+        "session_epoch",
+        sa.Column("arranged", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), server_default="0", nullable=False),
+    )
     op.add_column("session_epoch", sa.Column("arranged_to", sa.Text(), server_default="", nullable=False))
     outbox = [(name, "outbox", columns, condition) for name, columns, condition in _OUTBOX]
     for name, table, columns, condition in [*outbox, *_OTHERS]:
