@@ -73,9 +73,7 @@ class Meters:
         self.outbox_depth = gauge("outbox_depth", "Messages accepted and not yet acknowledged.")
         self.outbox_oldest = gauge("outbox_oldest_seconds", "Age of the oldest message that is due.")
         self.inbox = gauge("inbox_unprocessed", "Received stanzas that no message was made of yet.")
-        self.unreadable = gauge(
-            "inbox_unreadable", "Received stanzas of which no message could be made."
-        )
+        self.unreadable = gauge("inbox_unreadable", "Received stanzas of which no message could be made.")
         self.attempts = counter("webhook_attempts_total", "Deliveries that were tried.", "result")
         self.delay = histogram("webhook_delay_seconds", "From an event until its receiver took it.", DELAY)
         self.webhook_oldest = gauge("webhook_oldest_seconds", "Age of the oldest event under way to a receiver.")
