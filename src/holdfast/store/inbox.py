@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from holdfast.domain.rows import InboxRow
 from holdfast.store.sql import Query, dumps, listed, loads, now, raw, rounded
-from holdfast.store.value_gate import storable_key
+from holdfast.store.value_gate import storable_identifiers, storable_key
 
 _ADD = (
     "INSERT INTO inbox (session_name, key, kind, attrs, plaintext, body, received_at) VALUES (?, ?, ?, ?, ?, ?, ?) "
@@ -45,7 +45,7 @@ def _content(row: InboxRow) -> tuple[str, bytes, str]:
     stanza cannot be decrypted a second time.
     """
     try:
-        return dumps(row.attrs), row.plaintext, dumps(row.body)
+        return dumps(storable_identifiers(row.attrs)), row.plaintext, dumps(storable_identifiers(row.body))
     except Exception:
         attrs = {str(name): str(value) for name, value in row.attrs.items()}
         return dumps(attrs), row.plaintext or repr(row.body).encode("utf-8", "replace"), "{}"

@@ -71,6 +71,28 @@ def storable_key(identifier: str) -> str:
     return f"{identifier[:LONGEST_KEY]}~{digest}"
 
 
+_IDENTIFIES = re.compile(r"(id|jid|lid|pn|from|participant|recipient|sender|author)$", re.IGNORECASE)
+
+
+def storable_identifiers(value: Any, depth: int = DEEPEST) -> Any:
+    """A received stanza's parts, in which no identifier is longer than an index holds: whatever is made of them later,
+    and wherever it is stored, finds the same.
+    """
+    if depth and isinstance(value, Mapping):
+        return {name: _member(str(name), item, depth - 1) for name, item in value.items()}
+    if depth and isinstance(value, list):
+        return [storable_identifiers(item, depth - 1) for item in value]
+    return value
+
+
+def _member(name: str, item: Any, depth: int) -> Any:
+    if _IDENTIFIES.search(name) and isinstance(item, str):
+        return storable_key(item)
+    if _IDENTIFIES.search(name) and isinstance(item, list):
+        return [_member(name, one, depth) for one in item]
+    return storable_identifiers(item, depth)
+
+
 def parameters(values: Any) -> Any:
     """Those of a statement, or of many."""
     if isinstance(values, Mapping):
