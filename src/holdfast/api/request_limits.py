@@ -102,6 +102,9 @@ def limited(app: ASGIApp, spooled: Iterable[str] = (), json_limit: int = JSON_LI
             await app(scope, receive, send)
             return
         headers = dict(scope["headers"])
+        if headers.get(b"content-encoding", b"identity").strip().lower() != b"identity":
+            await refuse(scope, receive, send, 415, "Send the body as it is, without Content-Encoding.")
+            return
         limit = body_limit(scope["path"], headers.get(b"content-type", b""), files, most)
         if limit is None:
             await app(scope, receive, send)
