@@ -194,6 +194,17 @@ def test_what_a_reverse_proxy_passes_on_is_known_by_its_marks(headers: dict[str,
         ("https://hooks.test/" + "a" * 2048, "2048"),
         ("http://127.0.0.1:5678/", "private network"),
         ("http://localhost/", "private network"),
+        ("http://localhost./", "private network"),
+        ("http://127.0.0.1./", "private network"),
+        ("http://127.1/", "private network"),
+        ("http://0x7f.0.0.1/", "private network"),
+        ("http://0177.0.0.1/", "private network"),
+        ("http://2130706433/", "private network"),
+        ("http://0xa9fea9fe/", "private network"),
+        ("http://169.16689662/", "private network"),
+        ("http://0/", "private network"),
+        ("http://\uff11\uff12\uff17.0.0.1/", "private network"),
+        ("http://[::ffff:127.0.0.1]/", "private network"),
         ("http://n8n.localhost/", "private network"),
         ("http://[::1]/", "private network"),
         ("http://169.254.169.254/latest/meta-data", "private network"),
@@ -207,7 +218,17 @@ def test_urls_that_can_never_be_called_are_refused_with_the_reason(url: str, rea
 
 
 @pytest.mark.parametrize(
-    "url", ["https://hooks.test/in?x=1#f", "http://user:pass@hooks.test:8080", "http://n8n:5678/webhook/x"]
+    "url",
+    [
+        "http://256.1.1.1.1/",
+        "http://1.2.3.4.5/",
+        "http://0x.test/",
+        "http://08.1.1.1/",
+        "http://134744072/",
+        "https://hooks.test/in?x=1#f",
+        "http://user:pass@hooks.test:8080",
+        "http://n8n:5678/webhook/x",
+    ],
 )
 def test_good_urls_pass(url: str) -> None:
     check_url(url, OUT)

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from unicodedata import normalize
 from urllib.parse import SplitResult, parse_qsl, quote, urlsplit, urlunsplit
 
 from holdfast.domain.errors import BadRequest, InvalidWebhook, MediaNotFetched
@@ -279,13 +280,33 @@ def _reason(error: ValueError) -> str:
 
 def may_lead_out(host: str, reach: Reach) -> bool:
     """Whether a host may be called as far as it can be told without looking it up."""
-    if host == "localhost" or host.endswith(".localhost"):
+    plain = normalize("NFKC", host).partition("%")[0].rstrip(".").lower()
+    if plain == "localhost" or plain.endswith(".localhost"):
         return reach.allows(host, "127.0.0.1") or reach.allows(host, "::1")
+    address = _written_address(plain)
+    return address is None or reach.allows(host, str(address))
+
+
+def _written_address(host: str) -> Address | None:
+    """The address that a host is, in each spelling that resolvers take for one: `127.1`, `0x7f.0.0.1`, `2130706433`."""
     try:
-        ip_address(host.partition("%")[0])
+        return ip_address(host)
     except ValueError:
-        return True
-    return reach.allows(host, host)
+        parts = [_number(part) for part in host.split(".")]
+    *first, last = parts
+    if len(parts) > 4 or last is None or not all(part is not None and part < 256 for part in first):
+        return None
+    if last >= 256 ** (5 - len(parts)):
+        return None
+    return IPv4Address(sum((part or 0) << 24 - 8 * at for at, part in enumerate(first)) + last)
+
+
+def _number(part: str) -> int | None:
+    base = 16 if part.startswith("0x") else 8 if part.startswith("0") else 10
+    try:
+        return int(part, base) if part.isalnum() and part.isascii() else None
+    except ValueError:
+        return None
 
 
 def receiver(url: str) -> str:
