@@ -9,6 +9,9 @@ import asyncio
 import errno
 import socket
 import ssl
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 from holdfast.domain.proxies import Proxy, Routes
@@ -25,18 +28,32 @@ class ProxyFailed(Exception):
         self.proxy, self.why = proxy, why
 
 
+LOOKUP = 10.0
+"""Seconds in which the proxy's name must be resolved."""
+_LOOKUPS = ThreadPoolExecutor(16, "proxy-lookup")
+"""Threads of its own: names that tenants chose, and that nobody resolves, must not hold up any other work."""
+
+
 async def resolve(proxy: Proxy, routes: Routes) -> list[str]:
     """The addresses of the proxy that may be connected to. Raises `ProxyFailed`: `dns` or `private`."""
-    loop = asyncio.get_running_loop()
     try:
-        found = await loop.getaddrinfo(proxy.host, proxy.port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        raise ProxyFailed(proxy, "dns") from error
-    addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
+        addresses = [str(ip_address(proxy.host))]
+    except ValueError:
+        addresses = await _looked_up(proxy)
     allowed = [one for one in addresses if proxy.trusted or routes.reach.allows(proxy.host, one)]
     if not allowed:
         raise ProxyFailed(proxy, "private" if addresses else "dns")
     return allowed
+
+
+async def _looked_up(proxy: Proxy) -> list[str]:
+    look = partial(socket.getaddrinfo, proxy.host, proxy.port, type=socket.SOCK_STREAM)
+    try:
+        async with asyncio.timeout(LOOKUP):
+            found = await asyncio.get_running_loop().run_in_executor(_LOOKUPS, look)
+    except (OSError, UnicodeError) as error:  # TimeoutError is one
+        raise ProxyFailed(proxy, "dns") from error
+    return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
 class _Named(ssl.SSLContext):
