@@ -22,6 +22,10 @@ BLANK = ["", " ", "   ", "\t", "\n", "\u00a0"]
 PRESENTED = ["api_key", "metrics_key"]
 
 
+HOLDS_SECRET = {"proxy"}
+"""Addresses that may have a password in them."""
+
+
 def _mentions_secret(kind: Any) -> bool:
     return kind is SecretStr or any(_mentions_secret(part) for part in typing.get_args(kind))
 
@@ -35,7 +39,7 @@ def _secrets(model: type[BaseModel]) -> Iterator[str]:
 @pytest.mark.parametrize("model", [Settings, RemoteServer])
 def test_what_is_named_like_a_secret_is_typed_as_one(model: type[BaseModel]) -> None:
     named = {name for name in model.model_fields if SECRET_NAMES.search(name)} - NOT_SECRET
-    assert named == set(_secrets(model))
+    assert named == set(_secrets(model)) - HOLDS_SECRET
     assert named, "nothing was found"
 
 
