@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import socket
 from collections.abc import AsyncIterator
@@ -14,7 +15,9 @@ from pathlib import Path
 import pytest
 import websockets
 
-from holdfast.api.http_connection import HEAD_LIMIT, WS_MESSAGE_LIMIT
+from holdfast.api.http_connection import HEAD_LIMIT, WS_MESSAGE_LIMIT, HttpConnection
+from holdfast.api.intake import Intake
+from holdfast.api.request_limits import Bounded
 from holdfast.domain.connection_limits import ConnectionLimits
 from tests.support.served import KEY, Served, served
 
@@ -266,6 +269,31 @@ async def test_a_stranger_reads_why_its_large_body_is_not_taken(it: Served) -> N
             assert status in (401, 405, 413), path
             await line.says(b"x" * 500_000)
             assert b"HTTP/1.1" not in await line.ended()
+
+
+async def test_a_body_is_gone_with_its_request(it: Served) -> None:
+    """Nothing waits for the collector, which large objects do not move: a flood of bodies took hundreds of MB."""
+
+    def held(kind: type) -> int:
+        return sum(isinstance(one, kind) for one in gc.get_objects())
+
+    head = b"POST /api/holdfast/waha/main/events HTTP/1.1\r\nHost: x\r\nContent-Length: 200000\r\n\r\n"
+    gc.collect()
+    before = held(HttpConnection)
+    gc.disable()
+    try:
+        async with wire(it) as line:
+            await line.says(head + b"x" * 200_000)
+            assert (await line.answer())[0] == 404
+            assert (held(Intake), held(Bounded)) == (0, 0)
+            (connection,) = [one for one in gc.get_objects() if isinstance(one, HttpConnection)][before:]
+            assert connection.scope["state"] == {}
+            del connection
+        async with asyncio.timeout(SOON):
+            while held(HttpConnection) > before:
+                await asyncio.sleep(0.05)
+    finally:
+        gc.enable()
 
 
 async def test_what_a_websocket_is_told_is_small(it: Served) -> None:

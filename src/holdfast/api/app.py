@@ -34,7 +34,7 @@ from holdfast.api.openapi.document import CompletedConfig
 from holdfast.api.outbox import Outbox
 from holdfast.api.own import Own
 from holdfast.api.peer import Answering, asked_by_peer
-from holdfast.api.request_limits import JSON_LIMIT, limited
+from holdfast.api.request_limits import JSON_LIMIT, SIGNED_LIMIT, limited
 from holdfast.api.streams import events_socket
 from holdfast.api.told import told_by_waha
 from holdfast.api.waha.chats import Chats
@@ -126,7 +126,7 @@ def build(
             }
         ),
         openapi_config=_openapi(base),
-        request_max_body_size=body_limit,
+        request_max_body_size=max(body_limit, SIGNED_LIMIT),  # `limited` has the limit of each path
         response_cache_config=ResponseCacheConfig(),
         debug=False,
         logging_config=None,

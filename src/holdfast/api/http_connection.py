@@ -94,6 +94,7 @@ class HttpConnection(HttpToolsProtocol):
         """See the base class."""
         self._held = b""
         super().connection_lost(exc)
+        self.transport.release()
 
     # --- what comes in ------------------------------------------------------------------------------------------
     def data_received(self, data: bytes) -> None:
@@ -250,6 +251,7 @@ class HttpConnection(HttpToolsProtocol):
     def handle_websocket_upgrade(self) -> None:
         """See the base class."""
         self._upgraded = True
+        self.transport.release()
         super().handle_websocket_upgrade()
 
     # --- deadlines ----------------------------------------------------------------------------------------------

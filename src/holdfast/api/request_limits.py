@@ -72,6 +72,8 @@ class Budget:
 
     def take(self, address: str, size: int) -> bool:
         """Reserve so many bytes; False if there is no room."""
+        if not size:
+            return True
         if self._taken[address] + size > self._total // 2 or self._taken.total() + size > self._total:
             return False
         self._taken[address] += size
@@ -109,20 +111,17 @@ def limited(app: ASGIApp, spooled: Iterable[str] = (), json_limit: int = JSON_LI
         if limit is None:
             await app(scope, receive, send)
             return
-        declared = _declared(headers)
-        guarded_receive = _bounded(receive, declared, limit)
-        size = min(limit, limit if declared is None else declared)
-        if not stranger or size <= OPEN_LIMIT:
-            await app(scope, guarded_receive, send)
-            return
+        body = Bounded(receive, _declared(headers), limit)
+        reserved = body.most if stranger and body.most > OPEN_LIMIT else 0
         address = _address(scope)
-        if not budget.take(address, size):
+        if not budget.take(address, reserved):
             await refuse(scope, receive, send, 503, "Too many requests are under way. Try again.", b"5")
             return
         try:
-            await app(scope, guarded_receive, send)
+            await app(scope, body.receive, send)
         finally:
-            budget.give_back(address, size)
+            budget.give_back(address, reserved)
+            scope.get("state", {}).clear()  # it holds the body, and the connection holds it until the next request
 
     return middleware
 
@@ -135,20 +134,29 @@ def _declared(headers: dict[bytes, bytes]) -> int | None:
     return None if b"transfer-encoding" in headers else 0
 
 
-def _bounded(receive: Receive, declared: int | None, limit: int) -> Receive:
-    came = 0
+class Bounded:
+    """A body that ends the request when it is too large: before it is read, where its sender says so."""
 
-    async def bounded() -> Any:
-        nonlocal came
-        if declared is not None and declared > limit:
+    def __init__(self, receive: Receive, declared: int | None, limit: int) -> None:
+        self._receive = receive
+        self._declared = declared
+        self._limit = limit
+        self.came = 0
+
+    @property
+    def most(self) -> int:
+        """Bytes that will be read at most."""
+        return self._limit if self._declared is None else min(self._declared, self._limit)
+
+    async def receive(self) -> Any:
+        """The next message. Raises `RequestEntityTooLarge`."""
+        if self._declared is not None and self._declared > self._limit:
             raise RequestEntityTooLarge
-        message: Any = await receive()
-        came += len(message.get("body", b""))
-        if came > limit:
+        message: Any = await self._receive()
+        self.came += len(message.get("body", b""))
+        if self.came > self._limit:
             raise RequestEntityTooLarge
         return message
-
-    return bounded
 
 
 def _address(scope: Scope) -> str:

@@ -57,6 +57,10 @@ class OneWrite:
         if self._keep_open is None or self._below.is_closing() or not self._keep_open():
             self._below.close()
 
+    def release(self) -> None:
+        """Ask nobody any more: the connection is over, and is not to live on in a cycle with its transport."""
+        self._keep_open = None
+
     def is_closing(self) -> bool:
         """Whether nothing more may be written."""
         return self._closed or self._below.is_closing()
