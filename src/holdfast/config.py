@@ -426,7 +426,8 @@ class Settings(PortSettings, HttpSettings, ReachSettings):
         """When refused events are tried again, scaled."""
         f = self.time_factor
         retries = Retries(delay=1.0 * f)
-        return Rules(self.webhook_hold * f, self.webhook_give_up * f, cap=300.0 * f, pause=3600.0 * f, retries=retries)
+        hold, give_up = self.webhook_hold * f, self.webhook_give_up * f
+        return Rules(hold, give_up, 300.0 * f, 3600.0 * f, probe=30.0 * f, probing=3600.0 * f, retries=retries)
 
     def pace(self) -> Pace:
         """How fast connections are opened."""

@@ -17,6 +17,8 @@ from typing import Any, Literal
 from holdfast.domain.rows import Undelivered
 
 GONE = 410
+AWAY = frozenset({0, 502, 503, 504, 521, 522, 523, 530})
+"""Statuses that say that nobody answers for the receiver: 0 stands for no answer at all, the others come from proxies."""
 JITTER = 0.2
 DAY = 86_400.0
 IN_VAIN = 5
@@ -30,7 +32,8 @@ POLICIES = ("constant", "linear", "exponential")
 class Retries:
     """How often, and after how many seconds, what was refused is tried again: WAHA's `retries` of a webhook.
 
-    `attempts` counts the tries after the first; None: until `Rules.give_up`.
+    `attempts` counts the tries after the first; None: until `Rules.give_up`. It is about an event that a receiver
+    refuses: one that is away is probed (`Rules.probe`), and gives nothing up, for `Rules.probing`.
     """
 
     policy: str = "exponential"
@@ -79,6 +82,10 @@ class Rules:
     give_up: float = 3 * DAY
     cap: float = 300.0
     pause: float = 3600.0
+    probe: float = 30.0
+    """A receiver that is down is asked at least so often ..."""
+    probing: float = 3600.0
+    """... for so long."""
     retries: Retries = field(default_factory=Retries)
     """Our own, or those that the webhook names."""
 
@@ -92,13 +99,27 @@ class Refusal:
     retry_after: float | None = None
 
 
+def is_away(refusal: Refusal) -> bool:
+    """Whether the receiver is down, as far as one answer tells, and not only unwilling to take that event."""
+    return refusal.status in AWAY
+
+
+def probe_in(down_for: float, since_last: float, rules: Rules) -> float | None:
+    """Seconds until a receiver is to be asked again that has been down for so long and was asked `since_last` seconds
+    ago, whatever its retries say; None: only they count.
+    """
+    return None if down_for >= rules.probing else max(0.0, rules.probe - since_last)
+
+
 def pause(refusal: Refusal, rules: Rules) -> float:
     """For how many seconds the receiver wants to be left alone altogether."""
     return min(max(refusal.retry_after or 0.0, 0.0), rules.pause)
 
 
-def is_dead(row: Undelivered, rules: Rules) -> bool:
+def is_dead(row: Undelivered, rules: Rules, refusal: Refusal | None = None) -> bool:
     """Whether an event that was refused once more is given up."""
+    if refusal is not None and is_away(refusal) and row.failing_for < rules.probing:
+        return False
     if rules.retries.attempts is not None:
         return row.attempts > rules.retries.attempts
     return row.failing_for >= rules.give_up
@@ -119,7 +140,7 @@ def parked_again(
 ) -> tuple[Undelivered, float | None]:
     """A parked event after one more refusal, and the seconds until it is tried again; None: it is dead."""
     row = _refused(row, "parked", refusal, part)
-    if is_dead(row, rules):
+    if is_dead(row, rules, refusal):
         return replace(row, state="dead"), None
     return row, wait(row, refusal, rand, replace(rules, hold=0.0))
 
@@ -185,7 +206,7 @@ class Round:
         """The receiver did not take it. `part`: how many of its envelopes it took before."""
         tried = self._ahead.popleft()
         row = _refused(tried, "retrying", refusal, part)
-        if is_dead(row, self._rules):
+        if is_dead(row, self._rules, refusal):
             row = replace(row, state="dead", told=False)
             self._untold.append(row)
             return Step([(row, None)])

@@ -335,8 +335,10 @@ class Store(OutboxStore, MediaStore, HistoryStore, Protocol):
         """
         ...
 
-    async def revive_deliveries(self, consumer: str) -> None:
-        """The receiver is back: whatever waits for its next attempt is due now."""
+    async def revive_deliveries(self, consumer: str, *, only_next: bool = False) -> None:
+        """The receiver is back: whatever waits for its next attempt is due now. `only_next`: to probe it, the one that
+        would be tried next.
+        """
         ...
 
     async def delivery_lane(self, consumer: str, chat: str, limit: int) -> tuple[list[Undelivered], list[Undelivered]]:

@@ -22,6 +22,7 @@ from holdfast.domain.pacing import backoff
 from holdfast.domain.waha import waha_events
 from holdfast.ports.clock import Clock
 from holdfast.ports.store import EventRow, Json, Settled, Store, Taken, Undelivered
+from holdfast.runtime.receiver_health import ReceiverHealth
 from holdfast.runtime.webhook import Webhook
 
 log = structlog.get_logger(__name__)
@@ -33,8 +34,6 @@ WINDOW = 200
 """Events in memory that are not delivered, before no more are read."""
 FEW = 20
 """Events read at a time while the receiver takes nothing: each may become a row."""
-DOWN = 3
-"""Refusals in a row after which a receiver is taken for down."""
 LANE = 50
 DUE = 64
 AGAIN_AT_ONCE = 4
@@ -80,8 +79,6 @@ class Consumer:
         self.session = session
         self.hook = hook
         self.held_until = 0.0
-        self.failing_since: float | None = None
-        """Since when the receiver has taken nothing of what it was given, on the boot clock."""
         self.trying: dict[int, float] = {}
         """Events that it was given and has not taken: when each was appended, in Unix seconds."""
         self._tools = tools
@@ -93,7 +90,7 @@ class Consumer:
         self._undone: dict[int, None] = {}
         self._change = _Change()
         self._again: set[str | int] = set()
-        self._refusals = 0
+        self._receiver = ReceiverHealth(tools.clock, tools.rules, failing=bool(taken.stuck))
         self._read_at = self._welcome_at = 0.0
         self._hinted = 0
         self._checkpointing = False
@@ -116,6 +113,11 @@ class Consumer:
         """Begin nothing more; `run` returns when what is under way has its answer."""
         self._finish.set()
         self._woken.set()
+
+    @property
+    def failing_since(self) -> float | None:
+        """Since when the receiver has taken nothing of what it was given, on the boot clock."""
+        return self._receiver.failing_since
 
     @property
     def _rules(self) -> Rules:
@@ -151,6 +153,7 @@ class Consumer:
             left = await self._retry()
             if grew:
                 continue
+            left = await self._probe(left)
             if (paused := self._paused_for()) > 0:
                 left = _soonest(left, paused)
             if hinted:
@@ -196,14 +199,14 @@ class Consumer:
     # --- reading the log ----------------------------------------------------------------------------------------
     def _paused_for(self) -> float:
         """For how many seconds no more is read, because the receiver is down."""
-        return self._read_at - self._clock.boot() if self._refusals >= DOWN else 0.0
+        return self._read_at - self._clock.boot() if self._receiver.refuses_all else 0.0
 
     async def _read(self) -> bool:
         """Give out the next events; whether there were any."""
         if len(self._undone) >= WINDOW or self._paused_for() > 0:
             return False
         async with self._rows_change:
-            size = FEW if self._refusals >= DOWN else PAGE
+            size = FEW if self._receiver.refuses_all else PAGE
             found = await self._ask(lambda: self._store.events(self._read_to, size, self.session))
             if not found:
                 return False
@@ -222,7 +225,7 @@ class Consumer:
 
     def _backoff(self) -> float:
         rules = self._tools.rules
-        return rules.retries.wait(max(self._refusals, 1), self._clock.random(), rules.cap)
+        return rules.retries.wait(max(self._receiver.refusals, 1), self._clock.random(), rules.cap)
 
     def _envelopes(self, event: EventRow) -> list[Json]:
         """What the receiver is to be told of an event: nothing where it did not subscribe to it."""
@@ -287,6 +290,17 @@ class Consumer:
         if not due and left is None and not self._stuck:
             self._has_rows = False
         return left
+
+    async def _probe(self, left: float | None) -> float | None:
+        """Ask a receiver that is down now and then, however long what it refused would wait; in how many seconds next."""
+        wait = self._receiver.probe_in() if self._has_rows and not self._again else None
+        if wait is None:
+            return left
+        if wait <= 0:
+            self._receiver.probed()
+            await self._ask(lambda: self._store.revive_deliveries(self.name, only_next=True))
+            return 0.0
+        return _soonest(left, wait)
 
     async def _round(self, chat: str) -> None:
         """Try what a stuck chat has, until it has nothing more or is held up again."""
@@ -381,26 +395,23 @@ class Consumer:
     def _note(self, event: EventRow, refusal: Refusal | None) -> None:
         self._tools.attempted(refusal is None, self._clock.now() - event.at)
         if refusal is None:
-            if self._refusals >= DOWN:
+            if self._receiver.took():
                 log.info(
                     "webhook takes events again", session=self.session, action="webhook", receiver=self.hook.receiver
                 )
                 self._spawn(self._revive())
-            self._refusals, self.failing_since = 0, None
             return
-        self._refusals += 1
-        if self.failing_since is None:
-            self.failing_since = self._clock.boot()
+        self._receiver.refused(refusal)
         if wanted := pause(refusal, self._tools.rules):
             self._welcome_at = max(self._welcome_at, self._clock.boot() + wanted)
-        if self._refusals & (self._refusals - 1) == 0:  # the 1st, 2nd, 4th, 8th ... in a row
+        if (refusals := self._receiver.refusals) & (refusals - 1) == 0:  # the 1st, 2nd, 4th, 8th ... in a row
             log.warning(
                 "webhook not delivered, tried again",
                 session=self.session,
                 action="webhook",
                 code="webhook_failed",
                 receiver=self.hook.receiver,
-                attempt=self._refusals,
+                attempt=refusals,
                 detail=refusal.problem,
             )
 

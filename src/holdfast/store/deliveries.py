@@ -150,6 +150,10 @@ _REVIVE = Query(
     "UPDATE delivery SET next_at = holdfast_now() WHERE consumer = ? AND next_at > holdfast_now() "
     "AND state IN ('retrying', 'parked')"
 )
+_PROBE = Query(
+    "UPDATE delivery SET next_at = holdfast_now() WHERE seq = (SELECT seq FROM delivery WHERE consumer = ? "  # noqa: S608
+    f"AND next_at > {ONCE} AND state IN ('retrying', 'parked') ORDER BY next_at LIMIT 1)"
+)
 
 
 def settle(c: Connection, consumer: str, instance: str, settled: Settled) -> bool:
@@ -175,9 +179,9 @@ def settle(c: Connection, consumer: str, instance: str, settled: Settled) -> boo
     return True
 
 
-def revive(c: Connection, consumer: str) -> None:
+def revive(c: Connection, consumer: str, *, only_next: bool) -> None:
     """See `ports.store.Store.revive_deliveries`."""
-    _REVIVE.run(c, consumer)
+    (_PROBE if only_next else _REVIVE).run(c, consumer)
 
 
 # --- what is to be tried ----------------------------------------------------------------------------------------

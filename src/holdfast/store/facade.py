@@ -318,9 +318,9 @@ class SqlStore(OutboxPart, MediaPart, HistoryPart):
         few = len(settled.rows) + len(settled.done) <= _FEW
         return await self._write(lambda c: deliveries.settle(c, consumer, instance, settled), brief=few)
 
-    async def revive_deliveries(self, consumer: str) -> None:
+    async def revive_deliveries(self, consumer: str, *, only_next: bool = False) -> None:
         """See the port."""
-        await self._write(lambda c: deliveries.revive(c, consumer))
+        await self._write(lambda c: deliveries.revive(c, consumer, only_next=only_next), brief=only_next)
 
     async def delivery_lane(self, consumer: str, chat: str, limit: int) -> tuple[list[Undelivered], list[Undelivered]]:
         """See the port."""
