@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from holdfast.domain.delivery import DAY, Refusal, Retries, Round, Rules, is_dead, parked_again, pause, wait
+from holdfast.domain.delivery import DAY, Refusal, Retries, Round, Rules, is_dead, parked_again, pause, probe_in, wait
 from holdfast.domain.rows import EventRow, Undelivered
 
 RULES = Rules()
@@ -239,3 +239,27 @@ def test_whatever_a_receiver_does_order_is_kept_or_the_gap_told(data: st.DataObj
     assert {*receiver.took, *rows} == set(range(1, total + 1)), "lost"
     for held in rows.values():
         assert held.state != "parked" or held.event.seq in poison, "parked though the receiver was merely down"
+
+
+@pytest.mark.parametrize(
+    ("down_for", "since_last", "expected"),
+    [
+        (0.0, 0.0, 30.0),
+        (10.0, 29.0, 1.0),
+        (100.0, 30.0, 0.0),
+        (100.0, 500.0, 0.0),
+        (3599.0, 20.0, 10.0),
+        (3600.0, 40.0, None),
+    ],
+)
+def test_when_a_receiver_that_is_down_is_probed(down_for: float, since_last: float, expected: float | None) -> None:
+    assert probe_in(down_for, since_last, Rules()) == expected
+
+
+@pytest.mark.parametrize(
+    ("status", "failing_for", "dead"),
+    [(422, 0.0, True), (500, 0.0, True), (0, 0.0, False), (503, 3599.0, False), (0, 3600.0, True), (410, 10.0, True)],
+)
+def test_attempts_are_about_events_that_are_refused(status: int, failing_for: float, dead: bool) -> None:
+    rules = Rules(retries=Retries("constant", 2.0, 3))
+    assert is_dead(row(attempts=4, failing_for=failing_for), rules, Refusal("no", status)) is dead

@@ -11,7 +11,7 @@ import pytest
 from holdfast.domain.delivery import Refusal, Retries
 from holdfast.domain.errors import InvalidWebhook
 from holdfast.domain.lease import LeaseTimes
-from holdfast.domain.rows import Json
+from holdfast.domain.rows import Json, NewEvent
 from holdfast.runtime.delivery import Delivery, DeliverySettings
 from tests.support.deliveries import HOUR, ONE, TWO, World, scene
 from tests.support.instances import memory_store
@@ -150,7 +150,7 @@ def test_a_webhooks_own_retries_are_honoured_and_the_gap_is_told_even_by_a_later
     async def body(it: World) -> None:
         hook = replace(ONE, retries=Retries("constant", 10.0, 2))
         await it.start("one", [hook])
-        it.one.poison = {1}
+        it.one.poison, it.one.refusal = {1}, Refusal("the receiver answered 422", 422)
         await it.append(1)
         await it.until(lambda: len(it.one.tried) == 3, 60)
         await it.clock.sleep(5 * HOUR)
@@ -165,6 +165,64 @@ def test_a_webhooks_own_retries_are_honoured_and_the_gap_is_told_even_by_a_later
         await it.append(3)
         await it.until(lambda: it.one.numbers() == [2, 3], 1)
         assert "holdfast" not in it.one.took[1]
+
+    scene(body)
+
+
+@pytest.mark.parametrize("retries", [None, Retries("constant", 3000.0, 3), Retries("linear", 900.0, 0)])
+def test_the_first_success_after_a_restart_releases_all_that_waits_in_order(retries: Retries | None) -> None:
+    """Whatever the webhook's own retries say: they are about an event that is refused, not about one that is away."""
+
+    async def body(it: World) -> None:
+        hook = replace(ONE, retries=retries)
+        it.one.down, it.one.refusal = True, Refusal("no connection", 0)
+        await it.start("one", [hook])
+        for chat in "abc":
+            await it.append(*range(3), chat=chat)
+        await it.clock.sleep(70)
+        await it.running.pop("one").stop()
+        await it.start("two", [hook])
+        await it.clock.sleep(1)
+        it.one.down = False
+        await it.store.append_events("shop", [NewEvent("x", {"n": 9, "chat": "d"}, "d")])
+        it.running["two"].wake("shop")
+        took = await it.until(lambda: len(it.one.took) == 10, 5)
+        assert took < 2
+        assert it.one.took[0]["payload"]["chat"] == "d"
+        for chat in "abc":
+            assert it.one.numbers(chat) == [0, 1, 2]
+
+    scene(body)
+
+
+@pytest.mark.parametrize("retries", [None, Retries("constant", 7200.0, 3), Retries("exponential", 600.0, 1)])
+def test_a_receiver_that_is_down_is_probed_in_its_first_hour_and_gives_nothing_up(retries: Retries | None) -> None:
+    async def body(it: World) -> None:
+        it.one.down, it.one.refusal = True, Refusal("no connection", 0)
+        await it.start("one", [replace(ONE, retries=retries)])
+        for chat in range(50):
+            await it.append(1, chat=f"c{chat}")
+        await it.clock.sleep(HOUR - 60)
+        times = [at for at, _ in it.one.tried]
+        assert max(after - before for before, after in pairwise(times)) <= 30.5
+        if retries is not None:
+            assert len(times) < 300, "one event probes for all"
+        it.one.down = False
+        await it.until(lambda: len(it.one.took) == 50, 32)
+
+    scene(body)
+
+
+def test_an_event_on_which_a_well_receiver_breaks_off_is_not_hammered() -> None:
+    async def body(it: World) -> None:
+        it.one.poison, it.one.refusal = {0}, Refusal("no answer", 0)
+        await it.start("one", [replace(ONE, retries=Retries("constant", 3000.0, 9))])
+        await it.append(0, chat="bad")
+        for n in range(1, 600):
+            await it.append(n, chat="good")
+            await it.clock.sleep(1)
+        assert len(it.one.numbers("good")) == 599
+        assert len(it.one.tried) - len(it.one.took) <= 2 * 600 / 30 + 2
 
     scene(body)
 

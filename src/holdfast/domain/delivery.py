@@ -18,13 +18,15 @@ from holdfast.domain.rows import Undelivered
 
 GONE = 410
 AWAY = frozenset({0, 502, 503, 504, 521, 522, 523, 530})
-"""Statuses that say that nobody answers for the receiver: 0 stands for no answer at all, the others come from proxies."""
+"""Statuses that say that nobody answers for the receiver: 0 is no answer at all, the others come from proxies."""
 JITTER = 0.2
 DAY = 86_400.0
 IN_VAIN = 5
 """Events of one chat that are tried though each was refused for too long: a receiver that was down takes the first of
 them, so that none is overtaken; one that is still down is not asked for all of them.
 """
+SOON = 0.001
+"""Seconds that are not waited for: they may be less than a clock shows."""
 POLICIES = ("constant", "linear", "exponential")
 
 
@@ -108,7 +110,10 @@ def probe_in(down_for: float, since_last: float, rules: Rules) -> float | None:
     """Seconds until a receiver is to be asked again that has been down for so long and was asked `since_last` seconds
     ago, whatever its retries say; None: only they count.
     """
-    return None if down_for >= rules.probing else max(0.0, rules.probe - since_last)
+    if down_for >= rules.probing:
+        return None
+    left = rules.probe - since_last
+    return left if left > SOON else 0.0
 
 
 def pause(refusal: Refusal, rules: Rules) -> float:

@@ -292,14 +292,14 @@ class Consumer:
         return left
 
     async def _probe(self, left: float | None) -> float | None:
-        """Ask a receiver that is down now and then, however long what it refused would wait; in how many seconds next."""
-        wait = self._receiver.probe_in() if self._has_rows and not self._again else None
-        if wait is None:
+        """Ask a receiver that is down now and then, however long its events would wait; in how many seconds next."""
+        wait = self._receiver.probe_in() if self._has_rows and not self._tasks else None
+        if wait is None or left is None:  # nothing waits for its time
             return left
         if wait <= 0:
             self._receiver.probed()
             await self._ask(lambda: self._store.revive_deliveries(self.name, only_next=True))
-            return 0.0
+            self._woken.set()  # to find it due
         return _soonest(left, wait)
 
     async def _round(self, chat: str) -> None:
@@ -325,7 +325,7 @@ class Consumer:
             async with self._again_slots:
                 if not await self._may_go():
                     return
-                refusal, part = await self._deliver(row.event, self._envelopes(row.event), row.part, round_.gap)
+                refusal, part = await self._deliver(row.event, self._envelopes(row.event), row, round_.gap)
             if refusal is None:
                 step = round_.taken(self._clock.random())
             else:
@@ -344,7 +344,7 @@ class Consumer:
             async with self._again_slots:
                 if not await self._may_go():
                     return
-                refusal, part = await self._deliver(row.event, self._envelopes(row.event), row.part, late=True)
+                refusal, part = await self._deliver(row.event, self._envelopes(row.event), row, late=True)
             if refusal is None:
                 self._change.done.append(row)
                 await self._settle()
@@ -372,9 +372,16 @@ class Consumer:
         return not self.finishing
 
     async def _deliver(
-        self, event: EventRow, envelopes: Sequence[Json], part: int = 0, gap: Sequence[str] = (), *, late: bool = False
+        self,
+        event: EventRow,
+        envelopes: Sequence[Json],
+        again: Undelivered | None = None,
+        gap: Sequence[str] = (),
+        *,
+        late: bool = False,
     ) -> tuple[Refusal | None, int]:
         """One attempt: why it was refused, if it was, and how many of the event's envelopes were taken."""
+        part, failing_for = (0, 0.0) if again is None else (again.part, again.failing_for)
         for number in range(part, len(envelopes)):
             envelope = envelopes[number]
             marks: Json = {"gap": list(gap)} if gap and number == part else {}
@@ -386,13 +393,13 @@ class Consumer:
             point("webhook.posting")
             refusal = await self._tools.post(self.hook, envelope["id"], envelope)
             point("webhook.answered")
-            self._note(event, refusal)
+            self._note(event, refusal, failing_for)
             if refusal is not None:
                 return refusal, number
         self.trying.pop(event.seq, None)
         return None, len(envelopes)
 
-    def _note(self, event: EventRow, refusal: Refusal | None) -> None:
+    def _note(self, event: EventRow, refusal: Refusal | None, failing_for: float) -> None:
         self._tools.attempted(refusal is None, self._clock.now() - event.at)
         if refusal is None:
             if self._receiver.took():
@@ -401,7 +408,7 @@ class Consumer:
                 )
                 self._spawn(self._revive())
             return
-        self._receiver.refused(refusal)
+        self._receiver.refused(refusal, failing_for)
         if wanted := pause(refusal, self._tools.rules):
             self._welcome_at = max(self._welcome_at, self._clock.boot() + wanted)
         if (refusals := self._receiver.refusals) & (refusals - 1) == 0:  # the 1st, 2nd, 4th, 8th ... in a row

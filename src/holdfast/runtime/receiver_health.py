@@ -33,15 +33,17 @@ class ReceiverHealth:
         """Whether it refused several events in a row."""
         return self.refusals >= DOWN
 
-    def refused(self, refusal: Refusal) -> None:
-        """It did not take an event."""
+    def refused(self, refusal: Refusal, failing_for: float = 0.0) -> None:
+        """It did not take an event, which has been refused for so many seconds. One that is refused for long says
+        nothing of the receiver.
+        """
         now = self._clock.boot()
         if not self.is_down:
-            self._down_since = now
+            self._down_since = now - failing_for
         if self.failing_since is None:
             self.failing_since = now
         self.refusals += 1
-        self._away = self._away or is_away(refusal)
+        self._away = self._away or (is_away(refusal) and failing_for < self._rules.probing)
         self._asked_at = now
 
     def took(self) -> bool:
