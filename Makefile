@@ -7,7 +7,7 @@ ONLY ?=
 TESTS ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-tests run demo test lint format verify bench lock wheel clean
+.PHONY: help setup setup-tests setup-servers run demo test lint format verify bench lock wheel clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -17,6 +17,10 @@ setup: ## Install what running needs (Python packages, Node, the WhatsApp engine
 
 setup-tests:
 	@./scripts/setup.sh --tests
+
+# Checks that need a server which cannot be had fail by themselves, and say so.
+setup-servers: setup
+	-@$(BIN)/python scripts/debian.py
 
 run: setup ## Start Holdfast on SQLite in ./data
 	@exec $(BIN)/holdfast serve
@@ -33,7 +37,7 @@ lint: setup ## Run linters and type checks only
 format: setup ## Format the Python source
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
 
-verify: setup ## Show every promise kept, one line each (ONLY=G3 for some)
+verify: setup-servers ## Show every promise kept, one line each (ONLY=G3 for some)
 	@exec $(BIN)/python -m verify $(ONLY)
 
 bench: setup ## Measure, each figure beside its floor (ONLY=B1 for some)
