@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from bench import cluster, coordinator, healing, measures, pressure, soak
+from bench import cluster, coordinator, healing, measures, pressure, queues, soak
 from bench.figures import Figure, keep, show
 from tests.support.environment import isolate
 from tests.support.processes import Holdfast, Wasim
@@ -50,6 +50,8 @@ async def run(only: str, step: measures.Step) -> list[Figure]:
     if wanted("B8"):
         figures += await asyncio.to_thread(coordinator.costs, step)
         figures += await asyncio.to_thread(cluster.control_plane, step)
+    if wanted("B9"):
+        figures += await queues.queues(step)
     return [figure for figure in figures if figure.id.startswith(only)]
 
 

@@ -72,7 +72,7 @@ _BUSY = Query(
     "SELECT 1 WHERE EXISTS (SELECT 1 FROM (SELECT state, expires_at FROM outbox WHERE session_name = ? "
     f"AND chat >= ? AND chat <= ? AND {IN_LANE} ORDER BY chat, seq LIMIT {NEAR}) AS near "
     f"WHERE state = 'sending' OR expires_at > {ONCE}) "
-    f"OR (SELECT MIN(send_at) FROM outbox WHERE session_name = ? AND {WAITS}) <= {ONCE}"
+    f"OR (SELECT send_at FROM outbox WHERE session_name = ? AND {WAITS} ORDER BY send_at, seq LIMIT 1) <= {ONCE}"
 )
 """Rows that nobody has looked at yet count as of this chat: a claim that looks at them is under way."""
 _ADD = Query(
@@ -225,7 +225,8 @@ class Which:
 @lru_cache(maxsize=16)
 def _worth(turns: tuple[int, ...]) -> Query:
     first = " OR ".join(
-        f"(SELECT MIN(turn) FROM outbox WHERE session_name = asked.name AND {ready(turn)}) IS NOT NULL"
+        f"(SELECT turn FROM outbox WHERE session_name = asked.name AND {ready(turn)} ORDER BY turn, seq LIMIT 1) "
+        "IS NOT NULL"
         for turn in turns
     )
     return Query(

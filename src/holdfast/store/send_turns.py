@@ -48,8 +48,8 @@ UNSENT = f"{_OPEN} AND turn >= 0"
 WAITS = "state = 'queued' AND turn = 0"
 IS_LEFT = "turn > 1 AND turn < 3"
 FLYING = "state = 'sending'"
-AT_ONCE = 100
-"""Most rows of each kind that one claim arranges; more than it can take."""
+AT_ONCE = 32
+"""Most rows of each kind that one claim arranges: twice what a session sends in parallel."""
 
 
 def in_lane(row: str) -> str:
@@ -138,12 +138,14 @@ _ARRANGED = Query("UPDATE session_epoch SET arranged = ?, arranged_to = ? WHERE 
 def pending(session: str, epoch: str = "?") -> str:
     """SQL: whether time or another writer changed anything in that session, under that epoch.
 
-    Each part reads the first entry of an index. EXISTS would leave it to PostgreSQL which row to look for first.
+    Each part reads the first entry of an index. EXISTS and MIN would leave it to PostgreSQL where to look for it.
     """
     of = f"FROM outbox WHERE session_name = {session} AND"
     return (
-        f"((SELECT MIN(send_at) {of} {WAITS}) <= {ONCE} OR (SELECT MIN(turn) {of} {IS_LEFT}) IS NOT NULL "
-        f"OR (SELECT MIN(expires_at) {of} {UNSENT} AND (state = 'queued' OR claim_epoch < {epoch})) <= {ONCE})"
+        f"((SELECT send_at {of} {WAITS} ORDER BY send_at, seq LIMIT 1) <= {ONCE} "
+        f"OR (SELECT turn {of} {IS_LEFT} ORDER BY turn, seq LIMIT 1) IS NOT NULL "
+        f"OR (SELECT expires_at {of} {UNSENT} AND (state = 'queued' OR claim_epoch < {epoch}) "
+        f"ORDER BY expires_at LIMIT 1) <= {ONCE})"
     )
 
 
