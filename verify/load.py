@@ -14,7 +14,7 @@ from verify.harness import alone
 
 SHOP, OTHER = "40712345678", "40712345679"
 ANA, BEN, EVA, IDA = "40712345601", "40712345602", "40712345603", "40712345604"
-SCHEDULED, DUE = 1_500, 300
+SCHEDULED, DUE = 600, 150
 LEASE = 15.0
 """Seconds that a lease lasts; a send that took longer would have cost it."""
 
