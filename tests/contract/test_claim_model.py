@@ -151,6 +151,8 @@ class Walk:
             return
         sent = message(row.id, row.chat, from_me=True, ack=1) if state == "sent" else None
         await self.world.store.settle_outbox(self.name, self.model.epoch, row.id, state, sent=sent)
+        if sent is not None:  # its receipt comes at once
+            await self.world.store.apply_inbox(self.name, self.model.epoch, Processed(acks=[(row.chat, row.id, 2)]))
         row.state = state
         if sent is not None:
             self.model.met.add(row.chat)

@@ -99,11 +99,13 @@ def _first(row: str) -> str:
 
 
 LEAVE = (
-    "turn = CASE WHEN state IN ('queued', 'sending') AND EXISTS (SELECT 1 FROM outbox AS near "
+    "turn = CASE WHEN state NOT IN ('queued', 'sending') THEN turn WHEN EXISTS (SELECT 1 FROM outbox AS near "
     "WHERE near.session_name = outbox.session_name AND near.chat = outbox.chat AND near.seq <> outbox.seq "
     f"AND {in_lane('near')}) THEN {LEFT} ELSE {TIMED} END"
 )
-"""For each UPDATE by which a row leaves its place."""
+"""For each UPDATE by which a row may leave its place. One that left before keeps its mark until a claim has seen it: a
+receipt can come sooner.
+"""
 LOOK_AGAIN = f"turn = CASE state WHEN 'queued' THEN {TIMED} ELSE turn END"
 """For each UPDATE that moves rows to another chat."""
 
