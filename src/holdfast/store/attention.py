@@ -39,7 +39,7 @@ _UNSENT = Query(
     f"WHERE l.instance_id = ? AND ((SELECT turn FROM outbox WHERE session_name = busy.name AND {READY} "
     "ORDER BY turn, seq LIMIT 1) "
     f"IS NOT NULL OR {pending('busy.name', 'l.epoch')} OR {inherited('busy.name')} "
-    f"OR EXISTS (SELECT 1 FROM outbox AS o WHERE o.session_name = busy.name AND o.{FLYING} "
+    f"OR EXISTS (SELECT 1 FROM outbox AS o WHERE o.session_name = busy.name AND {FLYING} "
     f"AND o.updated_at < {ONCE} - ?))"
 )
 """The sessions are found one after the other in the index: it holds many rows of few of them."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Connection
 
 from holdfast.domain.rows import Alike, Figures, Queue, Unreadable
-from holdfast.store.send_turns import FLYING, OPEN, READY, WAITS
+from holdfast.store.send_turns import FLYING, IN_QUEUE, OPEN, READY, WAITS
 from holdfast.store.sql import ONCE, Query, now
 
 COUNTED = 10_000
@@ -19,7 +19,7 @@ _QUEUES = Query(
     f"WITH RECURSIVE busy(name) AS (SELECT MIN(session_name) FROM outbox WHERE {OPEN} UNION ALL "  # noqa: S608
     f"SELECT (SELECT MIN(o.session_name) FROM outbox AS o WHERE o.{OPEN} AND o.session_name > busy.name) "
     "FROM busy WHERE busy.name IS NOT NULL) SELECT busy.name, "
-    f"(SELECT COUNT(*) FROM (SELECT 1 FROM outbox AS o WHERE o.session_name = busy.name AND {OPEN} "
+    f"(SELECT COUNT(*) FROM (SELECT 1 FROM outbox AS o WHERE o.session_name = busy.name AND {IN_QUEUE} "
     f"LIMIT {COUNTED}) AS counted), "
     f"(SELECT MIN(since) FROM (SELECT {_SINCE} FROM outbox AS o WHERE o.session_name = busy.name AND {READY} "
     f"ORDER BY o.turn, o.seq LIMIT {_DATED}) AS first), "

@@ -19,12 +19,13 @@ from holdfast.store.schema import outbox
 from holdfast.store.send_turns import (
     ANSWERED,
     BEHIND,
+    FLYING,
     IN_FLIGHT,
     IN_LANE,
     LEAVE,
     MET,
     NEW,
-    OPEN,
+    STILL_OPEN,
     TIMED,
     WAITS,
     in_lane,
@@ -124,7 +125,7 @@ def _claiming(turns: tuple[int, ...], paced: bool) -> Query:
         f"UPDATE outbox SET {noted}in_doubt = CASE state WHEN 'sending' THEN 1 ELSE in_doubt END, "
         f"{_brief_step('sending', 'attempts + 1')}, state = 'sending', attempts = attempts + 1, "
         f"claim_epoch = ?, updated_at = holdfast_now(), turn = {BEHIND} "
-        f"WHERE {OPEN} AND (state = 'queued' OR claim_epoch < ?) AND expires_at > {ONCE} AND seq IN "
+        f"WHERE {STILL_OPEN} AND (state = 'queued' OR claim_epoch < ?) AND expires_at > {ONCE} AND seq IN "
         f"(SELECT seq FROM ({first}) AS o WHERE NOT {before('o')} ORDER BY seq LIMIT ?) RETURNING {COLUMNS}"
     )
 
@@ -133,7 +134,7 @@ _UNANSWERED = 15.0
 """Seconds after which a claim that its sender does not know of has surely got lost on the way back."""
 _LOST = (
     f"UPDATE outbox SET state = 'queued', updated_at = holdfast_now(), turn = {TIMED} WHERE session_name = ? "
-    f"AND state = 'sending' AND claim_epoch = ? AND updated_at <= {ONCE} - ? AND id NOT IN ({{}})"
+    f"AND {FLYING} AND claim_epoch = ? AND updated_at <= {ONCE} - ? AND id NOT IN ({{}})"
 )
 
 
@@ -144,7 +145,8 @@ def _forward(state: str) -> Query:
         "message = COALESCE(?, message), send_at = COALESCE(?, send_at), "
         f"in_doubt = GREATEST(in_doubt * {0 if state in ACKNOWLEDGED else 1}, ?), "
         f"{_brief_step(state) if state == 'queued' else step(state)}, {LEAVE} "
-        f"WHERE session_name = ? AND id = ? AND state IN ({allowed}) RETURNING {COLUMNS}"
+        "WHERE seq = (SELECT seq FROM outbox WHERE session_name = ? AND id = ?) "
+        f"AND COALESCE(state, '') IN ({allowed}) RETURNING {COLUMNS}"
     )
 
 

@@ -33,7 +33,7 @@ from sqlalchemy.event import listen
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-from holdfast.store.send_turns import FLYING, IN_LANE, IS_LEFT, OPEN, READY, UNSENT, WAITS
+from holdfast.store.send_turns import FLYING, IN_LANE, IN_QUEUE, IS_LEFT, OPEN, READY, READY_IN_CHAT, UNSENT, WAITS
 
 metadata = MetaData()
 
@@ -367,14 +367,14 @@ Index("outbox_paced", outbox.c.session_name, outbox.c.paced_at, sqlite_where=_pa
 
 _O = outbox.c
 _partial("outbox_lane", IN_LANE, _O.session_name, _O.chat, _O.seq)
-_partial("outbox_queue", OPEN, _O.session_name, _O.seq)
+_partial("outbox_queue", IN_QUEUE, _O.session_name, _O.seq)
 _partial("outbox_lid_chat", LID_CHAT, _O.session_name, _O.chat)
 _partial("outbox_ready", READY, _O.session_name, _O.turn, _O.seq)
-_partial("outbox_first", READY, _O.session_name, _O.chat, _O.turn)
+_partial("outbox_first", READY_IN_CHAT, _O.session_name, _O.chat, _O.turn)
 _partial("outbox_waits", WAITS, _O.session_name, _O.send_at, _O.seq)
 _partial("outbox_left", IS_LEFT, _O.session_name, _O.turn, _O.seq)
 _partial("outbox_unsent", UNSENT, _O.session_name, _O.expires_at)
-_partial("outbox_flying", FLYING, _O.session_name, _O.state, _O.chat)
+_partial("outbox_flying", FLYING, _O.session_name, _O.chat)
 _partial("outbox_opened", "opens = 1", _O.session_name, _O.opens, _O.paced_at)
 _partial("outbox_settled", SETTLED, _O.updated_at)
 

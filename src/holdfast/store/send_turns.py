@@ -38,23 +38,32 @@ NEW: Final = 5
 """First of its chat, with a person with whom nothing was exchanged."""
 
 OPEN = "state IN ('queued', 'sending')"
-_OPEN = "state IN ('sending', 'queued')"
-"""The same, spelled so that SQLite does not mistake the index of all open rows for one of these below."""
-IN_LANE = f"{_OPEN} AND turn >= 0 AND (turn > 0 OR attempts > 0)"
-"""Rows that hold up younger ones of their chat. This and the following are the conditions of partial indexes: they are
-literal, and repeated to the letter, because SQLite takes such an index only where it sees that the condition holds."""
-READY = f"{_OPEN} AND turn > 2"
-UNSENT = f"{_OPEN} AND turn >= 0"
-WAITS = "state = 'queued' AND turn = 0"
+_OPEN = "COALESCE(state, '') IN ('sending', 'queued')"
+IN_LANE = f"{_OPEN} AND turn + 2 >= 2 AND (turn > 0 OR attempts > 0)"
+"""Rows that hold up younger ones of their chat. This and the following are the conditions of partial indexes. Each is
+spelled so that it follows from no other: where two indexes could serve a statement, and its statistics are older than a
+burst of messages, PostgreSQL takes both for empty and may read all of the wrong one. They are literal, and repeated to
+the letter, because SQLite takes such an index only where it sees that the condition holds."""
+READY = f"{_OPEN} AND turn + 0 > 2"
+READY_IN_CHAT = f"{_OPEN} AND turn + 1 > 3"
+UNSENT = f"{_OPEN} AND turn + 3 >= 3"
+WAITS = "COALESCE(state, '') = 'queued' AND turn = 0"
 IS_LEFT = "turn > 1 AND turn < 3"
-FLYING = "state = 'sending'"
+FLYING = "COALESCE(state, '') = 'sending'"
+IN_QUEUE = "COALESCE(state, '-') IN ('sending', 'queued')"
+"""All open rows, for lists in order of `seq`."""
+STILL_OPEN = "COALESCE(state, '!') IN ('sending', 'queued')"
+"""For rows that were found by their `seq`: no index has this condition, so none is read in place of the key."""
 AT_ONCE = 32
 """Most rows of each kind that one claim arranges: twice what a session sends in parallel."""
 
 
 def in_lane(row: str) -> str:
     """`IN_LANE` of that alias."""
-    return f"{row}.state IN ('sending', 'queued') AND {row}.turn >= 0 AND ({row}.turn > 0 OR {row}.attempts > 0)"
+    return (
+        f"COALESCE({row}.state, '') IN ('sending', 'queued') AND {row}.turn + 2 >= 2 "
+        f"AND ({row}.turn > 0 OR {row}.attempts > 0)"
+    )
 
 
 def of_chat(row: str, other: str) -> str:
@@ -131,8 +140,8 @@ _CHATS = Query(
     f"{in_lane('o')}), number + 1 FROM known WHERE known.chat IS NOT NULL AND number < {AT_ONCE}) "
     "SELECT chat FROM known WHERE chat IS NOT NULL"
 )
-_MEET = f"UPDATE outbox SET turn = {_first('outbox')} WHERE session_name = ? AND chat IN ({{}}) AND {READY}"
-_PROMOTE = f"UPDATE outbox SET turn = ? WHERE seq IN ({{}}) AND {OPEN}"
+_MEET = f"UPDATE outbox SET turn = {_first('outbox')} WHERE session_name = ? AND chat IN ({{}}) AND {READY_IN_CHAT}"
+_PROMOTE = f"UPDATE outbox SET turn = ? WHERE seq IN ({{}}) AND {STILL_OPEN}"
 _EPOCH = Query("SELECT epoch, arranged, arranged_to FROM session_epoch WHERE session_name = ? FOR NO KEY UPDATE")
 _ARRANGED = Query("UPDATE session_epoch SET arranged = ?, arranged_to = ? WHERE session_name = ?")
 
@@ -204,7 +213,7 @@ def _demoting(chats: int, ready: int) -> Query:
     """All others of these chats step back."""
     return Query(
         f"UPDATE outbox SET turn = {BEHIND} WHERE session_name = ? AND chat IN ({','.join('?' * chats)}) "
-        f"AND {READY} AND seq NOT IN ({','.join('?' * ready)})"
+        f"AND {READY_IN_CHAT} AND seq NOT IN ({','.join('?' * ready)})"
     )
 
 

@@ -27,7 +27,7 @@ from holdfast.domain.rows import Hint, OutboxRow, Waiting
 from holdfast.store import events as log
 from holdfast.store import hints, outbox
 from holdfast.store.outbox import COLUMNS, row_of, step
-from holdfast.store.send_turns import LEAVE, OPEN, answered, opening
+from holdfast.store.send_turns import IN_QUEUE, LEAVE, OPEN, STILL_OPEN, answered, opening
 from holdfast.store.sql import ONCE, Query, current_epoch, listed, now, rounded
 
 AT_ONCE = 500
@@ -50,7 +50,7 @@ _OVERDUE = Query(
 def _expiring(in_doubt: str) -> str:
     return (
         f"UPDATE outbox SET state = 'expired', message = ?, updated_at = holdfast_now(), {step('expired')}, {LEAVE} "
-        f"WHERE session_name = ? AND {OPEN} AND expires_at <= {ONCE} AND {_MINE_TO_END} AND {in_doubt} "
+        f"WHERE session_name = ? AND {STILL_OPEN} AND expires_at <= {ONCE} AND {_MINE_TO_END} AND {in_doubt} "
         f"AND seq IN ({{}}) RETURNING {COLUMNS}"
     )
 
@@ -59,7 +59,7 @@ _DOUBTED = "(in_doubt = 1 OR state = 'sending')"
 _EXPIRE = ((_expiring(_DOUBTED), EXPIRED_IN_DOUBT), (_expiring(f"NOT {_DOUBTED}"), EXPIRED))
 _CANCEL = Query(
     f"UPDATE outbox SET state = 'cancelled', message = ?, updated_at = holdfast_now(), {step('cancelled')}, {LEAVE} "
-    f"WHERE session_name = ? AND id = ? AND state = 'queued' RETURNING {COLUMNS}"
+    f"WHERE session_name = ? AND id = ? AND {STILL_OPEN} AND state <> 'sending' RETURNING {COLUMNS}"
 )
 _EPOCH = Query("SELECT epoch FROM session_epoch WHERE session_name = ?")
 _STORY = Query("SELECT story FROM outbox WHERE session_name = ? AND id = ?")
@@ -123,7 +123,7 @@ def story(c: Connection, name: str, id_: str) -> list[Step]:
 def _listing(states: tuple[str, ...], *narrowed: str) -> Query:
     which = f"state IN ({', '.join(map(repr, states))})"
     if WAITING.issuperset(states):
-        which = f"{OPEN} AND {which}"  # for the index of these
+        which = f"{IN_QUEUE} AND {which}"  # for the index of these
     columns = COLUMNS.replace("CAST(content", "CAST(o.content")
     return Query(
         f"SELECT {columns}, ({outbox.before('o')} OR {outbox.before_unseen('o')}) AS behind, "

@@ -56,7 +56,8 @@ def tls(mode: str) -> ssl.SSLContext:
 class Hurried(asyncpg.Connection):  # type: ignore[misc] # asyncpg tells no types
     """Whose transactions the database ends when it hears nothing for `idle` seconds in the middle of one: we may be
     frozen or cut off, and others wait for what is locked. Said with each `BEGIN`, which costs no round trip and leaves
-    nothing behind on a pooler's connection.
+    nothing behind on a pooler's connection. So is that no transaction reads a whole table where an index serves: a plan
+    that was made while a queue was empty would otherwise do so for as long as it is kept.
     """
 
     __slots__ = ("idle",)
@@ -65,6 +66,7 @@ class Hurried(asyncpg.Connection):  # type: ignore[misc] # asyncpg tells no type
         """As asyncpg's."""
         if query.startswith("BEGIN"):
             query += f"SET LOCAL idle_in_transaction_session_timeout = {int(self.idle * 1000)};"
+            query += "SET LOCAL enable_seqscan = off;"
         status: str = await super().execute(query, *args, timeout=timeout)
         return status
 

@@ -11,19 +11,19 @@ from alembic import op
 revision = "0012"
 down_revision = "0011"
 
-_OPEN = "state IN ('sending', 'queued')"
-_LANE = f"{_OPEN} AND turn >= 0 AND (turn > 0 OR attempts > 0)"
+_OPEN = "COALESCE(state, '') IN ('sending', 'queued')"
+_LANE = f"{_OPEN} AND turn + 2 >= 2 AND (turn > 0 OR attempts > 0)"
 _SETTLED = "state IN ('cancelled', 'delivered', 'expired', 'failed', 'read', 'sent')"
 _OUTBOX = (
     ("outbox_lane", ["session_name", "chat", "seq"], _LANE),
-    ("outbox_queue", ["session_name", "seq"], "state IN ('queued', 'sending')"),
+    ("outbox_queue", ["session_name", "seq"], "COALESCE(state, '-') IN ('sending', 'queued')"),
     ("outbox_lid_chat", ["session_name", "chat"], "chat LIKE '%@lid'"),
-    ("outbox_ready", ["session_name", "turn", "seq"], f"{_OPEN} AND turn > 2"),
-    ("outbox_first", ["session_name", "chat", "turn"], f"{_OPEN} AND turn > 2"),
-    ("outbox_waits", ["session_name", "send_at", "seq"], "state = 'queued' AND turn = 0"),
+    ("outbox_ready", ["session_name", "turn", "seq"], f"{_OPEN} AND turn + 0 > 2"),
+    ("outbox_first", ["session_name", "chat", "turn"], f"{_OPEN} AND turn + 1 > 3"),
+    ("outbox_waits", ["session_name", "send_at", "seq"], "COALESCE(state, '') = 'queued' AND turn = 0"),
     ("outbox_left", ["session_name", "turn", "seq"], "turn > 1 AND turn < 3"),
-    ("outbox_unsent", ["session_name", "expires_at"], f"{_OPEN} AND turn >= 0"),
-    ("outbox_flying", ["session_name", "state", "chat"], "state = 'sending'"),
+    ("outbox_unsent", ["session_name", "expires_at"], f"{_OPEN} AND turn + 3 >= 3"),
+    ("outbox_flying", ["session_name", "chat"], "COALESCE(state, '') = 'sending'"),
     ("outbox_opened", ["session_name", "opens", "paced_at"], "opens = 1"),
     ("outbox_settled", ["updated_at"], _SETTLED),
 )
