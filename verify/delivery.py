@@ -89,10 +89,10 @@ async def poison(w: World) -> str:
 )
 async def dead_letter(w: World) -> str:
     await w.link()
-    w.hook.says = lambda envelope: 503 if envelope["event"] == "message" else 200
+    w.hook.says = lambda envelope: 422 if envelope["event"] == "message" else 200
     await w.inject("kept")
     (dead,) = await until_listed(w.holdfast, "dead", 1)
-    assert (dead["status"], dead["problem"]) == (503, "the receiver answered 503"), dead
+    assert (dead["status"], dead["problem"]) == (422, "the receiver answered 422"), dead
     tried = len(w.hook.turned_away)
     await w.holdfast.stop()
     await w.holdfast.start()

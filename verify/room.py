@@ -107,10 +107,10 @@ class Small(Holdfast):
     def __init__(self, wasim: Wasim, small: Path, **env: str) -> None:
         super().__init__(wasim, small, **env)
         self._log = small.with_name("holdfast.log")
-        mount = f"mount -t tmpfs -o size=24m none {small} && exec {' '.join(self._command)}"
+        mount = f"mount -t tmpfs -o size=24m none {small} && exec {' '.join(self.argv)}"
         unshare = shutil.which("unshare")
         assert unshare is not None, "needs util-linux"
-        self._command = [unshare, "--user", "--map-root-user", "--mount", "sh", "-c", mount]
+        self.argv = [unshare, "--user", "--map-root-user", "--mount", "sh", "-c", mount]
 
 
 def fill(folder: Path) -> None:
