@@ -25,8 +25,11 @@ export async function restrictionOf(connection: Connection): Promise<Restriction
   }
 }
 
-/** Whether the contact's privacy token is there now: asked for once, unless another send's question brought it. */
-export async function hasToken(connection: Connection, chat: string): Promise<boolean> {
+/**
+ * Whether the contact's privacy token is there now: asked for once, unless another send's question brought it.
+ * Undefined: the question was not answered, which says nothing of the contact.
+ */
+export async function hasToken(connection: Connection, chat: string): Promise<boolean | undefined> {
   const { sock } = connection;
   const { keys } = sock.authState;
   const lid = isLidUser(chat) ? chat : ((await sock.signalRepository.lidMapping.getLIDForPN(chat)) ?? chat);
@@ -41,8 +44,8 @@ export async function hasToken(connection: Connection, chat: string): Promise<bo
     await keys.set({ tctoken: { [jidNormalizedUser(lid)]: { ...(await stored()), token: Buffer.from(token.content as Uint8Array), timestamp: t ?? '' } } });
     return true;
   } catch (error) {
-    log('warning', 'privacy token not given', { session: connection.session, kind: kindOf(error) });
-    return false;
+    log('warning', 'privacy token query failed', { session: connection.session, kind: kindOf(error) });
+    return undefined;
   }
 }
 

@@ -46,7 +46,9 @@ export async function send(connection: Connection, channel: Channel, args: SendA
   let restriction: Restriction | undefined;
   if (ack.error === RESTRICTED) {
     restriction = await restrictionOf(connection);
-    if (restriction.cause === 'token' && (await hasToken(connection, chat))) ack = await relayed(connection, args.id, made, to, timeout);
+    const given = restriction.cause === 'token' ? await hasToken(connection, chat) : false;
+    if (given === true) ack = await relayed(connection, args.id, made, to, timeout);
+    if (given === undefined) restriction = { cause: '' };
   }
   return { ...ack, ...(ack.error === 0 ? {} : restriction), message: proto.Message.encode(made.message).finish() };
 }

@@ -22,6 +22,7 @@ import { outgoing } from '../src/outgoing.ts';
 import { fromSocketError, fromStreamError } from '../src/reasons.ts';
 import type { Recalled } from '../src/recall.ts';
 import { refusalOf } from '../src/refusals.ts';
+import { hasToken } from '../src/restrictions.ts';
 import { send } from '../src/send.ts';
 import { groupRow, messageRow, receiptRow, unavailableRow } from '../src/stanzas.ts';
 
@@ -251,4 +252,17 @@ test('what a cache remembers for long holds nothing of the work that told it', a
   assert.equal(sent.deref(), undefined);
   assert.ok(cache.getRecentMessage('4072@s.whatsapp.net', '3EB0'));
   cache.clear();
+});
+
+test('a privacy token is given, not given, or the question was not answered', async () => {
+  const asking = (answer: () => Promise<unknown>): Connection =>
+    ({
+      session: 's',
+      sock: { authState: { keys: { get: async () => ({}), set: async () => undefined } }, issuePrivacyTokens: answer },
+    }) as unknown as Connection;
+  const token = { tag: 'token', attrs: { type: 'trusted_contact', t: '1' }, content: Buffer.of(1) };
+  const given = { tag: 'iq', attrs: {}, content: [{ tag: 'tokens', attrs: {}, content: [token] }] };
+  assert.equal(await hasToken(asking(async () => given), '2@lid'), true);
+  assert.equal(await hasToken(asking(async () => ({ tag: 'iq', attrs: {} })), '2@lid'), false);
+  assert.equal(await hasToken(asking(async () => Promise.reject(new Error('timed out'))), '2@lid'), undefined);
 });
