@@ -33,6 +33,7 @@ from holdfast.runtime.node import Node, NodeSettings
 from holdfast.runtime.webhook import Webhook
 from holdfast.setting_types import Secret, plain
 from holdfast.store import open_store
+from holdfast.store.database_file import check_not_lost
 from holdfast.store.files.folder import Folder
 from holdfast.store.files.signing import Keys
 
@@ -50,6 +51,7 @@ async def running(
     `Store.settle_root_key`. Raises `WrongWhatsApp`.
     """
     settings, clock = ground.settings, ground.clock
+    check_not_lost(settings.url, settings.data_dir)
     store = open_store(settings.url, clock, direct_url=settings.database_direct_url, whatsapp=settings.whatsapp)
     url = settings.advertise_url or reachable_at(settings, port)
     node = Node(

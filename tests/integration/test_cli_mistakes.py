@@ -52,6 +52,25 @@ async def test_a_damaged_database(tmp_path: Path) -> None:
         assert "Restore it from a backup, or move it away" in said
 
 
+async def test_a_database_that_is_gone(tmp_path: Path) -> None:
+    """An empty file, and none at all in a folder that was in use: no command begins a new one in silence."""
+    file = tmp_path / "holdfast.sqlite3"
+    commands = (["migrate"], ["export", "shop"], ["clear-auth", "--all", "--yes"], ["import-baileys", str(tmp_path)])
+    (tmp_path / "creds.json").write_text("{}")
+    file.touch()
+    for said in (await _served(tmp_path), *[one_sentence(await run(*c, env=alone(tmp_path))) for c in commands]):
+        assert said.startswith(f"The database file {file} is empty (0 bytes)")
+    file.unlink()
+    (tmp_path / "api-key").write_text("a-key-that-was-made\n")
+    for said in (await _served(tmp_path), *[one_sentence(await run(*c, env=alone(tmp_path))) for c in commands]):
+        assert said.startswith(f"The database file {file} is missing")
+    found = await run("doctor", env=alone(tmp_path))
+    assert found.code == 1
+    assert "is missing" in found.out
+    assert not file.exists()
+    assert (tmp_path / "api-key").read_text() == "a-key-that-was-made\n"
+
+
 async def test_a_database_of_a_newer_version(tmp_path: Path) -> None:
     assert (await run("migrate", env=alone(tmp_path))).code == 0
     with sqlite3.connect(tmp_path / "holdfast.sqlite3") as db:

@@ -22,6 +22,7 @@ def migrate(
     """Bring the database up to this version. The server does it by itself at its start."""
     from holdfast.runtime.clock import SystemClock  # noqa: PLC0415 - `--help` stays fast
     from holdfast.store import migration_sql, open_store  # noqa: PLC0415
+    from holdfast.store.database_file import check_not_lost  # noqa: PLC0415
 
     settings = settings_of(data_dir=data_dir)
     if sql:
@@ -29,6 +30,7 @@ def migrate(
         return
 
     async def upgrade() -> None:
+        check_not_lost(settings.url, settings.data_dir)
         store = open_store(settings.url, SystemClock())
         await store.open()
         await store.close()

@@ -97,9 +97,11 @@ def _disk(settings: Settings) -> Finding:
 
 
 def _database(settings: Settings) -> Finding:
+    from holdfast.store.database_file import check_not_lost  # noqa: PLC0415
     from holdfast.store.examine import examine  # noqa: PLC0415 - `--help` stays fast
     from holdfast.store.root_key import refusal  # noqa: PLC0415
 
+    check_not_lost(settings.url, settings.data_dir)
     try:
         found = asyncio.run(examine(settings.url))
     except StoreUnavailable as error:

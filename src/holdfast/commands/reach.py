@@ -29,7 +29,9 @@ async def opened(settings: Settings) -> AsyncIterator[Store]:
     """The store of these settings, open. Raises what `Store.open` does."""
     from holdfast.runtime.clock import SystemClock  # noqa: PLC0415 - `--help` stays fast
     from holdfast.store import open_store  # noqa: PLC0415
+    from holdfast.store.database_file import check_not_lost  # noqa: PLC0415
 
+    check_not_lost(settings.url, settings.data_dir)
     store = open_store(settings.url, SystemClock(), whatsapp=settings.whatsapp)
     await store.open()
     try:

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, text
 
 from holdfast.domain.errors import StoreDamaged
 from holdfast.domain.rows import Json
-from holdfast.store import leases, migrate, root_key, urls
+from holdfast.store import database_file, leases, migrate, root_key, urls
 from holdfast.store.drivers.connection import SqliteConnection
 from holdfast.store.drivers.postgres import PostgresDriver
 from holdfast.store.schema import metadata
@@ -60,6 +60,7 @@ async def examine(url: str) -> Examined:
 
 def _sqlite(path: str) -> Examined:
     program = f"SQLite {sqlite3.sqlite_version}, {path}"
+    database_file.check(path)
     if not Path(path).exists():
         return Examined(program, None, False)
     connection = SqliteConnection(path, time, readonly=True)

@@ -48,7 +48,13 @@ def upgrade(c: Connection) -> None:
         return
     from alembic import command  # noqa: PLC0415 - costs a tenth of a second, and most starts need it not
 
-    refuse_newer(revision(c))
+    current = revision(c)
+    refuse_newer(current)
+    if current is None and c.dialect.name == "sqlite" and inspect(c).get_table_names():
+        raise InvalidSettings(
+            "The database file belongs to a different program: it has tables, but none of Holdfast's. Set "
+            "HOLDFAST_DATABASE_URL or HOLDFAST_DATA_DIR to another place."
+        )
     config = _config()
     config.attributes["connection"] = c
     command.upgrade(config, "head")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import sqlite3
 import sys
 import threading
 import time
@@ -22,7 +23,7 @@ from sqlalchemy import Connection
 
 from holdfast.domain.errors import DataDirNotWritable, StoreUnavailable
 from holdfast.domain.rows import Hint
-from holdfast.store import migrate
+from holdfast.store import database_file, migrate
 from holdfast.store.bootclock import DatabaseTime
 from holdfast.store.drivers.connection import Outcome, SqliteConnection, Transaction
 
@@ -266,6 +267,6 @@ def _prepare_folder(path: Path) -> None:
         raise DataDirNotWritable(
             f"The data folder {path.parent} cannot be written. Set HOLDFAST_DATA_DIR to a folder of this user."
         )
-    if not path.exists():  # keys lie in it: for this user's eyes only
-        with contextlib.suppress(OSError):
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    database_file.check(path)
+    with contextlib.suppress(OSError, sqlite3.Error):  # SQLite says below what is wrong
+        database_file.create(path)
