@@ -7,7 +7,7 @@ ONLY ?=
 TESTS ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-tests setup-servers run demo test lint format verify bench lock wheel clean
+.PHONY: help setup setup-tests setup-servers run demo test lint format verify bench figures lock wheel clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -42,6 +42,9 @@ verify: setup-servers ## Show every promise kept, one line each (ONLY=G3 for som
 
 bench: setup ## Measure, each figure beside its floor (ONLY=B1 for some)
 	@exec $(BIN)/python -m bench $(ONLY)
+
+figures: setup ## Write the figures that were measured into README's table
+	@$(BIN)/python -m bench.figures
 
 lock: setup ## Lock the dependencies anew, Python's and the sidecar's
 	@UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \

@@ -69,18 +69,17 @@ def show(figures: list[Figure], console: Console) -> None:
 
 
 def keep(figures: list[Figure]) -> None:
-    """Write the results; of earlier runs those stay that were not measured now. README shows them all."""
+    """Write the results; of earlier runs those stay that were not measured now. `make figures` shows them in README."""
     RESULTS.parent.mkdir(exist_ok=True)
     known = {entry["id"]: entry for entry in json.loads(RESULTS.read_text())} if RESULTS.exists() else {}
     known |= {figure.id: asdict(figure) for figure in figures}
     RESULTS.write_text(json.dumps([known[key] for key in sorted(known)], indent=1) + "\n")
-    _into_readme([Figure(**known[key]) for key in sorted(known)])
 
 
-def _into_readme(figures: list[Figure]) -> None:
+def into_readme() -> None:
+    """Write the results that were kept into README's table."""
+    figures = [Figure(**entry) for entry in json.loads(RESULTS.read_text())]
     text = README.read_text()
-    if BEGIN not in text:
-        return
     rows = ["| id | what | value | floor | ratio | bar |", "|---|---|---|---|---|---|"]
     for f in figures:
         floor = "" if f.floor is None else f"{f.floor:g}"
@@ -89,3 +88,7 @@ def _into_readme(figures: list[Figure]) -> None:
         rows.append(f"| {f.id} | {f.what} | {f.value:g} {f.unit} | {floor} | {ratio} | {f.bar}{mark} |")
     before, after = text.split(BEGIN)[0], text.split(END)[1]
     README.write_text(f"{before}{BEGIN}\n" + "\n".join(rows) + f"\n{END}{after}")
+
+
+if __name__ == "__main__":
+    into_readme()

@@ -61,7 +61,7 @@ def test_a_number_is_connected_and_the_page_tells_the_truth(tmp_path: Path) -> N
             await page.fill("#name", "support")
             await page.get_by_role("button", name="Connect a number").click()
             await expect(page.locator("img.qr")).to_be_visible(timeout=5_000)
-            await page.screenshot(path=ROOT / "docs" / "dashboard.png")
+            await page.screenshot(path=tmp_path / "dashboard.png")
             it.engine.scan("support", "40733222111")
             await expect(page.locator("[data-status=WORKING]")).to_be_visible(timeout=5_000)
             await page.reload()

@@ -85,7 +85,7 @@ async def login(request: Req, data: URLEncodedBody[Login]) -> Response[Any]:
             answer = page("login.html", refused.http_status, error=refused.sentence)
             answer.headers["Retry-After"] = str(refused.facts["retry_after"])
             return answer
-        return page("login.html", 401, error="That is not the API key. It was printed at the first start.")
+        return page("login.html", 401, error="That is not the API key.")
     cookie = _cookie(request, await guard.access.sign_in(), COOKIE_LIFETIME)
     return Redirect("/dashboard", status_code=303, cookies=[cookie])
 

@@ -176,7 +176,8 @@ class Pool:
     def _environment(self) -> dict[str, str]:
         options = self._options
         env = {name: value for name, value in os.environ.items() if not name.startswith(("NODE_", "HOLDFAST_"))}
-        env["NODE_COMPILE_CACHE"] = str(options.data_dir / "cache" / "node")
+        # The sidecar runs in another folder, where a relative path would lead elsewhere.
+        env["NODE_COMPILE_CACHE"] = str((options.data_dir / "cache" / "node").absolute())
         if options.ca_file:
             env["NODE_EXTRA_CA_CERTS"] = str(options.ca_file)
         if options.crash_file:
