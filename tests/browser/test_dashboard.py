@@ -197,7 +197,8 @@ def test_what_waits_is_shown_with_its_reason_and_can_be_cancelled(tmp_path: Path
 
 def test_messages_are_found_and_undelivered_events_replayed(tmp_path: Path) -> None:
     async def body(it: Served) -> None:
-        hook = {"url": "http://127.0.0.1:9/", "events": ["message.any"], "retries": {"attempts": 1}}
+        refusing = f"{it.url}/api/sessions"  # takes no event: one that is away would be waited for
+        hook = {"url": refusing, "events": ["message.any"], "retries": {"attempts": 1}}
         made = {"name": "shop", "start": True, "config": {"webhooks": [hook]}}
         assert (await it.http.post("/api/sessions", json=made)).status_code == 201
         await it.until("shop", "SCAN_QR_CODE")
