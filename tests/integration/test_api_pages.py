@@ -101,7 +101,8 @@ def test_the_timeline_says_what_when_and_where(tmp_path: Path) -> None:
 
 def test_messages_are_searched_and_undelivered_events_replayed(tmp_path: Path) -> None:
     async def body(it: Served) -> None:
-        hook = {"url": "http://127.0.0.1:9/hook?token=secret-of-the-hook", "events": ["message.any"]}
+        refusing = f"{it.url}/api/sessions?token=secret-of-the-hook"  # takes no event
+        hook = {"url": refusing, "events": ["message.any"]}
         made = {"name": "shop", "start": True, "config": {"webhooks": [{**hook, "retries": {"attempts": 1}}]}}
         assert (await it.http.post("/api/sessions", json=made)).status_code == 201
         await it.until("shop", "SCAN_QR_CODE")
@@ -118,7 +119,7 @@ def test_messages_are_searched_and_undelivered_events_replayed(tmp_path: Path) -
             async with asyncio.timeout(20):
                 while "given up" not in (listed := (await person.get("/dashboard/deliveries")).text):
                     await asyncio.sleep(0.05)
-            assert "cannot be reached" in listed
+            assert "the receiver answered 401" in listed
             assert "secret-of-the-hook" not in listed
             assert "40733222111" not in listed
             (row,) = (await it.http.get("/api/holdfast/deliveries")).json()
