@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from waha.generated import models
 
@@ -77,6 +77,7 @@ def test_the_last_three_statuses_are_remembered() -> None:
     assert s.State.from_json(json.loads(json.dumps(state.to_json()))) == state
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(st.dictionaries(st.sampled_from(["capping_status", "total_quota", "used_quota", "cycle_end_timestamp", "x"]),
                        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)))  # fmt: skip
 def test_whatever_whatsapp_says_of_a_quota_has_the_right_types(told: dict[str, Any]) -> None:
