@@ -1,7 +1,8 @@
-"""Before anything else is loaded: this machine's own settings do not reach the tests."""
+"""Settings of every test: no property fails because a machine is slow or busy."""
 
 from __future__ import annotations
 
-from tests.support.environment import isolate
+from hypothesis import HealthCheck, settings
 
-isolate()
+settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
